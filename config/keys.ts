@@ -1,0 +1,38 @@
+/**
+ * Client keys after reading: hashed, so that no snapshot, message or admin answer ever holds a key, and checked against
+ * each other, wherever they stand.
+ */
+import { createHash } from 'node:crypto';
+import type { z } from 'zod';
+import type { clientKey } from './client-schema.ts';
+import type { Finding } from './findings.ts';
+
+type ClientKey = z.output<typeof clientKey>;
+
+export interface PlacedKey {
+  readonly row: ClientKey;
+  readonly find: (key: keyof ClientKey, message: string) => Finding;
+}
+
+/** `sha256:` and 64 lower-case hex digits of the key's SHA-256. */
+export function keyDigest(key: string): string {
+  if (key.startsWith('sha256:')) return key.toLowerCase();
+  return `sha256:${createHash('sha256').update(key, 'utf8').digest('hex')}`;
+}
+
+/** One key for two clients, and one client in two tiers, have no meaning. */
+export function checkKeys(keys: readonly PlacedKey[]): Finding[] {
+  const findings: Finding[] = [];
+  const digests = new Set<string>();
+  const tiers = new Map<string, string>();
+  for (const { row, find } of keys) {
+    const digest = keyDigest(row.key);
+    if (digests.has(digest)) findings.push(find('key', 'this key stands in the list twice'));
+    digests.add(digest);
+    const tier = tiers.get(row.client) ?? row.tier;
+    if (tier !== row.tier)
+      findings.push(find('tier', `the client \`${row.client}\` already has the tier \`${tier}\``));
+    tiers.set(row.client, tier);
+  }
+  return findings;
+}

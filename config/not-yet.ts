@@ -1,0 +1,121 @@
+/**
+ * Keys that are accepted and checked but not acted on yet. Who writes one is told so; defaults never warn. When a
+ * feature arrives, its row goes: one line.
+ */
+import type { Finding, Path } from './findings.ts';
+import type { Source } from './source.ts';
+
+interface Row {
+  /** `*` stands for one name or index. */
+  readonly path: string;
+  /** What happens instead. */
+  readonly sentence: string;
+  /** Only these values warn; left out, every value that turns something on. */
+  readonly values?: readonly unknown[];
+  /** Warns only where this key is written beside it. */
+  readonly beside?: string;
+}
+
+export const NOT_YET: readonly Row[] = [
+  { path: 'listeners.*.tls.clientCa', sentence: 'callers are not asked for certificates' },
+  { path: 'listeners.*.http2', values: [true], beside: 'tls', sentence: 'HTTP/1.1 is spoken' },
+  { path: 'listeners.*.redirectToHttps', sentence: 'requests are routed, not redirected' },
+  {
+    path: 'listeners.*.healthPath',
+    sentence: 'the path is routed like any other; use `/readyz` of the admin address',
+  },
+  {
+    path: 'listeners.*.proxyProtocol',
+    sentence: 'connections that begin with a PROXY header are refused as bad requests',
+  },
+  {
+    path: 'listeners.*.limits.minBytesPerSecond',
+    sentence: 'slow transfers are bounded by the timeouts only',
+  },
+  { path: 'listeners.*.limits.connectionsPerAddress', sentence: 'only `maxConnections` bounds connections' },
+  {
+    path: 'redis.sentinels',
+    sentence: 'the gateway cannot find its store through sentinels and behaves as if it were unavailable',
+  },
+  {
+    path: 'redis.cluster',
+    sentence: 'the gateway cannot use a cluster and behaves as if its store were unavailable',
+  },
+  { path: 'clients.identify.*.jwt', sentence: 'the entry names nobody and the chain goes on' },
+  { path: 'clients.identify.*.mtls', sentence: 'the entry names nobody and the chain goes on' },
+  { path: 'tiers.*.concurrency', sentence: 'requests in flight are not limited by client' },
+  { path: 'tiers.*.mode', sentence: 'the tier follows `limits.mode`' },
+  { path: 'tiers.*.total.mode', sentence: 'the limit follows `limits.mode`' },
+  { path: 'limits.global.mode', sentence: 'the limit follows `limits.mode`' },
+  { path: 'limits.global.shards', sentence: 'the limit is one key in the store' },
+  {
+    path: 'limits.enforcement',
+    values: ['leased'],
+    sentence: 'every decision asks the store, as with `exact`',
+  },
+  { path: 'limits.maxOverAdmission', sentence: 'every decision asks the store, so nothing is over-admitted' },
+  { path: 'services.*.discovery', sentence: 'the service has no instances; list them in `instances`' },
+  { path: 'services.*.timeout.stream', sentence: 'answers live as long as they move' },
+  { path: 'services.*.limits.responseBytes', sentence: 'answers may be of any size' },
+  { path: 'services.*.onDependencyDown.fallback', sentence: 'the service fails fast instead' },
+  { path: 'services.*.readiness.identity', sentence: 'any instance that says it is ready is believed' },
+  { path: 'services.*.breaker.slow', sentence: 'only failures open the breaker' },
+  { path: 'services.*.retry.perTry', sentence: 'an attempt may use all the time that is left' },
+  { path: 'services.*.retry.idempotencyKey', sentence: 'only GET, HEAD and OPTIONS are repeated' },
+  { path: 'services.*.affinity.mode', values: ['hard'], sentence: 'sessions move when they must' },
+  { path: 'services.*.affinity.fallback', sentence: 'callers without the cookie have no affinity' },
+  { path: 'services.*.versions', sentence: 'all versions are treated alike' },
+  { path: 'services.*.drain.streamTimeout', sentence: 'streams of a leaving instance run on' },
+  { path: 'services.*.hostHeader', values: ['instance'], sentence: 'the `Host` of the caller is passed on' },
+  { path: 'routes.*.encodedSlash', values: ['pass'], sentence: '`%2F` in a path is 400' },
+  { path: 'routes.*.allowBody', sentence: 'GET and HEAD are treated as on any other route' },
+  { path: 'services.*.protocol', values: ['h2'], sentence: 'HTTP/1.1 is spoken' },
+  { path: 'routes.*.guard', sentence: 'failures block nobody' },
+  { path: 'routes.*.limits.*.mode', sentence: 'the limit follows `limits.mode`' },
+  { path: 'tracing.otlp', sentence: 'no spans are sent; trace context is passed on' },
+  { path: 'errorPage', sentence: 'the built-in page is shown' },
+];
+
+/** Values that ask for nothing. */
+const OFF: ReadonlySet<unknown> = new Set([null, undefined, false, 0, '', 'none', 'enforce']);
+
+/** A warning for every row that the file uses. */
+export function checkNotYet(source: Source): Finding[] {
+  const findings: Finding[] = [];
+  for (const row of NOT_YET) {
+    const steps = row.path.split('.');
+    visit(source.value, steps, [], (value, path, parent) => {
+      const asks = row.values === undefined ? !OFF.has(value) && !isEmpty(value) : row.values.includes(value);
+      if (!asks || (row.beside !== undefined && isEmpty(parent[row.beside]))) return;
+      const message = `accepted, but this release does not act on it: ${row.sentence}`;
+      findings.push(source.find('warning', path, message, { atKey: true }));
+    });
+  }
+  return findings;
+}
+
+type Branch = Readonly<Record<string | number, unknown>>;
+
+function visit(
+  value: unknown,
+  steps: readonly string[],
+  path: Path,
+  found: (value: unknown, path: Path, parent: Branch) => void,
+): void {
+  const [step, ...rest] = steps;
+  if (step === undefined || typeof value !== 'object' || value === null) return;
+  const branch = value as Branch;
+  const keys = step === '*' ? Object.keys(branch) : Object.hasOwn(branch, step) ? [step] : [];
+  for (const key of keys) {
+    const place = [...path, Array.isArray(value) ? Number(key) : key];
+    if (rest.length === 0) found(branch[key], place, branch);
+    else visit(branch[key], rest, place, found);
+  }
+}
+
+/** Nothing, an empty list or an empty mapping. */
+function isEmpty(value: unknown): boolean {
+  return (
+    value === null || value === undefined || (typeof value === 'object' && Object.keys(value).length === 0)
+  );
+}

@@ -1,0 +1,128 @@
+import { describe, expect, test } from 'vitest';
+import { faults, load, REQUIRED, warnings } from './load-text.ts';
+
+const route = (more: string): string => REQUIRED.replace('service: shop }', `service: shop, ${more} }`);
+const service = (more: string): string => REQUIRED.replace('9001] }', `9001], ${more} }`);
+
+const limits = (text: string): string => REQUIRED.replace('port: 8080', `port: 8080, limits: { ${text} }`);
+
+describe('a burst must hold what a request costs', () => {
+  test('at every limit that can meet it', () => {
+    const text = `${route('cost: 6, limits: { perClient: { rate: 5/s }, total: { rate: 1/s, burst: 6 } }')}
+tiers: { free: { rate: 10/s, burst: 5, total: { rate: 5/s } }, gold: { rate: 6/s }, open: {} }
+limits: { global: { rate: 1/s } }
+`;
+    const never = 'it could never pass, at routes[0].cost';
+    expect(faults(text)).toEqual([
+      `3:42 a request costs 6, and the global limit never holds more than 1: ${never}`,
+      `3:42 a request costs 6, and the route's limit per client never holds more than 5: ${never}`,
+      `3:42 a request costs 6, and the tier \`free\` never holds more than 5: ${never}`,
+      `3:42 a request costs 6, and the total of the tier \`free\` never holds more than 5: ${never}`,
+    ]);
+  });
+
+  test('and a cost of nothing meets no limit', () => {
+    expect(load(`${route('cost: 0')}tiers: { free: { rate: 1/m } }\n`).ok).toBe(true);
+  });
+});
+
+describe('a limit must be countable', () => {
+  test('a million a second is the fastest, a year the longest refill', () => {
+    expect(load(`${REQUIRED}tiers: { a: { rate: 1000000/s } }\n`).ok).toBe(true);
+    expect(
+      faults(`${REQUIRED}tiers: { a: { rate: 1000001/s }, b: { rate: 0/s }, c: { rate: 0.001/d } }\n`),
+    ).toHaveLength(3);
+    expect(load(`${REQUIRED}tiers: { a: { rate: 1/d, burst: 365 } }\n`).ok).toBe(true);
+    expect(faults(`${REQUIRED}tiers: { a: { rate: 1/d, burst: 366 } }\n`)).toEqual([
+      '4:33 takes longer than a year to refill at this rate: is the unit of the rate right?, at tiers.a.burst',
+    ]);
+  });
+
+  test('a burst without a rate is a fault', () => {
+    expect(faults(`${REQUIRED}tiers: { a: { burst: 5 } }\n`)[0]).toContain('write the rate too');
+  });
+
+  test('a burst that lasts less than 10 ms of its rate is a warning', () => {
+    expect(warnings(`${REQUIRED}tiers: { a: { rate: 1000/s, burst: 9 } }\n`)[0]).toContain('steady caller');
+    expect(warnings(`${REQUIRED}tiers: { a: { rate: 1000/s, burst: 10 } }\n`)).toEqual([]);
+  });
+});
+
+describe('addresses', () => {
+  test.each(['0.0.0.0', '::', '10.1.2.3', 'example.com'])('the admin address on %s needs a token', (host) => {
+    expect(faults(`${REQUIRED}admin: { host: "${host}" }\n`)).toEqual([
+      '4:1 the admin address can be reached from other machines and needs a token, at admin.token',
+    ]);
+    expect(load(`${REQUIRED}admin: { host: "${host}", token: t }\n`).ok).toBe(true);
+  });
+
+  test.each(['127.0.0.1', '127.1.2.3', '::1', 'localhost'])('the admin address on %s needs none', (host) => {
+    expect(load(`${REQUIRED}admin: { host: "${host}" }\n`).ok).toBe(true);
+  });
+
+  test('one port is taken once, free ports as often as wanted', () => {
+    const text = REQUIRED.replace('[{ port: 8080 }]', '[{ port: 9090 }, { port: 9090, host: 127.0.0.1 }]');
+    expect(faults(text)).toEqual([
+      '1:1 port 9090 is taken by a listener, at admin.port',
+      '1:37 port 9090 is taken by another listener, at listeners[1].port',
+    ]);
+    const apart = REQUIRED.replace(
+      '[{ port: 8080 }]',
+      '[{ port: 80, host: 10.0.0.1 }, { port: 80, host: 10.0.0.2 }]',
+    );
+    expect(load(apart).ok).toBe(true);
+    expect(load(`${REQUIRED.replace('8080 }', '0 }, { port: 0 }')}admin: { port: 0 }\n`).ok).toBe(true);
+  });
+});
+
+describe('spans that contradict each other', () => {
+  test('a delay as long as the whole shutdown is a fault', () => {
+    expect(faults(`${REQUIRED}shutdown: { delay: 30s }\n`)).toEqual([
+      '4:20 must be shorter than `shutdown.timeout`, or nothing could finish, at shutdown.delay',
+    ]);
+  });
+
+  test('a header section cannot take longer than its request, unless that has no bound', () => {
+    expect(faults(limits('headersTimeout: 61s'))).toHaveLength(1);
+    expect(load(limits('headersTimeout: 61s, requestTimeout: 0s')).ok).toBe(true);
+  });
+
+  test.each([
+    ['readiness: { timeout: 2s }', 'probes of one instance would overlap'],
+    ['sla: 11s', 'in time and cut all the same'],
+    ['affinity: {}', 'sessions end with the gateway'],
+    ['tls: { serverName: x }', 'all instances are http'],
+  ])('%s is a warning', (text, words) => {
+    const found = warnings(service(text));
+    expect(found).toHaveLength(1);
+    expect(found[0]).toContain(words);
+  });
+
+  test('a store without a key secret, and an identity behind `ip`, are warnings', () => {
+    expect(warnings(`${REQUIRED}redis: { url: redis://h }\n`)).toHaveLength(1);
+    expect(warnings(`${REQUIRED}clients: { identify: [{ ip: {} }, { header: x-api-key }] }\n`)).toEqual([
+      '4:35 never reached: `ip` names every caller, so it ends the chain, at clients.identify[1]',
+    ]);
+  });
+
+  test('a route timeout below the SLA is a warning', () => {
+    expect(warnings(route('timeout: 100ms'))).toHaveLength(1);
+  });
+});
+
+describe('keys', () => {
+  test('one key for two clients and one client in two tiers are faults', () => {
+    const digest = 'sha256:2C26B46B68FFC68FF99B453C1D30413413422D706483BFA0F98A5E886266E7AE'; // of `foo`
+    const text = `${REQUIRED}tiers: { gold: {} }
+clients:
+  keys:
+    - { key: foo, client: a }
+    - { key: "${digest}", client: b }
+    - { key: bar, client: a, tier: gold }
+`;
+    expect(faults(text)).toEqual([
+      '8:14 this key stands in the list twice, at clients.keys[1].key',
+      '9:36 the client `a` already has the tier `default`, at clients.keys[2].tier',
+    ]);
+  });
+});

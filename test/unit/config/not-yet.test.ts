@@ -1,0 +1,55 @@
+import { describe, expect, test } from 'vitest';
+import { below, alternatives, CONFIGURATION_NODE } from '../../../config/json-schema.ts';
+import type { SchemaNode } from '../../../config/json-schema.ts';
+import { NOT_YET } from '../../../config/not-yet.ts';
+import { load, REQUIRED, warnings } from './load-text.ts';
+
+const listener = (more: string): string => REQUIRED.replace('port: 8080', `port: 8080, ${more}`);
+const tls = 'tls: { certificates: [{ cert: a.pem, key: a.key }] }';
+
+const protocol = (word: string): string => REQUIRED.replace('9001] }', `9001], protocol: ${word} }`);
+
+describe('keys that are accepted but not acted on', () => {
+  test('never warn as defaults', () => {
+    expect(warnings(REQUIRED)).toEqual([]);
+  });
+
+  test('warn where they are written, at the key, with what happens instead', () => {
+    expect(warnings(`${REQUIRED}tiers:\n  gold:\n    concurrency: 5\n`)).toEqual([
+      '6:5 accepted, but this release does not act on it: requests in flight are not limited by client, at tiers.gold.concurrency',
+    ]);
+  });
+
+  test('do not warn where they are written to ask for nothing', () => {
+    const text = `${listener('redirectToHttps: false, healthPath: null, http2: true')}tracing: { otlp: null }\nlimits: { enforcement: exact }\n`;
+    expect(warnings(text)).toEqual([]);
+  });
+
+  test('HTTP/2 warns only together with TLS and only when asked for', () => {
+    expect(warnings(listener(`${tls}, http2: true`))).toHaveLength(1);
+    expect(warnings(listener(`${tls}, http2: false`))).toEqual([]);
+    expect(warnings(listener(tls))).toEqual([]);
+  });
+
+  test('of some keys only certain values warn', () => {
+    expect(warnings(`${REQUIRED}limits: { enforcement: leased }\n`)).toHaveLength(1);
+    expect(warnings(protocol('h2'))).toHaveLength(1);
+    expect(warnings(protocol('h1'))).toEqual([]);
+  });
+
+  test('are no faults', () => {
+    expect(load(`${REQUIRED}errorPage: page.html\n`).ok).toBe(true);
+  });
+
+  test.each(NOT_YET.map((row) => row.path))('%s is a key of the schema', (pattern) => {
+    let nodes: SchemaNode[] = alternatives(CONFIGURATION_NODE);
+    for (const step of pattern.split('.')) nodes = step === '*' ? anything(nodes) : below(nodes, step);
+    expect(nodes.length).toBeGreaterThan(0);
+  });
+});
+
+/** What may stand under any index or any name. */
+function anything(nodes: readonly SchemaNode[]): SchemaNode[] {
+  const named = nodes.flatMap((node) => Object.keys(node.properties ?? { anything: true }));
+  return [...below(nodes, 0), ...new Set(named.flatMap((name) => below(nodes, name)))];
+}
