@@ -1,0 +1,180 @@
+/**
+ * The limit store of a gateway without Redis: the buckets live in the supervisor, workers ask over the message channel.
+ *
+ * One message a turn of the event loop carries all its decisions, as flat arrays: names, five numbers a level, levels
+ * of each call. The same deadline, suspicion, pauses and heartbeats as for Redis hold for the supervisor (an empty
+ * message is a heartbeat), so that a supervisor that stands still delays nobody for longer than a deadline: the worker
+ * then decides by its own share. Moments never cross the channel; the supervisor's own monotonic clock decides.
+ */
+import type { Random } from '../../kernel/random.ts';
+import type { EmbeddedStore } from '../../limits/embedded-store.ts';
+import { StoreFitness } from '../../limits/fitness.ts';
+import type { FitnessListener } from '../../limits/fitness.ts';
+import { REPLY_PER_LEVEL } from '../../limits/gcra.ts';
+import type { LimitStore, StoreCall, StoreView } from '../../limits/store.ts';
+import type { Batch } from './turn-batches.ts';
+import { TurnBatches } from './turn-batches.ts';
+
+/** Number of the message, names of all buckets, five terms a level, levels of each call. No calls = a heartbeat. */
+export type LimitBatchMessage = readonly [
+  id: number,
+  keys: readonly string[],
+  terms: readonly number[],
+  levels: readonly number[],
+];
+/** Number of the message, then all replies one after the other. */
+export type LimitBatchReply = readonly [id: number, replies: readonly number[]];
+
+/** As for Redis: the fitness is looked at this often. */
+const TICK_MS = 50;
+
+export interface IpcLimitStoreOptions {
+  /** Sends one message to the supervisor; throws or returns false when the channel is closed. */
+  readonly send: (message: LimitBatchMessage) => boolean | void;
+  /** The longest that a decision waits, ms. */
+  readonly timeoutMs: number;
+  readonly random: Random;
+  readonly onState: FitnessListener;
+  readonly onTrip?: (tripMs: number) => void;
+  readonly clock?: () => number;
+}
+
+/** The worker's side. */
+export class IpcLimitStore implements LimitStore {
+  readonly #sendMessage: IpcLimitStoreOptions['send'];
+  readonly #fitness: StoreFitness;
+  readonly #batches: TurnBatches;
+  readonly #clock: () => number;
+  readonly #ticker: NodeJS.Timeout;
+  readonly #unanswered = new Map<number, Batch>();
+  #nextId = 1;
+
+  constructor(options: IpcLimitStoreOptions) {
+    this.#sendMessage = options.send;
+    this.#clock = options.clock ?? monotonicMs;
+    this.#fitness = new StoreFitness(options.random, options.onState);
+    this.#batches = new TurnBatches({
+      timeoutMs: options.timeoutMs,
+      mostCalls: Infinity,
+      fitness: this.#fitness,
+      clock: this.#clock,
+      transmit: (batch) => this.#transmit(batch),
+      onTrip: options.onTrip,
+    });
+    // No first heartbeat to wait for: until it came back, a starting worker would hand out shares beside the store.
+    this.#fitness.trusted(this.#clock());
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
+    this.#ticker.unref();
+  }
+
+  decide(call: StoreCall, now: number): boolean {
+    return this.#batches.add(call, now);
+  }
+
+  /** The supervisor's answer to a message; one that nobody waits for any more only shows that it lives. */
+  receive(reply: LimitBatchReply): void {
+    const batch = this.#unanswered.get(reply[0]);
+    if (batch === undefined) return;
+    this.#unanswered.delete(reply[0]);
+    if (batch.beat) {
+      this.#batches.replied(batch, 0, []);
+      return;
+    }
+    let at = 0;
+    for (let i = 0; i < batch.calls.length; i++) {
+      const length = 1 + REPLY_PER_LEVEL * (batch.calls[i] as StoreCall).keys.length;
+      this.#batches.replied(batch, i, reply[1].slice(at, at + length));
+      at += length;
+    }
+  }
+
+  gateways(): number {
+    return 1;
+  }
+
+  pauseMs(now: number): number {
+    return this.#fitness.pauseMs(now);
+  }
+
+  view(now: number): StoreView {
+    return {
+      kind: 'ipc',
+      state: this.#fitness.state(now),
+      reason: this.#fitness.reason(),
+      gateways: 1,
+      workers: 1,
+      calls: this.#batches.calls,
+      batches: this.#batches.batches,
+      missed: this.#batches.missed,
+      failed: this.#batches.failed,
+    };
+  }
+
+  close(): void {
+    clearInterval(this.#ticker);
+    this.#batches.close();
+    for (const batch of this.#unanswered.values()) this.#fail(batch);
+    this.#unanswered.clear();
+  }
+
+  #transmit(batch: Batch): void {
+    const keys: string[] = [];
+    const terms: number[] = [];
+    const levels: number[] = [];
+    for (const call of batch.calls) {
+      for (const key of call.keys) keys.push(key);
+      for (const term of call.terms) terms.push(term);
+      levels.push(call.keys.length);
+    }
+    const id = this.#nextId++;
+    // While the supervisor is silent only heartbeats are added; each throws out what nobody waits for any more.
+    if (batch.beat) this.#forgetExpired();
+    this.#unanswered.set(id, batch);
+    let open = true;
+    try {
+      open = this.#sendMessage([id, keys, terms, levels]) !== false;
+    } catch {
+      open = false;
+    }
+    if (open) return;
+    this.#unanswered.delete(id);
+    this.#fitness.refused(this.#clock(), 'closed');
+    this.#fail(batch);
+  }
+
+  #forgetExpired(): void {
+    for (const [id, batch] of this.#unanswered) if (batch.expired) this.#unanswered.delete(id);
+  }
+
+  #fail(batch: Batch): void {
+    for (let left = batch.left; left > 0; left--) this.#batches.refused(batch, batch.beat ? 'closed' : '');
+  }
+
+  #tick(): void {
+    const now = this.#clock();
+    this.#fitness.tick(now);
+    if (this.#fitness.beatDue(now)) this.#batches.sendBeat(now);
+  }
+}
+
+/** The supervisor's side: decides a worker's message. `now`: monotonic ms of this process. */
+export function serveLimitBatch(
+  store: EmbeddedStore,
+  message: LimitBatchMessage,
+  now: number,
+): LimitBatchReply {
+  const [id, keys, terms, levels] = message;
+  const replies: number[] = [];
+  let first = 0;
+  for (const count of levels) {
+    store.decideInto(keys, terms, first, count, now, replies);
+    first += count;
+  }
+  // A heartbeat is an idle moment: buckets that are full again leave without a timer of their own.
+  if (levels.length === 0) store.sweep(now);
+  return [id, replies];
+}
+
+function monotonicMs(): number {
+  return performance.now();
+}

@@ -1,0 +1,89 @@
+/**
+ * What an answer says about limits. The only file that knows draft-ietf-httpapi-ratelimit-headers-11:
+ *
+ *     RateLimit-Policy: "client";q=5;w=30, "route";q=2;w=1
+ *     RateLimit: "client";r=3;t=12
+ *
+ * Written by hand because names and figures are known to need no escaping; a test compares with structured-headers.
+ * Only a caller's own, enforced limits are shown: shared levels and observed ones are nobody's business. `RateLimit`
+ * is the policy that this request is refused by, or else the one nearest to empty: `r` whole units left, `t` whole
+ * seconds until full, or when refused until this cost fits. `legacy` says the same in X-RateLimit-*; -Reset is seconds
+ * from now. An upstream's own fields are not touched: these are appended.
+ */
+import type { Random } from '../kernel/random.ts';
+import type { Charge, LevelState, LimitDecision } from './limiter.ts';
+
+export type FieldStyle = 'draft' | 'legacy';
+
+type Fields = (readonly [name: string, value: string])[];
+
+/** Names and values to be appended to the answer; none when no own limit applies. */
+export function limitFields(style: FieldStyle, charges: readonly Charge[], decision: LimitDecision): Fields {
+  const shown = shownCharge(charges, decision);
+  return style === 'draft' ? draftFields(charges, decision, shown) : legacyFields(charges, decision, shown);
+}
+
+/**
+ * Whole seconds for `Retry-After`: the wait, at least 1, plus chance, so that those refused together do not come back
+ * together.
+ */
+export function retryAfterSeconds(decision: LimitDecision, random: Random): number {
+  const least = Math.max(1, Math.ceil(decision.retryAfterMs / 1000));
+  return least + Math.floor(random() * (decision.jitterSeconds + 1));
+}
+
+function draftFields(charges: readonly Charge[], decision: LimitDecision, shown: number): Fields {
+  const policy = policyText(charges);
+  if (policy === '') return [];
+  if (shown < 0) return [['RateLimit-Policy', policy]];
+  const state = decision.levels[shown] as LevelState;
+  return [
+    ['RateLimit-Policy', policy],
+    ['RateLimit', `"${(charges[shown] as Charge).level}";r=${state.remaining};t=${seconds(state)}`],
+  ];
+}
+
+function legacyFields(charges: readonly Charge[], decision: LimitDecision, shown: number): Fields {
+  if (shown < 0) return [];
+  const state = decision.levels[shown] as LevelState;
+  return [
+    ['X-RateLimit-Limit', String((charges[shown] as Charge).rate.quota)],
+    ['X-RateLimit-Remaining', String(state.remaining)],
+    ['X-RateLimit-Reset', String(seconds(state))],
+  ];
+}
+
+function isShown(charge: Charge): boolean {
+  return charge.enforced && (charge.level === 'client' || charge.level === 'route');
+}
+
+function policyText(charges: readonly Charge[]): string {
+  let text = '';
+  for (const charge of charges) {
+    if (!isShown(charge)) continue;
+    text += `${text === '' ? '' : ', '}"${charge.level}";q=${charge.rate.quota};w=${charge.rate.windowSeconds}`;
+  }
+  return text;
+}
+
+/** Index of the charge that `RateLimit` speaks of, or -1. */
+function shownCharge(charges: readonly Charge[], decision: LimitDecision): number {
+  let best = -1;
+  for (let i = 0; i < charges.length && i < decision.levels.length; i++) {
+    const state = decision.levels[i] as LevelState;
+    if (!isShown(charges[i] as Charge) || state.remaining < 0) continue;
+    if (best < 0 || isNearer(state, decision.levels[best] as LevelState)) best = i;
+  }
+  return best;
+}
+
+/** A refusal is nearer than any figure, the longest wait first; then the fewest units; then the longest way to full. */
+function isNearer(a: LevelState, b: LevelState): boolean {
+  if (a.waitMs !== b.waitMs) return a.waitMs > b.waitMs;
+  if (a.remaining !== b.remaining) return a.remaining < b.remaining;
+  return a.fullMs > b.fullMs;
+}
+
+function seconds(state: LevelState): number {
+  return Math.ceil((state.waitMs > 0 ? state.waitMs : state.fullMs) / 1000);
+}

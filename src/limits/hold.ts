@@ -1,0 +1,89 @@
+/**
+ * The deny cache: what a worker may refuse by itself.
+ *
+ * Signal: a bucket of the store refused. Decision: until the bucket can have room again, requests that cost as much or
+ * more are refused here, without a trip. The wait is stretched by 2^k with k the refusals in a row, so that many
+ * workers do not ask for each single unit (2^k off: 12,512 trips a second instead of 4,445 at 20 times the limit), but
+ * never past the time in which half the bucket comes back, or it would overflow and units would be lost, nor past
+ * 500 ms, which is below every `retry-after`: who waits as told is asked for. A cheaper request still asks; a grant
+ * forgets everything. Bounded: the oldest refusals go first, and losing one costs a trip, never an admission too many.
+ */
+import type { Random } from '../kernel/random.ts';
+import { between } from '../kernel/random.ts';
+import type { CompiledRate } from './gcra.ts';
+import { TICKS_PER_MS } from './gcra.ts';
+
+/** About 10 MB when full. Half would cost trips in an attack from 50,000 addresses; double only memory. */
+const MOST_HOLDS = 50_000;
+/** 2^6 times a wait is past 500 ms for every wait above 8 ms already. */
+const MOST_DOUBLINGS = 6;
+/** Below the least `retry-after` of 1 s with room for the way back; at 1 s honest callers would be refused unheard. */
+const LONGEST_STRETCH_MS = 500;
+
+export interface Hold {
+  readonly rate: CompiledRate;
+  /** The least cost that is refused. */
+  readonly cost: number;
+  /** Until then, monotonic ms. */
+  readonly until: number;
+  /** When the bucket is full again as far as known here, monotonic ms. */
+  readonly fullAt: number;
+  /** Refusals in a row before this one. */
+  readonly row: number;
+}
+
+export class Holds {
+  readonly #random: Random;
+  readonly #holds = new Map<string, Hold>();
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  /** The live hold on `key` for a request of this cost. */
+  find(key: string, cost: number, now: number): Hold | undefined {
+    const hold = this.#holds.get(key);
+    return hold !== undefined && now < hold.until && cost >= hold.cost ? hold : undefined;
+  }
+
+  /** The store refused `cost` units of this bucket: they fit in `waitMs`, it is full in `fullMs`. */
+  refused(key: string, cost: number, rate: CompiledRate, waitMs: number, fullMs: number, now: number): void {
+    const before = this.#holds.get(key);
+    const row = before === undefined ? 0 : Math.min(before.row + 1, MOST_DOUBLINGS);
+    const stretched = waitMs * 2 ** row * between(this.#random, 1, 1.5);
+    const half = rate.depthTicks / 2 / TICKS_PER_MS;
+    const span = Math.min(stretched, Math.max(waitMs, Math.min(half, LONGEST_STRETCH_MS)));
+    // Set anew, so that the map's order is the order of the last refusals.
+    this.#holds.delete(key);
+    this.#holds.set(key, { rate, cost, until: now + span, fullAt: now + fullMs, row });
+    if (this.#holds.size > MOST_HOLDS) {
+      const oldest = this.#holds.keys().next();
+      if (oldest.done !== true) this.#holds.delete(oldest.value);
+    }
+  }
+
+  granted(key: string): void {
+    this.#holds.delete(key);
+  }
+
+  clear(): void {
+    this.#holds.clear();
+  }
+
+  size(): number {
+    return this.#holds.size;
+  }
+}
+
+/** How long a request of this cost has to wait by what the hold knows, at least until it ends; ms. */
+export function holdWaitMs(hold: Hold, cost: number, now: number): number {
+  const missing =
+    Math.max(0, hold.fullAt - now) + (cost * hold.rate.unitTicks - hold.rate.depthTicks) / TICKS_PER_MS;
+  return Math.max(missing, hold.until - now);
+}
+
+/** Whole units left in the bucket by what the hold knows. */
+export function holdRemaining(hold: Hold, now: number): number {
+  const free = hold.rate.depthTicks - Math.max(0, hold.fullAt - now) * TICKS_PER_MS;
+  return Math.max(0, Math.floor(free / hold.rate.unitTicks));
+}

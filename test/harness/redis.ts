@@ -1,0 +1,223 @@
+/**
+ * A real redis-server for tests: on a free port, in a directory of its own that goes with it, ended by its process id.
+ * And a relay in front of it, for what a network does: freeze, cut, lead somewhere else.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { Redis } from 'ioredis';
+
+/** The path of a redis-server, or an error of one line that says what to install. */
+export function findRedisServer(): string {
+  for (const directory of (process.env['PATH'] ?? '').split(delimiter).concat('/usr/bin', '/usr/local/bin')) {
+    for (const name of ['redis-server', 'valkey-server']) {
+      const path = join(directory, name);
+      try {
+        accessSync(path, constants.X_OK);
+        return path;
+      } catch {
+        // Not here.
+      }
+    }
+  }
+  throw new Error(
+    'These tests need a Redis: install redis-server (Debian: apt-get install redis-server; macOS: brew install redis).',
+  );
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+export class RedisServer {
+  readonly port: number;
+  readonly directory: string;
+  readonly #args: readonly string[];
+  #process: ChildProcess | undefined;
+
+  private constructor(port: number, directory: string, args: readonly string[]) {
+    this.port = port;
+    this.directory = directory;
+    this.#args = args;
+  }
+
+  /** Starts one and waits until it answers. `args` are further options of redis-server. */
+  static async start(args: readonly string[] = []): Promise<RedisServer> {
+    const server = new RedisServer(await freePort(), mkdtempSync(join(tmpdir(), 'spillway-redis-')), args);
+    await server.#launch();
+    return server;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  /** A plain client for looking inside; the caller ends it. */
+  client(): Redis {
+    const client = new Redis(this.port, '127.0.0.1', { protocol: 2, disableClientInfo: true });
+    client.on('error', ignore);
+    return client;
+  }
+
+  /** The process stands still, its sockets stay open. */
+  pause(): void {
+    this.#process?.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.#process?.kill('SIGCONT');
+  }
+
+  /** Dies at once and keeps nothing. */
+  async kill(): Promise<void> {
+    const running = this.#process;
+    if (running === undefined) return;
+    this.#process = undefined;
+    const gone = once(running, 'exit');
+    running.kill('SIGKILL');
+    await gone;
+  }
+
+  /** On the same port, empty. */
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.#launch();
+  }
+
+  async stop(): Promise<void> {
+    await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  async #launch(): Promise<void> {
+    const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.directory];
+    args.push('--save', '', '--appendonly', 'no', ...this.#args);
+    const running = spawn(findRedisServer(), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process = running;
+    // A test run that ends in the middle takes its servers along.
+    const takeAlong = (): void => void running.kill('SIGKILL');
+    process.once('exit', takeAlong);
+    running.once('exit', () => process.off('exit', takeAlong));
+    let output = '';
+    await new Promise<void>((resolve, reject) => {
+      running.stdout.on('data', (chunk: Buffer) => {
+        output += chunk.toString();
+        if (output.includes('Ready to accept connections')) resolve();
+      });
+      running.once('exit', (code) =>
+        reject(new Error(`redis-server ended with ${code}: ${output.slice(-500)}`)),
+      );
+      running.once('error', reject);
+    });
+  }
+}
+
+/** A TCP relay on a port of its own. Connections keep the target that they were opened to. */
+export class Relay {
+  readonly port: number;
+  readonly #server: Server;
+  readonly #pairs = new Set<readonly [Socket, Socket]>();
+  #target: number;
+  #delayMs = 0;
+  /** Connections accepted so far. */
+  accepted = 0;
+
+  private constructor(server: Server, port: number, target: number) {
+    this.#server = server;
+    this.port = port;
+    this.#target = target;
+  }
+
+  static async start(target: number): Promise<Relay> {
+    const server = createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const relay = new Relay(server, (server.address() as AddressInfo).port, target);
+    server.on('connection', (socket) => relay.#accept(socket));
+    return relay;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  /** New connections lead to another port. */
+  retarget(port: number): void {
+    this.#target = port;
+  }
+
+  /** New connections hear nothing for this long. */
+  delay(ms: number): void {
+    this.#delayMs = ms;
+  }
+
+  /** Present connections carry nothing any more and stay open. */
+  freeze(): void {
+    for (const [near, far] of this.#pairs) {
+      near.removeAllListeners('data');
+      far.removeAllListeners('data');
+      near.pause();
+      far.pause();
+    }
+  }
+
+  /** Answers on present connections are swallowed, calls still arrive. */
+  swallowAnswers(): void {
+    for (const [, far] of this.#pairs) {
+      far.removeAllListeners('data');
+      far.resume();
+    }
+  }
+
+  /** Present connections are reset. */
+  cut(): void {
+    for (const [near, far] of this.#pairs) {
+      near.resetAndDestroy();
+      far.resetAndDestroy();
+    }
+  }
+
+  async stop(): Promise<void> {
+    const closed = once(this.#server, 'close');
+    this.#server.close();
+    this.cut();
+    await closed;
+  }
+
+  #accept(near: Socket): void {
+    this.accepted++;
+    const far = connect(this.#target, '127.0.0.1');
+    const pair = [near, far] as const;
+    this.#pairs.add(pair);
+    const openedAt = performance.now();
+    near.on('data', (chunk) => void far.write(chunk));
+    far.on('data', (chunk) => {
+      const wait = openedAt + this.#delayMs - performance.now();
+      if (wait <= 0) near.write(chunk);
+      else setTimeout(() => near.write(chunk), wait);
+    });
+    for (const [socket, other] of [pair, [far, near] as const]) {
+      socket.on('error', ignore);
+      socket.on('close', () => {
+        this.#pairs.delete(pair);
+        other.destroy();
+      });
+    }
+  }
+}
+
+function ignore(): void {
+  // A lost connection is what these tests are about.
+}

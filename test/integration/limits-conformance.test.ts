@@ -1,0 +1,161 @@
+/** One suite for every store: what the port promises, Redis, the message channel and memory keep alike. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { IpcLimitStore, serveLimitBatch } from '../../src/io/limit-store/ipc.ts';
+import type { LimitBatchMessage, LimitBatchReply } from '../../src/io/limit-store/ipc.ts';
+import { seededRandom } from '../../src/kernel/random.ts';
+import { EmbeddedStore } from '../../src/limits/embedded-store.ts';
+import { compileRate } from '../../src/limits/gcra.ts';
+import type { LimitStore } from '../../src/limits/store.ts';
+import { RedisServer } from '../harness/redis.ts';
+import { Ask, terms } from '../unit/limits/fixtures.ts';
+import { ask, OpenStore, take, until } from './limits-stores.ts';
+
+interface Subject {
+  readonly store: LimitStore;
+  readonly stop: () => Promise<void>;
+}
+
+async function redisSubject(): Promise<Subject> {
+  const server = await RedisServer.start();
+  const open = await new OpenStore(server.url, { timeoutMs: 1000 }).fit();
+  return {
+    store: open.store,
+    stop: async () => {
+      open.store.close();
+      await server.stop();
+    },
+  };
+}
+
+async function ipcSubject(): Promise<Subject> {
+  const supervisor = new EmbeddedStore(1000, seededRandom(1));
+  const { port1, port2 } = new MessageChannel();
+  const store = new IpcLimitStore({
+    send: (message) => port1.postMessage(JSON.stringify(message)),
+    timeoutMs: 1000,
+    random: seededRandom(2),
+    onState: () => {},
+  });
+  port2.addEventListener('message', (event) => {
+    const reply = serveLimitBatch(supervisor, parsed(event) as LimitBatchMessage, performance.now());
+    port2.postMessage(JSON.stringify(reply));
+  });
+  port1.addEventListener('message', (event) => store.receive(parsed(event) as LimitBatchReply));
+  port1.start();
+  port2.start();
+  await until(() => store.view(performance.now()).state === 'fit', 'the channel is fit');
+  return {
+    store,
+    stop: () => {
+      store.close();
+      port1.close();
+      return Promise.resolve();
+    },
+  };
+}
+
+function parsed(event: Event): unknown {
+  return JSON.parse((event as MessageEvent).data as string);
+}
+
+function memorySubject(): Promise<Subject> {
+  return Promise.resolve({ store: new EmbeddedStore(1000, seededRandom(1)), stop: () => Promise.resolve() });
+}
+
+const slow = compileRate(0.01, 3);
+
+describe.each([
+  ['redis', redisSubject],
+  ['ipc', ipcSubject],
+  ['memory', memorySubject],
+] as const)('a %s store', (kind, open) => {
+  let subject: Subject;
+  beforeAll(async () => {
+    subject = await open();
+  });
+  afterAll(() => subject.stop());
+
+  test('says what it is and that it is fit', () => {
+    expect(subject.store.view(performance.now())).toMatchObject({ kind, state: 'fit', reason: '' });
+    expect(subject.store.gateways()).toBe(1);
+    expect(subject.store.pauseMs(performance.now())).toBe(0);
+  });
+
+  test('gives a full bucket its burst and no more', async () => {
+    const admitted: boolean[] = [];
+    for (let i = 0; i < 5; i++) admitted.push(await take(subject.store, 'burst', slow));
+    expect(admitted).toEqual([true, true, true, false, false]);
+  });
+
+  test('gives units back with time', async () => {
+    const quick = compileRate(100, 1);
+    expect(await take(subject.store, 'time', quick)).toBe(true);
+    await until(() => take(subject.store, 'time', quick), 'a unit is back');
+  });
+
+  test('tells what is left, how long to wait and when the bucket is full', async () => {
+    const reply = await ask(subject.store, ['figures'], terms(slow, 2));
+    expect(reply).toEqual([1, 2, 1, 0, 2 * slow.unitTicks]);
+    const refused = await ask(subject.store, ['figures'], terms(slow, 2));
+    if (typeof refused === 'string') throw new Error(refused);
+    const [ok, granted, remaining, waitTicks = 0, fullTicks = 0] = refused;
+    expect([ok, granted, remaining]).toEqual([0, 0, 1]);
+    // Less than 10 s have gone by since the first call.
+    expect(waitTicks).toBeGreaterThan(slow.unitTicks - 100_000_000);
+    expect(waitTicks).toBeLessThanOrEqual(slow.unitTicks);
+    expect(fullTicks - waitTicks).toBe(slow.unitTicks);
+  });
+
+  test("a client's refusal leaves the global bucket alone", async () => {
+    const global = compileRate(0.01, 50);
+    let admitted = 0;
+    for (let i = 0; i < 20; i++) {
+      const reply = await ask(subject.store, ['one client', 'everybody'], [...terms(slow), ...terms(global)]);
+      if (reply[0] === 1) admitted++;
+    }
+    expect(admitted).toBe(3);
+    expect((await ask(subject.store, ['everybody'], terms(global, 0)))[2]).toBe(47);
+  });
+
+  test('an observed level refuses nobody', async () => {
+    const tiny = compileRate(0.01, 1);
+    const replies = [];
+    for (let i = 0; i < 2; i++) replies.push(await ask(subject.store, ['seen'], terms(tiny, 1, 0)));
+    expect(replies.map((reply) => [reply[0], reply[1]])).toEqual([
+      [1, 1],
+      [1, 0],
+    ]);
+  });
+
+  test('a peek takes nothing', async () => {
+    for (let i = 0; i < 5; i++) expect((await ask(subject.store, ['peeked'], terms(slow, 0)))[2]).toBe(3);
+  });
+
+  test('many calls of one turn are each answered once, and together admit the burst', async () => {
+    const wide = compileRate(0.01, 100);
+    const calls = Array.from(
+      { length: 300 },
+      () => new Ask(['crowd', 'crowd too'], [...terms(wide), ...terms(slow, 0)]),
+    );
+    for (const call of calls) expect(subject.store.decide(call, performance.now())).toBe(true);
+    const replies = await Promise.all(calls.map((call) => call.done));
+    expect(replies.filter((reply) => reply?.[0] === 1)).toHaveLength(100);
+    expect(calls.every((call) => call.told === 1)).toBe(true);
+  });
+
+  test('the cost is charged at every level', async () => {
+    const wide = compileRate(0.01, 10);
+    // ok, then granted, remaining, waitTicks and fullTicks of each level
+    expect(await ask(subject.store, ['c1', 'c2'], [...terms(wide, 5), ...terms(wide, 5)])).toEqual([
+      1,
+      5,
+      5,
+      0,
+      5 * wide.unitTicks,
+      5,
+      5,
+      0,
+      5 * wide.unitTicks,
+    ]);
+  });
+});
