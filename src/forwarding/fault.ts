@@ -1,0 +1,130 @@
+import type { ErrorCode } from '../kernel/errors.ts';
+
+/**
+ * What went wrong between us and an instance, in the terms of the error table.
+ *
+ * The signal is undici's or node's error code and how far the attempt had got. The decision has four parts: what the caller
+ * is told, what kind of fault the balancer learns, how strongly it speaks against the instance (hard counts toward an
+ * ejection, soft only in a ratio, none not at all), and a word for the log. Our own shortage (no descriptors), our own
+ * mistakes and a caller that left never speak against an instance. Unknown errors are read as a reset: they did end
+ * the attempt. Limits: a stale kept-alive socket looks like a reset; the retry policy asks for a fresh one.
+ * Cases U01 to U46 in forwarding.md §8, evidence in upstreams.md §5.
+ */
+
+/**
+ * How far the attempt was: `connect` no byte of the request handed to a socket · `waiting` sent, no answer yet · `body` the
+ * head of the answer has come. The others are told by us, without an error: our limit for connecting, our deadline, an
+ * answer that is none.
+ */
+export type FaultPhase = 'connect' | 'connect-timeout' | 'waiting' | 'timeout' | 'body' | 'protocol';
+
+export type FaultKind = 'connect' | 'reset' | 'timeout' | 'protocol' | 'own';
+
+export type Evidence = 'hard' | 'soft' | 'none';
+
+export interface UpstreamFault {
+  readonly code: ErrorCode;
+  readonly kind: FaultKind;
+  readonly evidence: Evidence;
+  /** For log and explain: a code, never an address or a text of the instance. */
+  readonly reason: string;
+}
+
+export function upstreamFault(error: unknown, phase: FaultPhase): UpstreamFault {
+  switch (phase) {
+    case 'connect-timeout':
+      return { code: 'SPW_UPSTREAM_TIMEOUT', kind: 'connect', evidence: 'hard', reason: 'connect timeout' };
+    case 'timeout':
+      return { code: 'SPW_UPSTREAM_TIMEOUT', kind: 'timeout', evidence: 'hard', reason: 'no answer in time' };
+    case 'protocol':
+      return protocol('invalid answer');
+    case 'connect':
+    case 'waiting':
+    case 'body':
+      return fromError(errorCode(error), messageOf(error), phase);
+    default:
+      return phase satisfies never;
+  }
+}
+
+function protocol(reason: string): UpstreamFault {
+  return { code: 'SPW_UPSTREAM_PROTOCOL', kind: 'protocol', evidence: 'hard', reason };
+}
+
+function own(code: ErrorCode, reason: string): UpstreamFault {
+  return { code, kind: 'own', evidence: 'none', reason };
+}
+
+function fromError(code: string, message: string, phase: 'connect' | 'waiting' | 'body'): UpstreamFault {
+  // A parser of HTTP names every fault HPE_…; undici's own complaints about an answer carry these two messages.
+  if (code.startsWith('HPE_') || message === 'bad response' || message === 'bad upgrade') {
+    return protocol(code.startsWith('HPE_') ? code : message);
+  }
+  switch (code) {
+    case 'UND_ERR_HEADERS_OVERFLOW':
+    case 'UND_ERR_RES_EXCEEDED_MAX_SIZE':
+      return protocol(code);
+    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
+      return phase === 'body' ? reset(code, phase) : protocol(code);
+    case 'UND_ERR_CONNECT_TIMEOUT':
+      return { code: 'SPW_UPSTREAM_TIMEOUT', kind: 'connect', evidence: 'hard', reason: code };
+    case 'ETIMEDOUT':
+    case 'UND_ERR_HEADERS_TIMEOUT':
+    case 'UND_ERR_BODY_TIMEOUT': {
+      const kind = phase === 'connect' ? 'connect' : 'timeout';
+      return { code: 'SPW_UPSTREAM_TIMEOUT', kind, evidence: 'hard', reason: code };
+    }
+    case 'UND_ERR_ABORTED':
+    case 'UND_ERR_ABORT':
+    case 'ABORT_ERR':
+      return own('SPW_CLIENT_CLOSED', code);
+    case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
+      return own('SPW_BAD_REQUEST', code);
+    case 'UND_ERR_INVALID_ARG':
+    case 'UND_ERR_NOT_SUPPORTED':
+    case 'ERR_INVALID_ARG_TYPE':
+    case 'ERR_INVALID_CHAR':
+      return own('SPW_INTERNAL', code);
+    case 'UND_ERR_DESTROYED':
+    case 'UND_ERR_CLOSED':
+      // The pool of an instance that is gone: another one may take the request.
+      return own('SPW_CONNECT_FAILED', code);
+    case 'EMFILE':
+    case 'ENFILE':
+    case 'ENOBUFS':
+    case 'EADDRNOTAVAIL':
+      // We are out of descriptors or ports; ejecting instances for it would take all of them.
+      return own('SPW_CONNECT_FAILED', code);
+    default:
+      return phase === 'connect' ? refusedConnect(code) : reset(code, phase);
+  }
+}
+
+/** Refused, unreachable, unknown name, certificate: nothing of the request has been sent. */
+function refusedConnect(code: string): UpstreamFault {
+  return {
+    code: 'SPW_CONNECT_FAILED',
+    kind: 'connect',
+    evidence: 'hard',
+    reason: code === '' ? 'connect failed' : code,
+  };
+}
+
+function reset(code: string, phase: 'waiting' | 'body'): UpstreamFault {
+  return {
+    code: 'SPW_UPSTREAM_RESET',
+    kind: 'reset',
+    evidence: phase === 'body' ? 'soft' : 'hard',
+    reason: code === '' ? 'connection lost' : code,
+  };
+}
+
+function errorCode(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return '';
+  const { code } = error as { readonly code?: unknown };
+  return typeof code === 'string' ? code : '';
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : '';
+}

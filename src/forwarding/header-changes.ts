@@ -1,0 +1,56 @@
+/**
+ * What a route changes in a header section, compiled once a configuration.
+ *
+ * `set` replaces every field of that name, `remove` takes it out. Names that frame a message or belong to one connection
+ * are not for routes to change; the configuration refuses them with a position, this module with an error.
+ */
+
+export interface HeaderChanges {
+  readonly set: Readonly<Record<string, string>>;
+  readonly remove: readonly string[];
+}
+
+export class CompiledChanges {
+  readonly none: boolean;
+  readonly #dropped: ReadonlySet<string>;
+  readonly #added: readonly string[];
+
+  /** @throws RangeError for a name that no route may change. */
+  constructor(changes: HeaderChanges) {
+    const set = Object.entries(changes.set);
+    this.#dropped = new Set(
+      [...set.map(([name]) => name), ...changes.remove].map((name) => name.toLowerCase()),
+    );
+    this.#added = set.flat();
+    this.none = this.#dropped.size === 0;
+    for (const name of this.#dropped) {
+      if (UNCHANGEABLE.has(name)) throw new RangeError(`a route cannot change the field ${name}`);
+    }
+  }
+
+  /** The list with the changes made; the same list when there are none. */
+  apply(list: string[]): string[] {
+    if (this.none) return list;
+    const changed: string[] = [];
+    for (let index = 0; index + 1 < list.length; index += 2) {
+      const name = list[index] ?? '';
+      if (!this.#dropped.has(name.toLowerCase())) changed.push(name, list[index + 1] ?? '');
+    }
+    for (const text of this.#added) changed.push(text);
+    return changed;
+  }
+}
+
+const UNCHANGEABLE: ReadonlySet<string> = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'host',
+  'http2-settings',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);

@@ -1,0 +1,129 @@
+import { describe, expect, it } from 'vitest';
+import { claimedMs, remainingMs, tighterLimitMs } from '../../../src/forwarding/deadline.ts';
+import { upstreamFault, type FaultPhase } from '../../../src/forwarding/fault.ts';
+import { clientErrorCode } from '../../../src/forwarding/parse-fault.ts';
+import { isRequestId } from '../../../src/forwarding/request-id.ts';
+import { isTraceparent, newTraceparent } from '../../../src/forwarding/trace-context.ts';
+import { seededRandom } from '../../../src/kernel/random.ts';
+
+function failed(code: string, phase: FaultPhase, message = ''): ReturnType<typeof upstreamFault> {
+  return upstreamFault(Object.assign(new Error(message), { code }), phase);
+}
+
+describe('a fault on the way to an instance', () => {
+  it.each([
+    ['ECONNREFUSED', 'connect', 'SPW_CONNECT_FAILED', 'connect', 'hard'],
+    ['CERT_HAS_EXPIRED', 'connect', 'SPW_CONNECT_FAILED', 'connect', 'hard'],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', 'connect', 'SPW_CONNECT_FAILED', 'connect', 'hard'],
+    ['ENOTFOUND', 'connect', 'SPW_CONNECT_FAILED', 'connect', 'hard'],
+    ['ECONNRESET', 'connect', 'SPW_CONNECT_FAILED', 'connect', 'hard'],
+    ['UND_ERR_CONNECT_TIMEOUT', 'connect', 'SPW_UPSTREAM_TIMEOUT', 'connect', 'hard'],
+    ['ETIMEDOUT', 'connect', 'SPW_UPSTREAM_TIMEOUT', 'connect', 'hard'],
+    ['UND_ERR_SOCKET', 'waiting', 'SPW_UPSTREAM_RESET', 'reset', 'hard'],
+    ['ECONNRESET', 'waiting', 'SPW_UPSTREAM_RESET', 'reset', 'hard'],
+    ['EPIPE', 'waiting', 'SPW_UPSTREAM_RESET', 'reset', 'hard'],
+    ['ECONNRESET', 'body', 'SPW_UPSTREAM_RESET', 'reset', 'soft'],
+    ['UND_ERR_RES_CONTENT_LENGTH_MISMATCH', 'body', 'SPW_UPSTREAM_RESET', 'reset', 'soft'],
+    ['HPE_INVALID_CONSTANT', 'waiting', 'SPW_UPSTREAM_PROTOCOL', 'protocol', 'hard'],
+    ['UND_ERR_HEADERS_OVERFLOW', 'waiting', 'SPW_UPSTREAM_PROTOCOL', 'protocol', 'hard'],
+    ['UND_ERR_HEADERS_TIMEOUT', 'waiting', 'SPW_UPSTREAM_TIMEOUT', 'timeout', 'hard'],
+    ['UND_ERR_ABORTED', 'waiting', 'SPW_CLIENT_CLOSED', 'own', 'none'],
+    ['UND_ERR_REQ_CONTENT_LENGTH_MISMATCH', 'waiting', 'SPW_BAD_REQUEST', 'own', 'none'],
+    ['UND_ERR_INVALID_ARG', 'connect', 'SPW_INTERNAL', 'own', 'none'],
+    ['EMFILE', 'connect', 'SPW_CONNECT_FAILED', 'own', 'none'],
+    ['UND_ERR_DESTROYED', 'connect', 'SPW_CONNECT_FAILED', 'own', 'none'],
+  ] as const)('%s while %s is %s', (code, phase, wanted, kind, evidence) => {
+    expect(failed(code, phase)).toMatchObject({ code: wanted, kind, evidence });
+  });
+
+  it('is told by us where there is no error', () => {
+    expect(upstreamFault(undefined, 'connect-timeout')).toMatchObject({
+      code: 'SPW_UPSTREAM_TIMEOUT',
+      kind: 'connect',
+    });
+    expect(upstreamFault(undefined, 'timeout')).toMatchObject({
+      code: 'SPW_UPSTREAM_TIMEOUT',
+      kind: 'timeout',
+    });
+    expect(upstreamFault(undefined, 'protocol')).toMatchObject({
+      code: 'SPW_UPSTREAM_PROTOCOL',
+      kind: 'protocol',
+    });
+  });
+
+  it('knows a second answer that undici calls bad', () => {
+    expect(failed('UND_ERR_SOCKET', 'waiting', 'bad response').code).toBe('SPW_UPSTREAM_PROTOCOL');
+  });
+
+  it('never repeats what an instance or an error said', () => {
+    const fault = failed('ECONNREFUSED', 'connect', 'connect ECONNREFUSED 10.0.0.1:9001');
+    expect(JSON.stringify(fault)).not.toContain('10.0.0.1');
+    expect(upstreamFault('text', 'waiting').reason).toBe('connection lost');
+    expect(upstreamFault(null, 'connect').reason).toBe('connect failed');
+  });
+});
+
+describe('a fault that the parser found', () => {
+  it.each([
+    [{ code: 'HPE_HEADER_OVERFLOW' }, 'SPW_HEADERS_TOO_LARGE'],
+    [{ code: 'HPE_CHUNK_EXTENSIONS_OVERFLOW' }, 'SPW_BODY_TOO_LARGE'],
+    [{ code: 'HPE_INVALID_VERSION', reason: 'Invalid HTTP version' }, 'SPW_HTTP_VERSION'],
+    [{ code: 'HPE_INVALID_VERSION', reason: 'Expected CRLF after version' }, 'SPW_BAD_REQUEST'],
+    [{ code: 'HPE_PAUSED_H2_UPGRADE' }, 'SPW_HTTP_VERSION'],
+    [{ code: 'ERR_HTTP_REQUEST_TIMEOUT' }, 'SPW_REQUEST_TIMEOUT'],
+    [{ code: 'HPE_INVALID_EOF_STATE' }, 'SPW_BAD_REQUEST'],
+    [{ code: 'ECONNRESET' }, 'SPW_CLIENT_CLOSED'],
+    [{}, 'SPW_BAD_REQUEST'],
+    [undefined, 'SPW_BAD_REQUEST'],
+  ])('%j is %s', (error, wanted) => {
+    expect(clientErrorCode(error)).toBe(wanted);
+  });
+});
+
+describe('time', () => {
+  it('is the shorter of ours and a claim that can be read', () => {
+    expect(tighterLimitMs(1000, '50')).toBe(50);
+    expect(tighterLimitMs(1000, '5000')).toBe(1000);
+    for (const junk of ['', '-1', '1.5', '1e3', '99999999999999999999', 'x'])
+      expect(tighterLimitMs(1000, junk)).toBe(1000);
+    expect(claimedMs('0')).toBe(0);
+  });
+
+  it('never runs below nothing', () => {
+    expect(remainingMs(100, 40.5)).toBe(59);
+    expect(remainingMs(100, 200)).toBe(0);
+  });
+});
+
+describe('ids', () => {
+  it('of others are taken over when they are harmless', () => {
+    expect(isRequestId('Az09._-x')).toBe(true);
+    for (const bad of ['short', 'a'.repeat(65), 'has space', 'line\nbreak', 'quote"quote', '', 'ümlaute-8']) {
+      expect(isRequestId(bad)).toBe(false);
+    }
+  });
+
+  it('of a trace are valid when we make them', () => {
+    const random = seededRandom(7);
+    for (let n = 0; n < 1000; n++) expect(isTraceparent(newTraceparent(random))).toBe(true);
+    expect(isTraceparent(newTraceparent(() => 0))).toBe(true);
+    expect(isTraceparent(newTraceparent(() => 1 - Number.EPSILON))).toBe(true);
+  });
+
+  it('of a trace are refused when they are not', () => {
+    const good = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    expect(isTraceparent(good)).toBe(true);
+    expect(isTraceparent(`01${good.slice(2)}-more`)).toBe(true);
+    for (const bad of [
+      `${good}-more`,
+      good.toUpperCase(),
+      `ff${good.slice(2)}`,
+      good.replace('0af7651916cd43dd8448eb211c80319c', '0'.repeat(32)),
+      good.replace('b7ad6b7169203331', '0'.repeat(16)),
+      good.slice(1),
+      '',
+    ]) {
+      expect(isTraceparent(bad)).toBe(false);
+    }
+  });
+});
