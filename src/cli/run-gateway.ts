@@ -1,0 +1,112 @@
+import process from 'node:process';
+import { pino, destination } from 'pino';
+import { demoConfiguration } from '../../config/demo.ts';
+import { formatFinding, type Finding } from '../../config/findings.ts';
+import { loadConfiguration, loadConfigurationText, type Loaded } from '../../config/load.ts';
+import { startDemoInstances, type DemoInstances } from '../io/demo-instance.ts';
+import { errorMessage } from '../io/error-message.ts';
+import { portIsFree } from '../io/listen-sockets.ts';
+import { Supervisor } from '../supervisor.ts';
+import { packageVersion } from './package-root.ts';
+import { demoText, startedText } from './banner.ts';
+
+/**
+ * The command `run`: a supervisor in the foreground until a signal ends it.
+ *
+ * Signals: SIGTERM and SIGINT drain, a second one at least 500 ms later ends at once (sooner it is the same keystroke,
+ * which reaches the whole process group), SIGHUP reloads.
+ */
+
+const SECOND_SIGNAL_MS = 500;
+const DEMO_PORT = 8080;
+const DEMO_ADMIN_PORT = 9090;
+
+/**
+ * @param path configuration file; undefined = the demo.
+ * @returns the exit code: 0 after an orderly end, 1 when it could not start or was cut short, 3 for a broken file.
+ */
+export async function runGateway(path: string | undefined): Promise<number> {
+  const version = packageVersion();
+  const commit = process.env['SPILLWAY_COMMIT'] ?? '';
+  if (path !== undefined)
+    return await serve({ version, commit, load: () => loadConfiguration(path, process.env) });
+  const instances = await startDemoInstances(3);
+  try {
+    const ports = instances.urls.map((url) => Number(new URL(url).port));
+    const text = demoConfiguration(ports, { public: freePort(DEMO_PORT), admin: freePort(DEMO_ADMIN_PORT) });
+    const load = (): Loaded => loadConfigurationText(text, 'demo', process.env);
+    return await serve({ version, commit, load, instances });
+  } finally {
+    await instances.stop();
+  }
+}
+
+interface ServeOptions {
+  readonly version: string;
+  readonly commit: string;
+  readonly load: () => Loaded;
+  readonly instances?: DemoInstances;
+}
+
+async function serve({ version, commit, load, instances }: ServeOptions): Promise<number> {
+  const loaded = load();
+  print(loaded.warnings);
+  if (!loaded.ok) {
+    print(loaded.faults);
+    return 3;
+  }
+  const { configuration } = loaded;
+  const log = pino(
+    { level: configuration.log.level, name: 'supervisor' },
+    destination({ dest: 1, sync: true }),
+  );
+  const supervisor = new Supervisor(loaded, { version, commit, load, log });
+  const ended = untilSignalled(supervisor);
+  try {
+    await supervisor.start();
+  } catch (error) {
+    process.stderr.write(`spillway: ${errorMessage(error)}\n`);
+    await supervisor.close();
+    return 1;
+  }
+  const { addresses } = supervisor;
+  process.stdout.write(
+    instances === undefined ? startedText(addresses) : demoText(addresses, instances.urls),
+  );
+  return await ended;
+}
+
+/** Resolves with the exit code when the gateway has ended. */
+async function untilSignalled(supervisor: Supervisor): Promise<number> {
+  return await new Promise((resolve) => {
+    let firstMs = 0;
+    const stop = (): void => {
+      const now = performance.now();
+      if (firstMs === 0) {
+        firstMs = now;
+        void supervisor.drain().then(() => {
+          resolve(0);
+        });
+      } else if (now - firstMs >= SECOND_SIGNAL_MS) {
+        void supervisor.close().then(() => {
+          resolve(1);
+        });
+      }
+    };
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+    process.on('SIGHUP', () => {
+      void supervisor.reload('SIGHUP');
+    });
+  });
+}
+
+function print(findings: readonly Finding[]): void {
+  for (const finding of findings) process.stderr.write(`${formatFinding(finding)}\n`);
+}
+
+/** The wanted port or the next free one; which it became is printed with the addresses. */
+function freePort(wanted: number): number {
+  for (let port = wanted; port < wanted + 100; port++) if (portIsFree('127.0.0.1', port)) return port;
+  return 0;
+}

@@ -1,0 +1,246 @@
+/**
+ * The addresses under the admin address, as one table: the router, the 405s and the plain page are made from it.
+ *
+ * Bodies are read as JSON whatever content type is named, so that `curl -d '{"ttl":"10m"}'` works; that a browser can
+ * send such a request without asking first is met by the guard, not by the content type. Unknown keys are errors: a
+ * misspelt `ttl` would otherwise drain for ever.
+ */
+import { parseDurationMs } from '../kernel/units.ts';
+import type { AdminPort, InstanceCommand } from './admin-port.ts';
+import { METRICS_CONTENT_TYPE } from './metrics-page.ts';
+
+interface AdminRequest {
+  /** Decoded path parameters. */
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: URLSearchParams;
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly by: string;
+}
+
+interface AdminAnswer {
+  readonly status: number;
+  readonly type: string;
+  /** A string is sent as it is, anything else as JSON. */
+  readonly body: unknown;
+}
+
+export interface AdminRoute {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly about: string;
+  readonly open: 'always' | 'openMetrics' | 'never';
+  readonly answer: (port: AdminPort, request: AdminRequest) => AdminAnswer | Promise<AdminAnswer>;
+}
+
+/** An answer that is an RFC 9457 problem. */
+export class AdminProblem extends Error {
+  readonly status: number;
+  readonly members: Readonly<Record<string, unknown>>;
+
+  constructor(status: number, detail: string, members: Readonly<Record<string, unknown>> = {}) {
+    super(detail);
+    this.status = status;
+    this.members = members;
+  }
+}
+
+/** A year: past it a timer would have to be chained, and nobody means it. */
+const MAX_TTL_MS = 365 * 86_400_000;
+
+export const ADMIN_ROUTES: readonly AdminRoute[] = [
+  { method: 'GET', path: '/', about: 'this page', open: 'never', answer: () => page() },
+  { method: 'GET', path: '/livez', about: 'the process runs', open: 'always', answer: () => text('live\n') },
+  {
+    method: 'GET',
+    path: '/readyz',
+    about: 'the gateway takes traffic; ?verbose, ?exclude=CHECK',
+    open: 'always',
+    answer: readyz,
+  },
+  {
+    method: 'GET',
+    path: '/metrics',
+    about: 'Prometheus metrics, all processes summed',
+    open: 'openMetrics',
+    answer: async (port) => ({ status: 200, type: METRICS_CONTENT_TYPE, body: await port.metrics() }),
+  },
+  {
+    method: 'GET',
+    path: '/v1/status',
+    about: 'version, workers, configuration, how things are',
+    open: 'never',
+    answer: async (port) => json(await port.status()),
+  },
+  {
+    method: 'GET',
+    path: '/v1/services',
+    about: 'services and their instances',
+    open: 'never',
+    answer: async (port) => json({ services: await port.services() }),
+  },
+  {
+    method: 'GET',
+    path: '/v1/config',
+    about: 'the effective configuration, secrets masked',
+    open: 'never',
+    answer: (port) => json(port.configuration()),
+  },
+  {
+    method: 'GET',
+    path: '/v1/explain/:request',
+    about: 'why a request went as it did',
+    open: 'never',
+    answer: explain,
+  },
+  {
+    method: 'POST',
+    path: '/v1/reload',
+    about: 'read the configuration file again',
+    open: 'never',
+    answer: reload,
+  },
+  operation('drain', 'no new sessions; {"ttl":"10m"} optional'),
+  operation('enable', 'take it into service again'),
+  operation('disable', 'no request at all; {"ttl":"10m"} optional'),
+  {
+    method: 'POST',
+    path: '/v1/services/:service/breaker',
+    about: '{"state":"open"|"closed"|"auto"}',
+    open: 'never',
+    answer: breaker,
+  },
+  {
+    method: 'POST',
+    path: '/v1/services/:service/shedding',
+    about: '{"mode":"enforce"|"observe"|"off"|"auto"}',
+    open: 'never',
+    answer: shedding,
+  },
+];
+
+function json(body: unknown, status = 200): AdminAnswer {
+  return { status, type: 'application/json; charset=utf-8', body };
+}
+
+function text(body: string): AdminAnswer {
+  return { status: 200, type: 'text/plain; charset=utf-8', body };
+}
+
+function readyz(port: AdminPort, request: AdminRequest): AdminAnswer {
+  const { ready, checks } = port.readiness();
+  const excluded = new Set(request.query.getAll('exclude').flatMap((names) => names.split(',')));
+  const judged = checks.filter((check) => !excluded.has(check.name));
+  // Only a name that exists leaves the verdict to the other checks.
+  const ok = judged.length === checks.length ? ready : judged.every((check) => check.ok);
+  const failing = judged.filter((check) => !check.ok).map((check) => check.name);
+  const verbose = request.query.has('verbose');
+  return json(
+    { ready: ok, failing, ...(verbose ? { checks: judged, excluded: [...excluded] } : {}) },
+    ok ? 200 : 503,
+  );
+}
+
+async function explain(port: AdminPort, request: AdminRequest): Promise<AdminAnswer> {
+  const record = await port.explain(request.params['request'] ?? '');
+  if (record === undefined)
+    throw new AdminProblem(404, 'No worker remembers this request; only the last few thousand are kept.');
+  return json(record);
+}
+
+async function reload(port: AdminPort, request: AdminRequest): Promise<AdminAnswer> {
+  only(request.body, []);
+  const { ok, changes, faults, warnings } = await port.reload(request.by);
+  if (!ok)
+    throw new AdminProblem(409, 'The configuration has faults; the old one stays in force.', {
+      faults,
+      warnings,
+    });
+  return json({ ok, changes, warnings });
+}
+
+function operation(command: InstanceCommand, about: string): AdminRoute {
+  return {
+    method: 'POST',
+    path: `/v1/services/:service/instances/:instance/${command}`,
+    about,
+    open: 'never',
+    answer: (port, { params, body, by }) => {
+      only(body, command === 'enable' ? [] : ['ttl']);
+      const { service = '', instance = '' } = params;
+      const ttlMs = ttlOf(body);
+      const result = port.operate(service, instance, command, ttlMs, by);
+      if (result === 'no-service') throw noService(service);
+      if (result === 'no-instance')
+        throw new AdminProblem(404, `Service ${quoted(service)} has no instance ${quoted(instance)}.`);
+      return json({ service, instance, command, ttlMs: ttlMs ?? null });
+    },
+  };
+}
+
+function breaker(port: AdminPort, { params, body, by }: AdminRequest): AdminAnswer {
+  only(body, ['state']);
+  const state = oneOf(body, 'state', ['open', 'closed', 'auto'] as const);
+  const { service = '' } = params;
+  if (!port.breaker(service, state, by)) throw noService(service);
+  return json({ service, breaker: state });
+}
+
+function shedding(port: AdminPort, { params, body, by }: AdminRequest): AdminAnswer {
+  only(body, ['mode']);
+  const mode = oneOf(body, 'mode', ['enforce', 'observe', 'off', 'auto'] as const);
+  const { service = '' } = params;
+  if (!port.shedding(service, mode, by)) throw noService(service);
+  return json({ service, shedding: mode });
+}
+
+function noService(service: string): AdminProblem {
+  return new AdminProblem(404, `There is no service ${quoted(service)}.`);
+}
+
+/** At most 100 characters of what a caller sent, as a JSON string. */
+function quoted(value: unknown): string {
+  const shown = typeof value === 'string' ? value : (JSON.stringify(value) ?? 'nothing');
+  return JSON.stringify(shown.length > 100 ? `${shown.slice(0, 100)}…` : shown);
+}
+
+function only(body: Readonly<Record<string, unknown>>, known: readonly string[]): void {
+  const stranger = Object.keys(body).find((key) => !known.includes(key));
+  if (stranger === undefined) return;
+  const wanted = known.length === 0 ? 'no body is expected' : `known is ${known.join(', ')}`;
+  throw new AdminProblem(400, `Unknown key ${quoted(stranger)}: ${wanted}.`);
+}
+
+function ttlOf(body: Readonly<Record<string, unknown>>): number | undefined {
+  if (!Object.hasOwn(body, 'ttl')) return undefined;
+  const { ttl } = body;
+  const ms = typeof ttl === 'string' ? parseDurationMs(ttl) : undefined;
+  if (ms === undefined || !(ms > 0) || ms > MAX_TTL_MS) {
+    throw new AdminProblem(400, `"ttl" must be a duration such as "10m", at most 365d, not ${quoted(ttl)}.`);
+  }
+  return ms;
+}
+
+function oneOf<const T extends string>(
+  body: Readonly<Record<string, unknown>>,
+  key: string,
+  values: readonly T[],
+): T {
+  const value = Object.hasOwn(body, key) ? body[key] : undefined;
+  const found = values.find((known) => known === value);
+  if (found === undefined)
+    throw new AdminProblem(400, `"${key}" must be one of ${values.join(', ')}, not ${quoted(value)}.`);
+  return found;
+}
+
+function page(): AdminAnswer {
+  const rows = ADMIN_ROUTES.map(({ method, path, about }) => {
+    const shown = path.replaceAll(/:(\w+)/g, (_, name: string) => name.toUpperCase());
+    const address = method === 'GET' && shown === path ? `<a href="${path}">${path}</a>` : shown;
+    return `<tr><td>${method}</td><td>${address}</td><td>${about.replaceAll('"', '&quot;')}</td></tr>`;
+  });
+  const body = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Spillway</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem;color-scheme:light dark}td{padding:.2rem 1rem .2rem 0;font-family:ui-monospace,monospace}</style>
+<h1>Spillway</h1><table>${rows.join('\n')}</table></html>
+`;
+  return { status: 200, type: 'text/html; charset=utf-8', body };
+}

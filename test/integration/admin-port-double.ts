@@ -1,0 +1,93 @@
+/**
+ * A supervisor for tests of the admin address and the command line: it keeps what it was told and answers from fixed
+ * figures. Everything between it and the test is real: sockets, fastify, processes.
+ */
+import type {
+  AdminPort,
+  ReadinessView,
+  ReloadView,
+  ServiceView,
+  StatusView,
+} from '../../src/io/admin-port.ts';
+import { Meter } from '../../src/io/meter.ts';
+import { MetricsPage } from '../../src/io/metrics-page.ts';
+
+export interface AdminPortDouble extends AdminPort {
+  readonly calls: unknown[][];
+  readiness: () => ReadinessView;
+  serviceViews: Record<string, ServiceView>;
+  reloadView: ReloadView;
+}
+
+const INSTANCES = ['127.0.0.1:9001', '[::1]:9002'];
+
+export function serviceView(inFlight = 3, sessions = 2, state = 'ready'): ServiceView {
+  return {
+    state: 'up',
+    because: [],
+    shedding: { mode: 'enforce', limit: 31, inFlight, queueDepth: 4, baselineMs: 42, pressure: 0 },
+    breaker: { state: 'closed' },
+    instances: INSTANCES.map((id) => ({
+      id,
+      url: `http://${id}`,
+      version: 'v1',
+      state,
+      reason: '',
+      inFlight,
+      sessions,
+    })),
+  };
+}
+
+const STATUS: StatusView = {
+  version: '1.2.3',
+  commit: 'abc1234',
+  startedAt: '2026-01-01T00:00:00.000Z',
+  uptimeSeconds: 61,
+  host: 'edge-1',
+  workers: [
+    { pid: 11, state: 'ready', restarts: 0 },
+    { pid: 12, state: 'ready', restarts: 1 },
+  ],
+  config: { hash: 'cafe', lastReload: { at: '2026-01-01T00:00:00.000Z', result: 'ok' } },
+  redis: { state: 'up' },
+  summary: 'SLA met on 1 of 1 services; nothing is shed.',
+};
+
+export function adminPortDouble(): AdminPortDouble {
+  const calls: unknown[][] = [];
+  const meter = new Meter();
+  const double: AdminPortDouble = {
+    calls,
+    serviceViews: { shop: serviceView() },
+    reloadView: { ok: true, changes: ['services.shop.sla: 250ms → 300ms'], faults: [], warnings: [] },
+    readiness: () => ({ ready: true, checks: [{ name: 'workers', ok: true, detail: '2 of 2 listen' }] }),
+    status: async () => STATUS,
+    services: async () => double.serviceViews,
+    metrics: async () => {
+      meter.add('requests_total', ['/', 'shop', 'gold', 'default', '200', ''], 10);
+      return await new MetricsPage().page(meter.dump());
+    },
+    configuration: () => ({ admin: { token: '***' } }),
+    operate: (service, instance, command, ttlMs, by) => {
+      calls.push(['operate', service, instance, command, ttlMs, by]);
+      if (!Object.hasOwn(double.serviceViews, service)) return 'no-service';
+      return INSTANCES.includes(instance) ? 'done' : 'no-instance';
+    },
+    breaker: (service, state, by) => {
+      calls.push(['breaker', service, state, by]);
+      return Object.hasOwn(double.serviceViews, service);
+    },
+    shedding: (service, mode, by) => {
+      calls.push(['shedding', service, mode, by]);
+      return Object.hasOwn(double.serviceViews, service);
+    },
+    reload: async (by) => {
+      calls.push(['reload', by]);
+      return double.reloadView;
+    },
+    explain: async (requestId) =>
+      requestId === 'req-1' ? { requestId, decision: 'shed', code: 'SPW_SHED_QUEUE_FULL' } : undefined,
+  };
+  return double;
+}
