@@ -1,0 +1,48 @@
+/**
+ * Which sessions still go to an instance that is leaving.
+ *
+ * A session is kept until start + sessionTimeout · (0.8 + 0.2 · hash(session)): nobody loses more than a fifth of the time
+ * that was promised, and the sessions move one after the other over that fifth instead of all at once onto the others.
+ * The hash is part of the random session id, so every gateway and worker moves a session at the same moment without
+ * talking about it.
+ *
+ * Limits: an instance that stops answering is not kept here; readiness takes its sessions away at once (upstreams.md §2).
+ */
+
+/** Half: re-pins come in half the time, twice the load on the receivers; double: sessions lose up to two fifths. */
+const SPREAD = 0.2;
+
+/**
+ * The moment at which a session leaves.
+ * @param sid 16 hex digits, uniformly random
+ */
+export function sessionLeavesAt(startMs: number, sessionTimeoutMs: number, sid: string): number {
+  // The lower half of the id; counting sessions uses the upper one, so that a thinned-out set is still counted evenly.
+  const share = Number.parseInt(sid.slice(8, 16), 16) / 2 ** 32;
+  return startMs + sessionTimeoutMs * (1 - SPREAD + SPREAD * share);
+}
+
+/** The drains under way, by instance; as large as the number of instances that are leaving. */
+export class DrainMap {
+  readonly #startMs = new Map<string, number>();
+
+  /** A drain began at `startMs` (monotonic ms of this process). Hearing of the same drain again changes nothing. */
+  begin(instance: string, startMs: number): void {
+    if (!this.#startMs.has(instance)) this.#startMs.set(instance, startMs);
+  }
+
+  /** The instance is gone, or takes new sessions again. */
+  end(instance: string): void {
+    this.#startMs.delete(instance);
+  }
+
+  isDraining(instance: string): boolean {
+    return this.#startMs.has(instance);
+  }
+
+  /** Whether a pinned session still goes to the instance at `now`; true for one that is not leaving. */
+  keeps(instance: string, sid: string, sessionTimeoutMs: number, now: number): boolean {
+    const startMs = this.#startMs.get(instance);
+    return startMs === undefined || now < sessionLeavesAt(startMs, sessionTimeoutMs, sid);
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * How many sessions an instance has, counted without remembering any of them: linear counting.
+ *
+ * Each session id sets one of 16384 bits; from the share of bits that stayed empty follows the number of different ids:
+ * n ≈ −m · ln(empty/m). Bitmaps of several workers are joined by OR, so a session that was seen by all of them is one.
+ * A session lives in its client's cookie and ends unseen, so bits age: there are two generations, and what was not seen
+ * for one to two periods is not counted.
+ *
+ * Error: about 1 % at 10 000 sessions, exact to a few at 100; useful to about 100 000 (2 KiB, then it saturates).
+ * Source: Whang, Vander-Zanden, Taylor, "A linear-time probabilistic counting algorithm", 1990.
+ */
+
+/** 2 KiB. Half: 2 % off at 10 000 sessions; double: 1000 instances cost a worker 8 MiB. */
+const BYTES = 2048;
+const BITS = BYTES * 8;
+
+export class SessionCount {
+  readonly #periodMs: number;
+  #young = new Uint8Array(BYTES);
+  #old = new Uint8Array(BYTES);
+  /** Bits set in neither generation. */
+  #empty = BITS;
+  #sinceMs = Number.NEGATIVE_INFINITY;
+
+  /** @param periodMs a session unseen for one to two periods is not counted */
+  constructor(periodMs: number) {
+    this.#periodMs = periodMs;
+  }
+
+  /** @param sid 16 hex digits, uniformly random */
+  add(sid: string, now: number): void {
+    this.#age(now);
+    const bit = Number.parseInt(sid.slice(0, 8), 16) % BITS;
+    const at = bit >> 3;
+    const mask = 1 << (bit & 7);
+    if ((((this.#young[at] ?? 0) | (this.#old[at] ?? 0)) & mask) === 0) this.#empty--;
+    this.#young[at] = (this.#young[at] ?? 0) | mask;
+  }
+
+  /** About how many sessions were seen lately. */
+  estimate(now: number): number {
+    this.#age(now);
+    return estimateOf(this.#empty);
+  }
+
+  /** The bits as base64, to be joined with those of other workers; '' when none is set. */
+  snapshot(now: number): string {
+    this.#age(now);
+    if (this.#empty === BITS) return '';
+    const both = Buffer.alloc(BYTES);
+    for (let at = 0; at < BYTES; at++) both[at] = (this.#young[at] ?? 0) | (this.#old[at] ?? 0);
+    return both.toString('base64');
+  }
+
+  /** Forgets all: the slot has a new instance. */
+  clear(): void {
+    this.#young.fill(0);
+    this.#old.fill(0);
+    this.#empty = BITS;
+  }
+
+  #age(now: number): void {
+    const age = now - this.#sinceMs;
+    if (age < this.#periodMs) return;
+    if (age >= 2 * this.#periodMs) this.clear();
+    else {
+      const forgotten = this.#old;
+      this.#old = this.#young;
+      this.#young = forgotten.fill(0);
+      this.#empty = emptyBits(this.#old);
+    }
+    this.#sinceMs = now;
+  }
+}
+
+/** About how many different sessions the snapshots of several workers hold. One of a wrong length is left out. */
+export function sessionsOf(snapshots: readonly string[]): number {
+  const union = new Uint8Array(BYTES);
+  for (const snapshot of snapshots) {
+    if (snapshot === '') continue;
+    const bits = Buffer.from(snapshot, 'base64');
+    if (bits.length !== BYTES) continue;
+    for (let at = 0; at < BYTES; at++) union[at] = (union[at] ?? 0) | (bits[at] ?? 0);
+  }
+  return estimateOf(emptyBits(union));
+}
+
+function estimateOf(empty: number): number {
+  // All bits set: there is no upper bound to be had, so the figure for one empty bit stands.
+  return Math.round(-BITS * Math.log(Math.max(1, empty) / BITS));
+}
+
+function emptyBits(bitmap: Uint8Array): number {
+  let set = 0;
+  for (let byte of bitmap) {
+    for (; byte !== 0; byte &= byte - 1) set++;
+  }
+  return BITS - set;
+}

@@ -1,0 +1,81 @@
+import http from 'node:http';
+import fastify, { LogController, type FastifyHttpOptions, type FastifyInstance } from 'fastify';
+import { clientIdentity } from '../plugins/client-identity.ts';
+import { loadShed } from '../plugins/load-shed.ts';
+import { outcome } from '../plugins/outcome.ts';
+import { proxy } from '../plugins/proxy.ts';
+import { rateLimit } from '../plugins/rate-limit.ts';
+import { requestContext } from '../plugins/request-context.ts';
+import { upstream } from '../plugins/upstream.ts';
+import { exchangeOf } from './io/exchange.ts';
+import type { Snapshot } from './io/snapshot.ts';
+import { WorkerRuntime } from './io/worker-runtime.ts';
+
+/**
+ * The worker's composition root: the ordered list below IS the path of a request.
+ *
+ * Step 1, the front gate, stands before it on the raw listener (`io/front-gate.ts`); step 8 closes every request, also
+ * those refused before this list, when its response ends (`io/outcome-recorder.ts`).
+ */
+export async function composeApplication(snapshot: Snapshot): Promise<FastifyInstance> {
+  const app: FastifyInstance = fastify({
+    logger: false,
+    logController: new LogController({ disableRequestLogging: true }),
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 16_384, constraints: { mount: mountConstraint } },
+  });
+  for (const method of http.METHODS) {
+    if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true });
+  }
+  await app.register(outcome); // 8 what a step throws
+  await app.register(requestContext); // 2 route, deadline
+  await app.register(clientIdentity); // 3 client, tier, priority
+  await app.register(rateLimit); // 4 limits
+  await app.register(loadShed); // 5 admission
+  await app.register(upstream); // 6 instance
+  await app.register(proxy, { rewrites: rewritesOf(snapshot), methods: app.supportedMethods }); // 7 forward
+  await app.ready();
+  return app;
+}
+
+/** Runs this process as a worker until the supervisor ends it; `exit` is called with the exit code. */
+export function startWorker(exit: (code: number) => void): void {
+  new WorkerRuntime(composeApplication, exit).start();
+}
+
+type MountStrategy = NonNullable<
+  NonNullable<FastifyHttpOptions<http.Server>['routerOptions']>['constraints']
+>[string];
+type MountHandler = Parameters<ReturnType<MountStrategy['storage']>['set']>[1];
+
+/** The router's part in choosing a mount: our own route table has already decided which route a request takes. */
+const mountConstraint: MountStrategy = {
+  name: 'mount',
+  storage: () => {
+    const mounts = new Map<string, MountHandler>();
+    return {
+      get: (mount) => mounts.get(mount) ?? null,
+      set: (mount, handler) => {
+        mounts.set(mount, handler);
+      },
+    };
+  },
+  // A plain route has no mount: then the router finds the one route without this constraint.
+  deriveConstraint: (req) => exchangeOf(req)?.route?.mount as string,
+  mustMatchWhenDerived: false,
+};
+
+function rewritesOf({ configuration, routes }: Snapshot): { mount: string; path: string; rewrite: string }[] {
+  return configuration.routes.flatMap(({ path, rewrite }, index) => {
+    const mount = routes[index]?.mount;
+    return rewrite === null || mount === undefined ? [] : [{ mount, ...joinable(path, rewrite) }];
+  });
+}
+
+/** Prefix and replacement end alike, so that what follows the prefix is appended with exactly one slash. */
+function joinable(path: string, rewrite: string): { path: string; rewrite: string } {
+  const bare = path.endsWith('/') ? path.slice(0, -1) : path;
+  if (bare === '') return { path: '/', rewrite: rewrite.endsWith('/') ? rewrite : `${rewrite}/` };
+  return { path: bare, rewrite };
+}

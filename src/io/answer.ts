@@ -1,0 +1,148 @@
+import { Buffer } from 'node:buffer';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { buildResponseHeaders, type ResponseHead } from '../forwarding/response-headers.ts';
+import { addAffinity } from './affinity-answer.ts';
+import type { Attempt } from './attempt.ts';
+import { exchangeOf, type Exchange } from './exchange.ts';
+import { discardRest } from './lingering.ts';
+import { addLimitFields } from './refusal.ts';
+
+/**
+ * An instance's answer on its way to the caller: head and bytes as they come, with back pressure.
+ *
+ * A chunk that completes a known length leaves with the head in one write. Any other head is flushed at the end of the
+ * tick it came in, so that an event stream's head does not wait for its first event. When the caller reads slowly the
+ * instance is paused; at most one high-water mark is held here.
+ */
+
+/** An instance that sends more interim answers than this is not talking HTTP to us. */
+const MOST_INTERIMS = 8;
+/** A body still flowing after this long keeps its permit no longer: it is a stream. */
+const STREAM_AFTER_MS = 10_000;
+
+export function answerInterim(attempt: Attempt, status: number, rawHeaders: readonly Buffer[]): void {
+  const { exchange } = attempt;
+  if (attempt.interims > MOST_INTERIMS || status === 101) {
+    attempt.abandon();
+    exchange.refuse('SPW_UPSTREAM_PROTOCOL', 'interim answers');
+    return;
+  }
+  if (status !== 103 || exchange.req.httpVersionMinor === 0 || exchange.res.headersSent) return;
+  const links: string[] = [];
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    if (rawHeaders[index]?.toString('latin1').toLowerCase() === 'link')
+      links.push(rawHeaders[index + 1]?.toString('latin1') ?? '');
+  }
+  if (links.length > 0) exchange.res.writeEarlyHints({ link: links });
+}
+
+export function answerHead(
+  attempt: Attempt,
+  status: number,
+  rawHeaders: readonly Buffer[],
+  now: number,
+): void {
+  const { exchange } = attempt;
+  const { route, res, req, worker } = exchange;
+  if (route === undefined || res.headersSent) return;
+  const head = buildResponseHeaders(rawHeaders, status, req.method ?? 'GET', route.responsePlan);
+  if (head.code !== '') {
+    attempt.abandon();
+    worker.recorder.protocolFault(exchange, attempt, now);
+    exchange.refuse(head.code, head.reason);
+    return;
+  }
+  addOwnHeaders(exchange, head, status, now);
+  exchange.status = status;
+  exchange.expectedBytes = head.contentLength;
+  exchange.phase = 'answering';
+  exchange.lastByteMs = now;
+  exchange.headMs = now;
+  const { timeout } = route.service.configuration;
+  exchange.silenceMs = head.eventStream ? timeout.tunnelIdle : timeout.idle;
+  if (head.eventStream) exchange.permit?.asStream(now);
+  exchange.arm(now + Math.min(exchange.silenceMs, STREAM_AFTER_MS));
+  res.writeHead(status, head.list);
+  worker.flushSoon(exchange);
+}
+
+function addOwnHeaders(exchange: Exchange, head: ResponseHead, status: number, now: number): void {
+  const { worker, req, snapshot } = exchange;
+  const { list } = head;
+  list.push('x-request-id', exchange.requestId);
+  addLimitFields(exchange, list);
+  addAffinity(exchange, head, status);
+  if (snapshot.serverTiming) list.push('server-timing', serverTiming(exchange, now));
+  // An answer that came before the upload was over leaves bytes on the connection that nobody will read.
+  const early = exchange.facts.hasBody && !req.complete;
+  if (worker.draining || early) list.push('connection', 'close');
+  if (early) discardRest(exchange);
+}
+
+function serverTiming(exchange: Exchange, now: number): string {
+  const upstreamMs = now - exchange.firstAttemptMs;
+  const ownMs = Math.max(0, now - exchange.startedMs - exchange.queuedMs - upstreamMs);
+  return `gw;dur=${ownMs.toFixed(1)}, queue;dur=${exchange.queuedMs.toFixed(1)}, upstream;dur=${upstreamMs.toFixed(1)}`;
+}
+
+export function answerChunk(attempt: Attempt, chunk: Buffer): void {
+  const { exchange } = attempt;
+  const { res, worker } = exchange;
+  exchange.bodyBegun = true;
+  exchange.bytesOut += chunk.length;
+  exchange.lastByteMs = worker.now();
+  if (exchange.bytesOut === exchange.expectedBytes) {
+    exchange.ended = true;
+    res.end(chunk);
+    return;
+  }
+  if (res.write(chunk)) return;
+  attempt.pause();
+  if (exchange.congested) return;
+  exchange.congested = true;
+  res.once('drain', onDrain);
+}
+
+function onDrain(this: ServerResponse): void {
+  const exchange = exchangeOf(this);
+  if (exchange === undefined) return;
+  exchange.congested = false;
+  exchange.lastByteMs = exchange.worker.now();
+  exchange.attempt?.resume();
+}
+
+export function answerEnd(attempt: Attempt): void {
+  const { exchange } = attempt;
+  exchange.attempt = undefined;
+  exchange.bodyBegun = true;
+  if (!exchange.ended) exchange.res.end();
+}
+
+/** An ordinary answer of the instance to an upgrade: relayed as it is, then the connection ends. */
+export function answerRelayed(exchange: Exchange, response: IncomingMessage): void {
+  const { route, res } = exchange;
+  if (route === undefined || res.headersSent) return;
+  const status = response.statusCode ?? 502;
+  const head = buildResponseHeaders(response.rawHeaders, status, 'GET', route.responsePlan);
+  if (head.code !== '') {
+    response.destroy();
+    exchange.refuse(head.code, head.reason);
+    return;
+  }
+  head.list.push('x-request-id', exchange.requestId, 'connection', 'close');
+  addLimitFields(exchange, head.list);
+  exchange.status = status;
+  exchange.phase = 'answering';
+  exchange.silenceMs = route.service.configuration.timeout.idle;
+  exchange.lastByteMs = exchange.worker.now();
+  exchange.arm(exchange.lastByteMs + exchange.silenceMs);
+  res.writeHead(status, head.list);
+  response.on('data', (chunk: Buffer) => {
+    exchange.lastByteMs = exchange.worker.now();
+    exchange.bytesOut += chunk.length;
+  });
+  response.once('error', () => {
+    exchange.cut('upstream');
+  });
+  response.pipe(res);
+}

@@ -1,0 +1,155 @@
+import type { Dispatcher } from 'undici';
+import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
+import type { Exchange, LiveAttempt } from './exchange.ts';
+import type { RequestBody } from './request-body.ts';
+
+/**
+ * One try of a request at one instance: undici's handler, and nothing that decides.
+ *
+ * It knows how far the try got (not connected, written, answered) and tells the forwarding what happened, once. From the
+ * moment it is abandoned undici's late callbacks fall on deaf ears; a request that was given up before its socket was
+ * ready is never written.
+ */
+
+/** What the forwarding makes of the news of an attempt. */
+export interface AttemptOwner {
+  /** An interim answer (103 and the like). */
+  interim(attempt: Attempt, status: number, rawHeaders: readonly Buffer[]): void;
+  /** The final response head. */
+  head(attempt: Attempt, status: number, rawHeaders: readonly Buffer[]): void;
+  chunk(attempt: Attempt, chunk: Buffer): void;
+  end(attempt: Attempt): void;
+  /** It ended without an answer, or in the middle of one. */
+  failed(attempt: Attempt, fault: UpstreamFault, midAnswer: boolean): void;
+}
+
+export type AttemptStage = 'connecting' | 'sent' | 'answered' | 'over';
+
+type Controller = Dispatcher.DispatchController;
+
+export class Attempt implements LiveAttempt, Dispatcher.DispatchHandler {
+  readonly exchange: Exchange;
+  readonly slot: number;
+  readonly startedMs: number;
+  readonly body: RequestBody | null;
+  readonly #owner: AttemptOwner;
+  readonly #connectDueMs: number;
+  #controller: Controller | undefined = undefined;
+  stage: AttemptStage = 'connecting';
+  interims = 0;
+
+  constructor(
+    exchange: Exchange,
+    slot: number,
+    body: RequestBody | null,
+    owner: AttemptOwner,
+    now: number,
+    connectTimeoutMs: number,
+  ) {
+    this.exchange = exchange;
+    this.slot = slot;
+    this.body = body;
+    this.#owner = owner;
+    this.startedMs = now;
+    this.#connectDueMs = now + connectTimeoutMs;
+  }
+
+  get dueMs(): number {
+    return this.stage === 'connecting' ? this.#connectDueMs : Infinity;
+  }
+
+  overdue(now: number): void {
+    const { exchange } = this;
+    const connecting = this.stage === 'connecting' && now >= this.#connectDueMs;
+    const late = now >= exchange.deadlineMs && !exchange.extendDeadline(now);
+    if (!connecting && !late) {
+      exchange.arm(Math.min(this.dueMs, Math.max(exchange.deadlineMs, now + 1)));
+      return;
+    }
+    const fault = upstreamFault(undefined, this.stage === 'connecting' ? 'connect-timeout' : 'timeout');
+    this.abandon();
+    this.#owner.failed(this, fault, false);
+  }
+
+  abandon(): void {
+    if (this.stage === 'over') return;
+    this.stage = 'over';
+    this.body?.destroy();
+    this.#controller?.abort(ABANDONED);
+  }
+
+  pause(): void {
+    this.#controller?.pause();
+  }
+
+  resume(): void {
+    this.#controller?.resume();
+  }
+
+  /** True as long as no byte of the request was handed to a socket. */
+  get unsent(): boolean {
+    return this.#controller === undefined;
+  }
+
+  // undici ------------------------------------------------------------------------------------------------------------
+
+  onRequestStart(controller: Controller): void {
+    if (this.stage === 'over') {
+      controller.abort(ABANDONED);
+      return;
+    }
+    if (this.#controller !== undefined) {
+      // undici wants to write the request a second time; whether that is safe is the retry policy's business.
+      controller.abort(ABANDONED);
+      return;
+    }
+    this.#controller = controller;
+    this.stage = 'sent';
+    const { exchange } = this;
+    exchange.permit?.attempt(exchange.worker.now());
+    exchange.arm(exchange.deadlineMs);
+  }
+
+  onRequestUpgrade(controller: Controller): void {
+    controller.abort(ABANDONED);
+    this.#fail(upstreamFault(undefined, 'protocol'));
+  }
+
+  onResponseStart(controller: Controller, status: number): void {
+    if (this.stage !== 'sent') return;
+    const raw = (controller.rawHeaders ?? []) as readonly Buffer[];
+    if (status < 200) {
+      this.interims++;
+      this.#owner.interim(this, status, raw);
+      return;
+    }
+    this.stage = 'answered';
+    this.#owner.head(this, status, raw);
+  }
+
+  onResponseData(_controller: Controller, chunk: Buffer): void {
+    if (this.stage === 'answered') this.#owner.chunk(this, chunk);
+  }
+
+  onResponseEnd(): void {
+    if (this.stage !== 'answered') return;
+    this.stage = 'over';
+    this.#owner.end(this);
+  }
+
+  onResponseError(_controller: Controller | undefined, error: Error): void {
+    if (this.stage === 'over') return;
+    const phase = this.stage === 'connecting' ? 'connect' : this.stage === 'sent' ? 'waiting' : 'body';
+    this.#fail(upstreamFault(error, phase));
+  }
+
+  #fail(fault: UpstreamFault): void {
+    if (this.stage === 'over') return;
+    const { stage } = this;
+    this.stage = 'over';
+    this.body?.destroy();
+    this.#owner.failed(this, fault, stage === 'answered');
+  }
+}
+
+const ABANDONED = new Error('abandoned');

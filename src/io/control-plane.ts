@@ -1,0 +1,190 @@
+import os from 'node:os';
+import type { Configuration } from '../../config/schema.ts';
+import type {
+  AdminPort,
+  InstanceCommand,
+  ReadinessView,
+  ReloadView,
+  ServiceView,
+  StatusView,
+} from './admin-port.ts';
+import { errorMessage } from './error-message.ts';
+import type { FleetControl } from './fleet-control.ts';
+import type { ServiceFigures, ServiceOverride, ServiceStates, WorkerViews } from './ipc.ts';
+import { maskSecrets } from './mask-secrets.ts';
+import type { Meter } from './meter.ts';
+import type { MetricsPage } from './metrics-page.ts';
+import type { Questions } from './questions.ts';
+import { mergeFigures, oneLine, serviceView } from './service-views.ts';
+import type { WorkerPool } from './worker-pool.ts';
+
+/**
+ * The admin address's view of the whole gateway: what the supervisor knows itself, and what the workers answer in time.
+ */
+
+export interface ControlPlaneParts {
+  readonly version: string;
+  readonly commit: string;
+  readonly pool: WorkerPool;
+  readonly fleets: FleetControl;
+  readonly questions: Questions;
+  readonly meter: Meter;
+  readonly metricsPage: MetricsPage;
+  readonly now: () => number;
+  readonly wallMs: () => number;
+  readonly current: () => { configuration: Configuration; hash: string };
+  readonly readiness: () => ReadinessView;
+  readonly reload: (by: string) => Promise<ReloadView>;
+  readonly onOverride: (override: ServiceOverride) => void;
+}
+
+export class ControlPlane implements AdminPort {
+  readonly #parts: ControlPlaneParts;
+  readonly #startedMs: number;
+  readonly #startedAt: string;
+  readonly #overrides = new Map<string, ServiceOverride>();
+  readonly #lastViews = new Map<string, WorkerViews>();
+  lastReload: { at: string; result: string };
+
+  constructor(parts: ControlPlaneParts) {
+    this.#parts = parts;
+    this.#startedMs = parts.now();
+    this.#startedAt = new Date(parts.wallMs()).toISOString();
+    this.lastReload = { at: this.#startedAt, result: 'ok' };
+  }
+
+  /** What operators forced, for workers that start later. */
+  overrides(): ServiceOverride[] {
+    return [...this.#overrides.values()];
+  }
+
+  /** A worker's own report; used when it does not answer in time. */
+  reported(workerKey: string, views: WorkerViews): void {
+    this.#lastViews.set(workerKey, views);
+  }
+
+  workerGone(workerKey: string): void {
+    this.#lastViews.delete(workerKey);
+  }
+
+  readiness(): ReadinessView {
+    return this.#parts.readiness();
+  }
+
+  async status(): Promise<StatusView> {
+    const { version, commit, pool, now, current } = this.#parts;
+    const views = await this.#views();
+    const redis = worstRedis([...views.values()]);
+    const figures = mergeFigures([...views.values()]);
+    return {
+      version,
+      commit,
+      startedAt: this.#startedAt,
+      uptimeSeconds: Math.floor((now() - this.#startedMs) / 1000),
+      host: os.hostname(),
+      workers: pool.all().map(({ pid, state, restarts }) => ({ pid, state, restarts })),
+      config: { hash: current().hash, lastReload: this.lastReload },
+      redis: { state: redis },
+      summary: oneLine(this.#parts.fleets.states(), figures, redis),
+    };
+  }
+
+  async services(): Promise<Record<string, ServiceView>> {
+    const figures = mergeFigures([...(await this.#views()).values()]);
+    const states = this.#parts.fleets.states();
+    return Object.fromEntries(
+      states.map((state) => [state.service, this.#view(state, figures.get(state.service))]),
+    );
+  }
+
+  async metrics(): Promise<string> {
+    const { pool, questions, metricsPage, meter } = this.#parts;
+    const answers = await questions.ask(pool.all(), { what: 'metrics' });
+    for (const [key, answer] of answers) if (answer.what === 'metrics') metricsPage.absorb(key, answer.dump);
+    this.#gauges();
+    return await metricsPage.page(meter.dump());
+  }
+
+  configuration(): unknown {
+    return maskSecrets(this.#parts.current().configuration);
+  }
+
+  operate(
+    service: string,
+    instance: string,
+    command: InstanceCommand,
+    ttlMs: number | undefined,
+    by: string,
+  ): 'done' | 'no-service' | 'no-instance' {
+    return this.#parts.fleets.operate(service, instance, command, ttlMs, by);
+  }
+
+  breaker(service: string, state: 'open' | 'closed' | 'auto', by: string): boolean {
+    return this.#override(service, { breaker: state, by });
+  }
+
+  shedding(service: string, mode: 'enforce' | 'observe' | 'off' | 'auto', by: string): boolean {
+    return this.#override(service, { shedding: mode, by });
+  }
+
+  async reload(by: string): Promise<ReloadView> {
+    try {
+      return await this.#parts.reload(by);
+    } catch (error) {
+      return { ok: false, changes: [], faults: [errorMessage(error)], warnings: [] };
+    }
+  }
+
+  async explain(requestId: string): Promise<unknown> {
+    const { pool, questions } = this.#parts;
+    const answers = await questions.ask(pool.all(), { what: 'explain', requestId });
+    for (const answer of answers.values()) {
+      if (answer.what === 'explain' && answer.record !== null) return answer.record;
+    }
+    return undefined;
+  }
+
+  #override(service: string, change: Partial<ServiceOverride>): boolean {
+    if (!Object.hasOwn(this.#parts.current().configuration.services, service)) return false;
+    const before = this.#overrides.get(service) ?? { service, breaker: 'auto', shedding: 'auto', by: '' };
+    const override: ServiceOverride = { ...before, ...change };
+    this.#overrides.set(service, override);
+    this.#parts.onOverride(override);
+    return true;
+  }
+
+  #view(state: ServiceStates, figures: ServiceFigures | undefined): ServiceView {
+    return serviceView(state, figures);
+  }
+
+  async #views(): Promise<Map<string, WorkerViews>> {
+    const answers = await this.#parts.questions.ask(this.#parts.pool.all(), { what: 'views' });
+    for (const [key, answer] of answers) if (answer.what === 'views') this.#lastViews.set(key, answer.views);
+    return this.#lastViews;
+  }
+
+  /** Gauges that only the supervisor knows. */
+  #gauges(): void {
+    const { meter, fleets } = this.#parts;
+    meter.forget('instances', () => true);
+    for (const { service, instances } of fleets.states()) {
+      const counts = new Map<string, number>();
+      for (const { state } of instances) counts.set(state, (counts.get(state) ?? 0) + 1);
+      for (const [state, count] of counts) meter.set('instances', [service, state], count);
+    }
+    const lost = new Map(fleets.states().map(({ service, readiness }) => [service, readiness] as const));
+    for (const [service, { dependsOn }] of Object.entries(this.#parts.current().configuration.services)) {
+      for (const dependency of dependsOn) {
+        const subject = 'service' in dependency ? dependency.service : dependency.check;
+        const down = lost.get(service)?.because.some((cause) => cause.subject === subject) ?? false;
+        meter.set('dependency_ready', [service, subject], down ? 0 : 1);
+      }
+    }
+  }
+}
+
+function worstRedis(views: readonly WorkerViews[]): string {
+  const states = views.map(({ redis }) => redis.state);
+  if (states.includes('down')) return 'down';
+  return states.includes('up') ? 'up' : 'embedded';
+}

@@ -1,0 +1,354 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { tighterLimitMs } from '../forwarding/deadline.ts';
+import type { RequestFacts } from '../forwarding/request-facts.ts';
+import { errorRow, type ErrorCode, type ShedCode } from '../kernel/errors.ts';
+import type { PriorityRank } from '../kernel/priority.ts';
+import type { Charge, LimitCaller, LimitDecision } from '../limits/limiter.ts';
+import type { Admittee } from '../shedding/admission.ts';
+import type { Permit } from '../shedding/permit.ts';
+import type { ListenerConfiguration } from '../../config/schema.ts';
+import type { Identity, IdentityInput } from '../clients/identity.ts';
+import type { Pin } from '../affinity/session-cookie.ts';
+import { writeRefusal } from './refusal.ts';
+import type { CompiledRoute, Snapshot } from './snapshot.ts';
+import type { WorkerContext } from './worker-context.ts';
+import type { RequestBody } from './request-body.ts';
+import { WheelEntry } from './wheel.ts';
+
+/**
+ * One request on its whole way: the object of fixed shape that every step reads and fills.
+ *
+ * It is the caller of the limiter, the admittee of a service, the entry in the timer wheel and the only owner of the
+ * response: whoever wants to answer goes through `refuse` or the forwarding, so no two parts can write. Steps that must
+ * wait leave `next` behind and are continued by the verdict. `finish` runs exactly once, when the response is closed for
+ * whatever reason; everything that was taken on the way is given back there.
+ */
+
+export type Phase = 'arrived' | 'limiting' | 'queued' | 'forwarding' | 'answering' | 'tunnelling' | 'done';
+
+/** Who cut an answer short, and why; empty while nobody did. */
+export type AbortedBy = '' | 'client' | 'upstream' | 'gateway';
+
+/** An attempt in flight at an instance, as the exchange needs to see it. */
+export interface LiveAttempt {
+  /** Stops it wherever it stands; nothing of it reaches the exchange afterwards. */
+  abandon(): void;
+  /** The caller reads again after back pressure. */
+  resume(): void;
+  /** A moment of its own (connecting) came; `now` past the exchange's deadline ends the request instead. */
+  overdue(now: number): void;
+  /** Moment of its own next limit, Infinity when the request's deadline rules. */
+  readonly dueMs: number;
+}
+
+const EXCHANGE = Symbol('exchange');
+
+interface Carrier {
+  [EXCHANGE]?: Exchange;
+}
+
+/** The exchange that a request or a response belongs to. */
+export function exchangeOf(carrier: IncomingMessage | ServerResponse): Exchange | undefined {
+  return (carrier as Carrier)[EXCHANGE];
+}
+
+export class Exchange extends WheelEntry implements Admittee, LimitCaller, IdentityInput {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly worker: WorkerContext;
+  readonly snapshot: Snapshot;
+  /** Where it came in. */
+  readonly listener: ListenerConfiguration;
+  readonly facts: RequestFacts;
+  readonly startedMs: number;
+  requestId: string;
+  /** The socket and the bytes behind the head of an upgrade; undefined for an ordinary request. */
+  readonly upgradeSocket: Duplex | undefined;
+  readonly upgradeHead: Buffer | undefined;
+
+  path = '';
+  query = '';
+  /** Methods of a path whose routes take others than this one; empty: no such path. */
+  allow = '';
+  /** The connection ends after a refusal, whatever its code says. */
+  closes = false;
+  route: CompiledRoute | undefined = undefined;
+  phase: Phase = 'arrived';
+  /** Continues the ordered steps after one that had to wait. */
+  next: (() => void) | undefined = undefined;
+
+  /** The socket's peer. */
+  peerAddress = '';
+  peerTrusted = false;
+  /** The peer, or whom a trusted proxy names. */
+  address = '';
+  identity: Identity | undefined = undefined;
+  client = '';
+  bucket = '';
+  tier = '';
+  exempt = false;
+  rank: PriorityRank = 1;
+
+  charges: readonly Charge[] = [];
+  cost = 1;
+  decision: LimitDecision | undefined = undefined;
+
+  /** Moment by which the response head must have come. */
+  deadlineMs = 0;
+  /** The breaker's pass, to be given back with the outcome; 0: it was not asked. */
+  breakerPass = 0;
+  permit: Permit | undefined = undefined;
+  queuedMs = 0;
+
+  /** The instance's place in the balancer while a try is counted there, -1 else. */
+  slot = -1;
+  instance = '';
+  version = '';
+  attempts = 0;
+  readonly tried: number[] = [];
+  attempt: LiveAttempt | undefined = undefined;
+  pin: Pin | undefined = undefined;
+  affinityResult = '';
+  pickReason = '';
+
+  upstreamPath = '';
+  body: RequestBody | undefined = undefined;
+  firstAttemptMs = 0;
+  headMs = 0;
+  lastByteMs = 0;
+  /** The longest silence allowed inside the answer, ms. */
+  silenceMs = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  /** Length of the answer's body, -1 when it was not told. */
+  expectedBytes = -1;
+  bodyBegun = false;
+  /** The answer's last byte was handed to the response. */
+  ended = false;
+  /** The caller reads slowly; the instance is paused until it drained. */
+  congested = false;
+  status = 0;
+  code: ErrorCode | '' = '';
+  reason = '';
+  abortedBy: AbortedBy = '';
+  finished = false;
+
+  constructor(
+    worker: WorkerContext,
+    snapshot: Snapshot,
+    listener: ListenerConfiguration,
+    req: IncomingMessage,
+    res: ServerResponse,
+    facts: RequestFacts,
+    startedMs: number,
+    upgradeSocket?: Duplex,
+    upgradeHead?: Buffer,
+  ) {
+    super();
+    this.worker = worker;
+    this.snapshot = snapshot;
+    this.req = req;
+    this.res = res;
+    this.facts = facts;
+    this.listener = listener;
+    this.requestId = worker.nextRequestId();
+    this.startedMs = startedMs;
+    this.upgradeSocket = upgradeSocket;
+    this.upgradeHead = upgradeHead;
+    (req as Carrier)[EXCHANGE] = this;
+    (res as Carrier)[EXCHANGE] = this;
+    res.on('close', onResponseClose);
+  }
+
+  // What others ask of it -----------------------------------------------------------------------------------------
+
+  header(name: string): string | undefined {
+    if (name === 'cookie') return this.facts.cookie === '' ? undefined : this.facts.cookie;
+    return this.facts.lookup(name);
+  }
+
+  count(name: string): number {
+    return this.facts.isRepeated(name) ? 2 : 1;
+  }
+
+  /** How long the head of the answer may take, ms; only a trusted peer's own deadline is believed. */
+  get timeLimitMs(): number {
+    const own = this.route?.timeoutMs ?? 0;
+    return this.peerTrusted ? tighterLimitMs(own, this.facts.requestDeadline) : own;
+  }
+
+  get secure(): boolean {
+    return 'encrypted' in this.req.socket;
+  }
+
+  /** A body without a length grew past the limit. */
+  readonly bodyTooLarge = (): void => {
+    this.refuse('SPW_BODY_TOO_LARGE');
+  };
+
+  /** Goes on with the step after the one that waited; nothing happens once the request is over. */
+  proceed(): void {
+    const { next } = this;
+    this.next = undefined;
+    if (this.finished || next === undefined) return;
+    next();
+  }
+
+  // Limits ------------------------------------------------------------------------------------------------------------
+
+  decided(decision: LimitDecision): void {
+    this.decision = decision;
+    if (this.finished) return;
+    this.worker.recorder.limited(this, decision);
+    if (decision.ok) {
+      this.phase = 'arrived';
+      this.proceed();
+      return;
+    }
+    this.reason = decision.refusedBy === '' ? '' : `limit ${decision.refusedBy}`;
+    this.refuse(decision.code === '' ? 'SPW_INTERNAL' : decision.code);
+  }
+
+  // Admission ---------------------------------------------------------------------------------------------------------
+
+  admitted(permit: Permit, waitedMs: number): void {
+    this.permit = permit;
+    this.queuedMs = waitedMs;
+    this.phase = 'arrived';
+    if (this.finished) {
+      // The caller left between the wake-up and now; nothing may keep the permit.
+      permit.release(this.worker.now());
+      return;
+    }
+    this.proceed();
+  }
+
+  shed(code: ShedCode, reason: string): void {
+    if (this.finished) return;
+    this.queuedMs = this.phase === 'queued' ? this.worker.now() - this.firstAttemptMs : 0;
+    this.phase = 'arrived';
+    this.reason = reason;
+    this.worker.recorder.shed(this, code, 'enforce');
+    this.refuse(code);
+  }
+
+  wouldShed(code: ShedCode): void {
+    this.worker.recorder.shed(this, code, 'observe');
+  }
+
+  // The answer --------------------------------------------------------------------------------------------------------
+
+  /** Answers by the gateway itself, once; after a response head was sent the connection is cut instead. */
+  refuse(code: ErrorCode, reason = ''): void {
+    if (this.finished || this.code !== '') return;
+    if (reason !== '') this.reason = reason;
+    this.code = code;
+    this.abandonAttempt();
+    if (this.res.headersSent) {
+      this.cut('gateway');
+      return;
+    }
+    this.status = errorRow(code).status;
+    writeRefusal(this, code);
+  }
+
+  /** Ends an answer that can no longer be completed, so that the caller sees a cut and no clean end. */
+  cut(by: AbortedBy): void {
+    if (this.abortedBy === '') this.abortedBy = by;
+    this.abandonAttempt();
+    const socket = this.upgradeSocket ?? this.res.socket;
+    socket?.destroy();
+    // A tunnel's socket no longer belongs to the response, and a response without a socket never closes.
+    if (socket === null || this.phase === 'tunnelling') this.finish();
+  }
+
+  abandonAttempt(): void {
+    const { attempt } = this;
+    this.attempt = undefined;
+    attempt?.abandon();
+  }
+
+  // Time --------------------------------------------------------------------------------------------------------------
+
+  /** Arms the wheel for whichever limit comes next. */
+  arm(dueMs: number): void {
+    this.worker.wheel.arm(this, dueMs);
+  }
+
+  override expired(now: number): void {
+    if (this.finished) return;
+    switch (this.phase) {
+      case 'arrived':
+      case 'limiting':
+        this.refuse('SPW_DEADLINE_EXCEEDED');
+        return;
+      case 'forwarding':
+        this.attempt?.overdue(now);
+        return;
+      case 'answering':
+      case 'tunnelling':
+        this.#checkSilence(now);
+        return;
+      case 'queued':
+      case 'done':
+        // A waiting request's time is the queue's business; a finished one has none.
+        return;
+      default:
+        this.phase satisfies never;
+    }
+  }
+
+  /**
+   * Moves the deadline while the request's own body is still coming, since its time counts from its last byte in.
+   * @returns true when there is time left after all
+   */
+  extendDeadline(now: number): boolean {
+    if (!this.facts.hasBody) return false;
+    const arrivedMs = this.req.complete ? (this.body?.endedMs ?? 0) : now;
+    const deadlineMs = arrivedMs + this.timeLimitMs;
+    if (deadlineMs <= Math.max(now, this.deadlineMs)) return false;
+    this.deadlineMs = deadlineMs;
+    return true;
+  }
+
+  #checkSilence(now: number): void {
+    const due = this.lastByteMs + this.silenceMs;
+    if (due > now) {
+      this.arm(due);
+      return;
+    }
+    this.reason = 'idle';
+    this.cut('gateway');
+  }
+
+  // The end -----------------------------------------------------------------------------------------------------------
+
+  /** Runs once, whatever ended the request: gives back what was taken and classifies the outcome. */
+  finish(): void {
+    if (this.finished) return;
+    this.finished = true;
+    const { worker, route } = this;
+    const now = worker.now();
+    worker.wheel.disarm(this);
+    const complete = this.res.writableFinished || (this.phase === 'tunnelling' && this.abortedBy === '');
+    if (!complete && this.abortedBy === '') {
+      this.abortedBy = 'client';
+      if (this.code === '') this.code = 'SPW_CLIENT_CLOSED';
+    }
+    if (this.phase === 'queued') route?.service.admission.leave(this, now);
+    this.abandonAttempt();
+    if (this.slot >= 0) {
+      route?.service.balancer.finished(this.slot, now);
+      this.slot = -1;
+    }
+    this.permit?.release(now);
+    this.next = undefined;
+    this.phase = 'done';
+    worker.recorder.finished(this, now);
+  }
+}
+
+function onResponseClose(this: ServerResponse): void {
+  exchangeOf(this)?.finish();
+}

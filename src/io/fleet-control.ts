@@ -1,0 +1,261 @@
+import type { Configuration, ServiceConfiguration } from '../../config/schema.ts';
+import type { Random } from '../kernel/random.ts';
+import { ReadinessGraph, type ServiceReadiness } from '../readiness/graph.ts';
+import type { Evidence } from '../readiness/probe-document.ts';
+import { instanceId } from '../upstreams/instance-id.ts';
+import { Fleet, type FleetPolicy, type InstanceView } from '../upstreams/fleet.ts';
+import type { PassiveReport } from '../upstreams/passive-slice.ts';
+import type { ServiceStates } from './ipc.ts';
+import type { Meter } from './meter.ts';
+import { Prober, type ProbeTarget } from './prober.ts';
+
+/**
+ * Where the supervisor's knowledge of instances meets: probes, passive reports of the workers, operators and the
+ * dependency graph go in; for each service one complete, numbered picture comes out, at most every 20 ms.
+ *
+ * A shorter beat would make a restart of a hundred instances a message storm; a longer one would be felt as refusals
+ * between an instance's failure and the workers' knowing.
+ */
+
+const PUBLISH_MS = 20;
+const TICK_MS = 250;
+/** A reload waits no longer than this for instances that do not answer. */
+const SCOUT_MS = 2000;
+
+export interface FleetControlOptions {
+  readonly now: () => number;
+  readonly random: Random;
+  readonly meter: Meter;
+  /** Complete pictures of the services that changed. */
+  readonly onStates: (states: ServiceStates[]) => void;
+}
+
+export class FleetControl {
+  readonly #options: FleetControlOptions;
+  readonly #fleets = new Map<string, Fleet>();
+  readonly #prober: Prober;
+  readonly #published = new Map<string, string>();
+  readonly #pictures = new Map<string, ServiceStates>();
+  readonly #unprobed = new Set<string>();
+  readonly #ejected = new Set<string>();
+  #graph = new ReadinessGraph([]);
+  #timer: NodeJS.Timeout | undefined = undefined;
+  #ticker: NodeJS.Timeout | undefined = undefined;
+  readonly #scouted = new Map<string, { service: string; id: string; evidence: Evidence }>();
+  #targets: readonly ProbeTarget[] = [];
+  #sequence = 0;
+
+  constructor(options: FleetControlOptions) {
+    this.#options = options;
+    this.#prober = new Prober({
+      now: options.now,
+      random: options.random,
+      onEvidence: (service, id, evidence, now) => {
+        this.#evidence(service, id, evidence, now);
+      },
+    });
+  }
+
+  /** Takes a configuration; instances that stay keep all that is known of them. */
+  configure(configuration: Configuration, first: boolean): void {
+    const now = this.#options.now();
+    const services = Object.entries(configuration.services);
+    for (const name of this.#fleets.keys()) {
+      if (!Object.hasOwn(configuration.services, name)) {
+        this.#fleets.delete(name);
+        this.#published.delete(name);
+        this.#pictures.delete(name);
+      }
+    }
+    this.#graph = new ReadinessGraph(
+      services.map(([service, { dependsOn, onDependencyDown }]) => ({
+        service,
+        dependsOn,
+        onDependencyDown: onDependencyDown === 'serve' ? 'serve' : 'failFast',
+      })),
+    );
+    const targets: ProbeTarget[] = [];
+    for (const [name, service] of services) {
+      const policy = fleetPolicy(name, service);
+      const known = this.#fleets.get(name);
+      if (known === undefined) {
+        this.#fleets.set(name, new Fleet(policy, this.#options.random, now, first));
+      } else known.configure(policy, now);
+      targets.push(...probeTargets(name, service));
+    }
+    if (first) for (const target of targets) this.#unprobed.add(`${target.service}/${target.id}`);
+    this.#targets = targets;
+    this.#prober.configure(targets);
+    for (const { service, id, evidence } of this.#scouted.values())
+      this.#fleets.get(service)?.probe(id, evidence, now);
+    this.#scouted.clear();
+    this.#ticker ??= setInterval(() => {
+      this.#tick();
+    }, TICK_MS);
+    this.publish();
+  }
+
+  /**
+   * Asks the instances that a configuration would bring, before it is put into force: a reload that replaces every
+   * instance must not leave a service without a ready one. Returns after the first answers, or two seconds.
+   */
+  async scout(configuration: Configuration): Promise<void> {
+    const known = new Set(this.#targets.map(({ service, id }) => `${service}/${id}`));
+    const targets = Object.entries(configuration.services)
+      .flatMap(([name, service]) => probeTargets(name, service))
+      .filter(({ service, id }) => !known.has(`${service}/${id}`));
+    this.#scouted.clear();
+    if (targets.length === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => finish(), SCOUT_MS);
+      const scout = new Prober({
+        now: this.#options.now,
+        random: this.#options.random,
+        onEvidence: (service, id, evidence) => {
+          this.#scouted.set(`${service}/${id}`, { service, id, evidence });
+          if (this.#scouted.size === targets.length) finish();
+        },
+      });
+      const finish = (): void => {
+        clearTimeout(timer);
+        scout.stop();
+        resolve();
+      };
+      scout.configure(targets);
+    });
+  }
+
+  /** True when every instance of the first configuration has answered, or failed to, at least once. */
+  firstProbesIn(): boolean {
+    return this.#unprobed.size === 0;
+  }
+
+  passive(service: string, reports: Readonly<Record<string, PassiveReport>>): void {
+    const fleet = this.#fleets.get(service);
+    if (fleet === undefined) return;
+    const now = this.#options.now();
+    for (const [id, report] of Object.entries(reports)) fleet.passive(id, report, now);
+    this.#publishSoon();
+  }
+
+  operate(
+    service: string,
+    id: string,
+    command: 'drain' | 'enable' | 'disable',
+    ttlMs: number | undefined,
+    by: string,
+  ): 'done' | 'no-service' | 'no-instance' {
+    const fleet = this.#fleets.get(service);
+    if (fleet === undefined) return 'no-service';
+    const known = fleet.operate(id, command, ttlMs, by, this.#options.now());
+    this.publish();
+    return known ? 'done' : 'no-instance';
+  }
+
+  /** The newest picture of every service, ages as of now. */
+  states(): ServiceStates[] {
+    this.publish();
+    return [...this.#pictures.values()];
+  }
+
+  stop(): void {
+    this.#prober.stop();
+    clearInterval(this.#ticker);
+    clearTimeout(this.#timer);
+  }
+
+  /** Derives all states and hands on those that differ from what was handed on last. */
+  publish(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const now = this.#options.now();
+    const inputs = new Map([...this.#fleets].map(([name, fleet]) => [name, fleet.state(now)] as const));
+    const readiness = this.#graph.evaluate(inputs, new Date().toISOString());
+    const changed: ServiceStates[] = [];
+    for (const [service, fleet] of this.#fleets) {
+      const verdict = readiness.get(service);
+      if (verdict === undefined) continue;
+      const mark = `${fleet.sequence} ${verdict.state} ${becauseMark(verdict)}`;
+      this.#countEjections(service, fleet.views(now));
+      const picture: ServiceStates = {
+        service,
+        sequence: ++this.#sequence,
+        readiness: verdict,
+        instances: fleet.views(now),
+      };
+      this.#pictures.set(service, picture);
+      if (this.#published.get(service) === mark) continue;
+      this.#published.set(service, mark);
+      changed.push(picture);
+    }
+    if (changed.length > 0) this.#options.onStates(changed);
+  }
+
+  #countEjections(service: string, views: readonly InstanceView[]): void {
+    for (const { id, state, reason } of views) {
+      const key = `${service}/${id}`;
+      if (state !== 'ejected') this.#ejected.delete(key);
+      else if (!this.#ejected.has(key)) {
+        this.#ejected.add(key);
+        this.#options.meter.add('ejections_total', [
+          service,
+          reason === 'failed on trial' ? 'trial' : 'failures',
+        ]);
+      }
+    }
+  }
+
+  #evidence(service: string, id: string, evidence: Evidence, now: number): void {
+    this.#unprobed.delete(`${service}/${id}`);
+    this.#fleets.get(service)?.probe(id, evidence, now);
+    this.#publishSoon();
+  }
+
+  #tick(): void {
+    const now = this.#options.now();
+    for (const fleet of this.#fleets.values()) fleet.tick(now);
+    this.publish();
+  }
+
+  #publishSoon(): void {
+    this.#timer ??= setTimeout(() => {
+      this.publish();
+    }, PUBLISH_MS);
+  }
+}
+
+function becauseMark(verdict: ServiceReadiness): string {
+  return verdict.because.map((cause) => `${cause.subject}:${cause.state}:${cause.reason}`).join('|');
+}
+
+function fleetPolicy(service: string, configuration: ServiceConfiguration): FleetPolicy {
+  const { readiness, outlier } = configuration;
+  return {
+    service,
+    instances: configuration.instances,
+    slowStartMs: configuration.balancing.slowStart,
+    sessionTimeoutMs: configuration.drain.sessionTimeout,
+    readiness: { intervalMs: readiness.interval, rise: readiness.rise, fall: readiness.fall },
+    outlier: {
+      consecutiveFailures: outlier.consecutiveFailures,
+      errorRatio: outlier.ratio,
+      minRequests: outlier.minRequests,
+      windowMs: outlier.window,
+      baseEjectionMs: outlier.baseEjection,
+      maxEjectedRatio: outlier.maxEjected,
+    },
+  };
+}
+
+function probeTargets(service: string, configuration: ServiceConfiguration): ProbeTarget[] {
+  const { path, interval, timeout } = configuration.readiness;
+  return configuration.instances.map(({ url }) => ({
+    service,
+    id: instanceId(url),
+    url,
+    path,
+    intervalMs: interval,
+    timeoutMs: timeout,
+    tls: configuration.tls ?? undefined,
+  }));
+}

@@ -1,0 +1,181 @@
+import type { ErrorCode } from '../kernel/errors.ts';
+import { buildRequestHeaders } from '../forwarding/request-headers.ts';
+import { mayRetry } from '../upstreams/retry-policy.ts';
+import { answerChunk, answerEnd, answerHead, answerInterim } from './answer.ts';
+import { Attempt, type AttemptOwner } from './attempt.ts';
+import { additionsOf } from './caller.ts';
+import { chooseInstance, leaveInstance } from './choose-instance.ts';
+import type { Exchange } from './exchange.ts';
+import { RequestBody } from './request-body.ts';
+import { openTunnel } from './tunnel.ts';
+
+/**
+ * Step 7: the request goes to its instance, and to another one where that is safe.
+ *
+ * Both mounts end here. The forwarding of bytes is undici's dispatch straight to the response (`answer.ts`); this module
+ * decides: what is written upstream, when a failed attempt may be repeated (`retry-policy.ts`, inside the budget of the
+ * service, never after our own pressure says no), and which code the caller gets when nothing helps.
+ */
+
+/** @param path checked and rewritten, without the query; the query is appended as it was received. */
+export function forward(exchange: Exchange, path: string): void {
+  const { route, worker } = exchange;
+  if (exchange.finished || route === undefined) return;
+  const now = worker.now();
+  if (exchange.deadlineMs - now < LEAST_MS) {
+    exchange.refuse('SPW_DEADLINE_EXCEEDED');
+    return;
+  }
+  exchange.upstreamPath = exchange.query === '' ? path : path + exchange.query;
+  exchange.phase = 'forwarding';
+  if (exchange.facts.expectContinue) exchange.res.writeContinue();
+  if (exchange.upgradeSocket === undefined) {
+    route.service.budget.attempt(now);
+    startAttempt(exchange, now);
+  } else openTunnel(exchange);
+}
+
+/** A request with less time than this is not worth a call. */
+const LEAST_MS = 5;
+
+function startAttempt(exchange: Exchange, now: number): void {
+  const { route, facts, req } = exchange;
+  if (route === undefined) return;
+  const { service } = route;
+  exchange.attempts++;
+  if (exchange.firstAttemptMs === 0) exchange.firstAttemptMs = now;
+  const body = facts.hasBody ? bodyOf(exchange) : null;
+  const attempt = new Attempt(
+    exchange,
+    exchange.slot,
+    body,
+    owner,
+    now,
+    service.configuration.timeout.connect,
+  );
+  exchange.attempt = attempt;
+  exchange.arm(Math.min(attempt.dueMs, exchange.deadlineMs));
+  service.pool(exchange.slot).dispatch(
+    {
+      path: exchange.upstreamPath,
+      method: req.method as 'GET',
+      headers: buildRequestHeaders(req.rawHeaders, facts, additionsOf(exchange, now), route.requestPlan),
+      body,
+    },
+    attempt,
+  );
+}
+
+function bodyOf(exchange: Exchange): RequestBody {
+  const body = new RequestBody(exchange.req, exchange.listener.limits.bodyBytes, exchange.bodyTooLarge);
+  exchange.body = body;
+  return body;
+}
+
+const owner: AttemptOwner = {
+  interim(attempt, status, rawHeaders) {
+    answerInterim(attempt, status, rawHeaders);
+  },
+
+  head(attempt, status, rawHeaders) {
+    const { exchange } = attempt;
+    const { route, worker } = exchange;
+    if (route === undefined) return;
+    const now = worker.now();
+    const retryAfterMs = status === 503 || status === 429 ? retryAfterOf(rawHeaders, worker.wallMs()) : -1;
+    worker.recorder.attemptAnswered(exchange, attempt, status, Math.max(0, retryAfterMs), now);
+    if (status >= 502 && status <= 504 && retry(attempt, 'response', status, retryAfterMs >= 0, now)) return;
+    answerHead(attempt, status, rawHeaders, now);
+  },
+
+  chunk(attempt, chunk) {
+    answerChunk(attempt, chunk);
+  },
+
+  end(attempt) {
+    answerEnd(attempt);
+  },
+
+  failed(attempt, fault, midAnswer) {
+    const { exchange } = attempt;
+    const now = exchange.worker.now();
+    exchange.worker.recorder.attemptFailed(exchange, attempt, fault, now);
+    if (midAnswer) {
+      exchange.reason = fault.reason;
+      exchange.cut('upstream');
+      return;
+    }
+    const phase = attempt.unsent ? 'unsent' : 'sent-no-byte';
+    const outOfTime = now >= exchange.deadlineMs;
+    if (!outOfTime && fault.code !== 'SPW_UPSTREAM_PROTOCOL' && retry(attempt, phase, 0, false, now)) return;
+    exchange.refuse(fault.code, fault.reason);
+  },
+};
+
+/** Starts another attempt at another instance if the policy, the budget and the fleet allow it. */
+function retry(
+  attempt: Attempt,
+  phase: 'unsent' | 'sent-no-byte' | 'response',
+  status: number,
+  retryAfter: boolean,
+  now: number,
+): boolean {
+  const { exchange } = attempt;
+  const { route, worker } = exchange;
+  if (route === undefined || exchange.finished) return false;
+  const { service } = route;
+  const allowed = mayRetry({
+    phase,
+    method: exchange.req.method ?? 'GET',
+    status,
+    hasRetryAfter: retryAfter,
+    bodyUntouched: attempt.body === null || attempt.body.bytes === 0,
+    attempts: exchange.attempts,
+    max: service.configuration.retry.max,
+    pressure: worker.pressure.view(now).pressure,
+    leftMs: exchange.deadlineMs - now,
+    p50Ms: service.admission.view(now).p50Ms,
+  });
+  if (!allowed) return false;
+  exchange.tried.push(attempt.slot);
+  const before = exchange.slot;
+  leaveInstance(exchange, now);
+  let code: ErrorCode | '' = chooseInstance(exchange);
+  if (code !== '' && phase === 'sent-no-byte') {
+    // Alone in its service: most likely a kept-alive socket that was just being closed, so a fresh one there will do.
+    exchange.tried.length = 0;
+    code = chooseInstance(exchange);
+  }
+  if (code !== '' || !service.budget.tryRetry(now)) {
+    // Nobody else can take it, or the budget is spent: the first answer stands.
+    if (code === '') leaveInstance(exchange, now);
+    worker.recorder.retried(exchange, code === '' ? 'budget' : 'no_instance');
+    restorePlace(exchange, before, now);
+    return false;
+  }
+  attempt.abandon();
+  worker.recorder.retried(exchange, 'sent');
+  startAttempt(exchange, now);
+  return true;
+}
+
+function restorePlace(exchange: Exchange, slot: number, now: number): void {
+  exchange.slot = slot;
+  exchange.route?.service.balancer.started(slot, now);
+}
+
+/** What an instance's `Retry-After` says, ms: seconds or a date; -1 when there is none. Nonsense counts as zero. */
+function retryAfterOf(rawHeaders: readonly Buffer[], wallMs: number): number {
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index];
+    if (name?.length !== 11 || name.toString('latin1').toLowerCase() !== 'retry-after') continue;
+    const value = rawHeaders[index + 1]?.toString('latin1').trim() ?? '';
+    const seconds = Number(value);
+    const ms = Number.isNaN(seconds) ? Date.parse(value) - wallMs : seconds * 1000;
+    return Number.isFinite(ms) ? Math.min(Math.max(0, ms), MOST_RETRY_AFTER_MS) : 0;
+  }
+  return -1;
+}
+
+/** A day: what an instance says beyond that is a mistake. */
+const MOST_RETRY_AFTER_MS = 86_400_000;

@@ -1,0 +1,109 @@
+import type { Configuration } from '../../config/schema.ts';
+import type { PassiveReport } from '../upstreams/passive-slice.ts';
+import type { InstanceView } from '../upstreams/fleet.ts';
+import type { ServiceReadiness } from '../readiness/graph.ts';
+import type { ShedMode } from '../shedding/admission.ts';
+import type { LimitBatchMessage, LimitBatchReply } from './limit-store/ipc.ts';
+import type { MeterDump } from './meter.ts';
+
+/**
+ * The one typed channel between the supervisor and its workers.
+ *
+ * Everything is plain JSON. Moments never cross, since clocks are a process's own: spans and ages do. A worker that hears
+ * nothing keeps its last good state; a supervisor that hears nothing keeps the last report.
+ */
+
+/** What a worker must know of a service before it may route to it; always complete, never a difference. */
+export interface ServiceStates {
+  readonly service: string;
+  /** Grows with every change of the service; an older one is dropped. */
+  readonly sequence: number;
+  readonly readiness: ServiceReadiness;
+  readonly instances: readonly InstanceView[];
+}
+
+/** What an operator forced for a service; absent = as configured. */
+export interface ServiceOverride {
+  readonly service: string;
+  readonly breaker: 'open' | 'closed' | 'auto';
+  readonly shedding: ShedMode | 'auto';
+  readonly by: string;
+}
+
+export type ToWorker =
+  | {
+      readonly type: 'configure';
+      readonly generation: number;
+      readonly configuration: Configuration;
+      readonly workers: number;
+      /** Signs affinity cookies where the configuration has no keys: random, equal in all workers. */
+      readonly secrets: { readonly affinity: string; readonly clientHash: string };
+      /** This gateway's name in `Via`: random, the same in all its workers. */
+      readonly viaName: string;
+      readonly states: readonly ServiceStates[];
+      readonly overrides: readonly ServiceOverride[];
+    }
+  /** Comes with a bound handle: listen on it with the options of that listener of the current configuration. */
+  | { readonly type: 'listen'; readonly listener: number; readonly key: string }
+  | { readonly type: 'unlisten'; readonly key: string }
+  | { readonly type: 'states'; readonly states: readonly ServiceStates[] }
+  | { readonly type: 'override'; readonly override: ServiceOverride }
+  | { readonly type: 'limits'; readonly reply: LimitBatchReply }
+  | { readonly type: 'ask'; readonly id: number; readonly question: Question }
+  /** Readiness fails from now on: answers say `connection: close`. Listeners close after `delayMs`. */
+  | { readonly type: 'drain'; readonly delayMs: number; readonly timeoutMs: number }
+  /** This worker is replaced: close the listeners now, finish what runs, exit. */
+  | { readonly type: 'retire' };
+
+export type Question =
+  | { readonly what: 'views' }
+  | { readonly what: 'metrics' }
+  | { readonly what: 'explain'; readonly requestId: string };
+
+/** Live figures of one service in one worker. */
+export interface ServiceFigures {
+  readonly service: string;
+  readonly mode: ShedMode;
+  readonly limit: number;
+  readonly inFlight: number;
+  readonly streams: number;
+  readonly queueDepth: number;
+  readonly baselineMs: number;
+  readonly pressure: number;
+  readonly slow: boolean;
+  readonly breaker: string;
+  readonly shed: number;
+  readonly inTime: number;
+  readonly late: number;
+  readonly instances: readonly {
+    readonly id: string;
+    readonly inFlight: number;
+    readonly sessionBits: string;
+  }[];
+}
+
+export interface WorkerViews {
+  readonly services: readonly ServiceFigures[];
+  readonly redis: { readonly state: 'embedded' | 'up' | 'down'; readonly reason: string };
+}
+
+export type Answer =
+  | { readonly what: 'views'; readonly views: WorkerViews }
+  | { readonly what: 'metrics'; readonly dump: MeterDump }
+  | { readonly what: 'explain'; readonly record: unknown };
+
+export type ToSupervisor =
+  | { readonly type: 'hello' }
+  | { readonly type: 'configured'; readonly generation: number }
+  /** The configuration could not be put into force here; the worker goes on with its old one. */
+  | { readonly type: 'refused'; readonly generation: number; readonly reason: string }
+  | { readonly type: 'listening'; readonly key: string }
+  | { readonly type: 'listen-failed'; readonly key: string; readonly reason: string }
+  | {
+      readonly type: 'passive';
+      readonly service: string;
+      readonly reports: Readonly<Record<string, PassiveReport>>;
+    }
+  | { readonly type: 'limits'; readonly batch: LimitBatchMessage }
+  | { readonly type: 'answer'; readonly id: number; readonly answer: Answer }
+  | { readonly type: 'report'; readonly dump: MeterDump; readonly views: WorkerViews };

@@ -1,0 +1,71 @@
+import type { Socket } from 'node:net';
+import type { Exchange } from './exchange.ts';
+import { WheelEntry } from './wheel.ts';
+
+/**
+ * Ending a connection whose request body nobody will read.
+ *
+ * The answer is written, our side is closed, and what the caller still sends is read and thrown away, at most 64 KiB or
+ * half a second of it; only then is the socket destroyed. Closed at once, the unread bytes would make the kernel answer
+ * with a reset, and a reset lets the caller's system throw away an answer that it had already received (RFC 9112 §9.6).
+ */
+
+const DISCARD_BYTES = 64 * 1024;
+const DISCARD_MS = 500;
+
+class Discard extends WheelEntry {
+  readonly #exchange: Exchange;
+  readonly #socket: Socket;
+  readonly #destroySoon: () => void;
+  #bytes = 0;
+
+  constructor(exchange: Exchange) {
+    super();
+    this.#exchange = exchange;
+    this.#socket = exchange.req.socket;
+    this.#destroySoon = this.#socket.destroySoon.bind(this.#socket);
+  }
+
+  start(): void {
+    const { req, worker } = this.#exchange;
+    // Node destroys the socket of a last response as soon as it is flushed; here that moment only ends our side.
+    this.#socket.destroySoon = this.#halfClose;
+    worker.wheel.arm(this, worker.now() + DISCARD_MS);
+    req.on('data', this.#count);
+    req.once('end', this.#over);
+    this.#socket.once('close', this.#stop);
+    req.resume();
+  }
+
+  override expired(): void {
+    this.#over();
+  }
+
+  readonly #halfClose = (): void => {
+    this.#socket.end();
+  };
+
+  readonly #count = (chunk: Buffer): void => {
+    this.#bytes += chunk.length;
+    if (this.#bytes > DISCARD_BYTES) this.#over();
+  };
+
+  readonly #stop = (): void => {
+    this.#exchange.worker.wheel.disarm(this);
+  };
+
+  readonly #over = (): void => {
+    this.#stop();
+    this.#exchange.req.off('data', this.#count);
+    this.#exchange.req.pause();
+    this.#socket.destroySoon = this.#destroySoon;
+    // An answer still being written ends the connection itself, since it says `connection: close`.
+    if (this.#exchange.res.writableFinished) this.#destroySoon();
+  };
+}
+
+/** Reads and drops what is left of a request body beside an answer that says `connection: close`. */
+export function discardRest(exchange: Exchange): void {
+  if (exchange.req.complete || exchange.req.socket.destroyed) return;
+  new Discard(exchange).start();
+}

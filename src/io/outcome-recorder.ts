@@ -1,0 +1,283 @@
+import type { UpstreamFault } from '../forwarding/fault.ts';
+import { errorRow, type ErrorCode, type ShedCode } from '../kernel/errors.ts';
+import { priorityOf } from '../kernel/priority.ts';
+import type { AttemptVerdict } from '../upstreams/passive-slice.ts';
+import type { LimitDecision } from '../limits/limiter.ts';
+import type { AccessLog, AccessRecord } from './access-log.ts';
+import type { Attempt } from './attempt.ts';
+import type { Exchange } from './exchange.ts';
+import type { ExplainRing } from './explain-ring.ts';
+import type { Meter } from './meter.ts';
+
+/** One request as `explain` shows it: the access line and why it went so. */
+export interface ExchangeRecord extends AccessRecord {
+  readonly reason: string;
+  readonly pick: string;
+  readonly affinity: string;
+  readonly abortedBy: string;
+  readonly limits: LimitDecision | undefined;
+}
+
+/**
+ * Step 8: every outcome is classified once, here, and feeds whoever learns from it: the limiter of the service through
+ * its permit, the balancer, outlier detection, the breaker; then metrics, the access log and `explain`.
+ *
+ * An attempt's fault belongs to its instance (balancer, passive report); the final outcome, after retries, to the service
+ * (breaker). A caller that leaves, a refusal of ours and a limited request are nobody's failure upstream.
+ */
+export class OutcomeRecorder {
+  readonly #meter: Meter;
+  readonly #access: AccessLog;
+  readonly #explain: ExplainRing<ExchangeRecord>;
+  readonly #onFault: (error: unknown) => void;
+  readonly #onPassive: (service: string) => void;
+
+  constructor(parts: {
+    meter: Meter;
+    access: AccessLog;
+    explain: ExplainRing<ExchangeRecord>;
+    /** A step threw: worth a log line. */
+    onFault: (error: unknown) => void;
+    /** An instance failed: its report is urgent. */
+    onPassive: (service: string) => void;
+  }) {
+    this.#meter = parts.meter;
+    this.#access = parts.access;
+    this.#explain = parts.explain;
+    this.#onFault = parts.onFault;
+    this.#onPassive = parts.onPassive;
+  }
+
+  fault(error: unknown): void {
+    this.#onFault(error);
+  }
+
+  /** A request that the parser refused: there is no exchange to speak of. */
+  unparsed(code: ErrorCode): void {
+    this.#meter.add('requests_total', ['', '', '', '', String(errorRow(code).status), code]);
+  }
+
+  // On the way --------------------------------------------------------------------------------------------------------
+
+  limited(exchange: Exchange, decision: LimitDecision): void {
+    if (decision.path !== 'none') this.#meter.add('limit_decisions_total', [decision.path]);
+    for (const level of decision.observed)
+      this.#meter.add('limited_total', [exchange.tier, level, 'observe']);
+    if (decision.refusedBy !== '')
+      this.#meter.add('limited_total', [exchange.tier, decision.refusedBy, 'enforce']);
+  }
+
+  shed(exchange: Exchange, code: ShedCode, mode: 'enforce' | 'observe'): void {
+    const service = exchange.route?.service;
+    if (mode === 'enforce') service?.countShed(exchange.worker.now());
+    this.#meter.add('shed_total', [service?.name ?? '', priorityOf(exchange.rank), code, mode]);
+  }
+
+  picked(exchange: Exchange): void {
+    this.#meter.add('picks_total', [exchange.route?.service.name ?? '', exchange.pickReason]);
+  }
+
+  retried(exchange: Exchange, result: 'sent' | 'budget' | 'no_instance'): void {
+    this.#meter.add('retries_total', [exchange.route?.service.name ?? '', result]);
+  }
+
+  // Attempts ----------------------------------------------------------------------------------------------------------
+
+  /** An instance answered with a head, whatever it says. */
+  attemptAnswered(
+    exchange: Exchange,
+    attempt: Attempt,
+    status: number,
+    retryAfterMs: number,
+    now: number,
+  ): void {
+    this.#answered(exchange, attempt.slot, status, retryAfterMs, now - attempt.startedMs, now);
+  }
+
+  tunnelAnswered(exchange: Exchange, status: number, rttMs: number, now: number): void {
+    this.#answered(exchange, exchange.slot, status, 0, rttMs, now);
+  }
+
+  attemptFailed(exchange: Exchange, attempt: Attempt, fault: UpstreamFault, now: number): void {
+    this.#failed(exchange, attempt.slot, fault, now);
+  }
+
+  tunnelFailed(exchange: Exchange, fault: UpstreamFault, now: number): void {
+    this.#failed(exchange, exchange.slot, fault, now);
+  }
+
+  /** The head was no valid HTTP: what was noted as an answer is the instance's failure after all. */
+  protocolFault(exchange: Exchange, attempt: Attempt, now: number): void {
+    exchange.route?.service.balancer.failed(attempt.slot, 'protocol', now);
+    this.#passive(exchange, attempt.slot, 'hard');
+  }
+
+  #answered(
+    exchange: Exchange,
+    slot: number,
+    status: number,
+    retryAfterMs: number,
+    rttMs: number,
+    now: number,
+  ): void {
+    const { route, permit } = exchange;
+    if (route === undefined) return;
+    const { service } = route;
+    service.balancer.head(slot, rttMs, status, retryAfterMs, now);
+    if (status === 503 || status === 429) permit?.head(now, 'drop');
+    else if (status === 500 || status === 502) permit?.head(now, 'failed');
+    else permit?.head(now, status < 400 && status !== 304 && status !== 101 ? 'sample' : 'ignored');
+    const verdict =
+      status === 500 || status === 502 || status === 504
+        ? 'hard'
+        : status === 503 || status === 429
+          ? 'soft'
+          : 'ok';
+    this.#passive(exchange, slot, verdict);
+    this.#meter.add('upstream_requests_total', [
+      service.name,
+      service.balancer.idOf(slot),
+      service.balancer.versionOf(slot),
+      String(status),
+    ]);
+    this.#meter.observe('upstream_duration_seconds', [service.name], rttMs / 1000);
+  }
+
+  #failed(exchange: Exchange, slot: number, fault: UpstreamFault, now: number): void {
+    const { route, permit } = exchange;
+    if (route === undefined) return;
+    const { service } = route;
+    if (fault.kind !== 'own') service.balancer.failed(slot, fault.kind, now);
+    if (fault.kind === 'timeout') permit?.head(now, 'drop');
+    else permit?.head(now, 'failed');
+    if (fault.evidence !== 'none') this.#passive(exchange, slot, fault.evidence);
+    this.#meter.add('upstream_requests_total', [
+      service.name,
+      service.balancer.idOf(slot),
+      service.balancer.versionOf(slot),
+      '0',
+    ]);
+  }
+
+  #passive(exchange: Exchange, slot: number, verdict: AttemptVerdict): void {
+    const service = exchange.route?.service;
+    if (service === undefined) return;
+    service.observe(slot, verdict, callerHash(exchange.bucket));
+    if (verdict !== 'ok') this.#onPassive(service.name);
+  }
+
+  // The end -----------------------------------------------------------------------------------------------------------
+
+  finished(exchange: Exchange, now: number): void {
+    const { route } = exchange;
+    const durationMs = now - exchange.startedMs;
+    const serviceName = route?.service.name ?? '';
+    const routeName = route?.name ?? '';
+    const status = exchange.code === 'SPW_CLIENT_CLOSED' ? 499 : exchange.status;
+    this.#meter.add('requests_total', [
+      routeName,
+      serviceName,
+      exchange.tier,
+      priorityOf(exchange.rank),
+      String(status),
+      exchange.code,
+    ]);
+    this.#meter.observe('request_duration_seconds', [routeName, serviceName], durationMs / 1000);
+    if (exchange.abortedBy !== '') {
+      this.#meter.add('aborted_total', [serviceName, exchange.abortedBy, abortReason(exchange)]);
+    }
+    if (route !== undefined) this.#service(exchange, now);
+    this.#remember(exchange, durationMs, status, now);
+  }
+
+  #service(exchange: Exchange, now: number): void {
+    const service = exchange.route?.service;
+    if (service === undefined) return;
+    if (exchange.breakerPass > 0) service.breaker.record(breakerVerdict(exchange), now, exchange.breakerPass);
+    if (exchange.affinityResult !== '')
+      this.#meter.add('affinity_total', [service.name, exchange.affinityResult]);
+    if (exchange.permit !== undefined)
+      this.#meter.observe('queue_wait_seconds', [service.name], exchange.queuedMs / 1000);
+    if (exchange.headMs === 0) return;
+    const toHeadMs = exchange.headMs - exchange.startedMs;
+    const inTime =
+      exchange.status < 500 && toHeadMs <= service.configuration.sla && exchange.abortedBy !== 'upstream';
+    if (inTime) {
+      service.countInTime(now);
+      this.#meter.add('goodput_total', [service.name, priorityOf(exchange.rank)]);
+    } else service.countLate(now);
+    const upstreamMs = exchange.headMs - exchange.firstAttemptMs;
+    this.#meter.observe(
+      'overhead_seconds',
+      [],
+      Math.max(0, toHeadMs - exchange.queuedMs - upstreamMs) / 1000,
+    );
+  }
+
+  #remember(exchange: Exchange, durationMs: number, status: number, now: number): void {
+    const { route, req } = exchange;
+    const upstreamMs = exchange.firstAttemptMs === 0 ? 0 : (exchange.headMs || now) - exchange.firstAttemptMs;
+    const record: ExchangeRecord = {
+      wallMs: exchange.worker.wallMs(),
+      requestId: exchange.requestId,
+      client: exchange.client,
+      tier: exchange.tier,
+      priority: priorityOf(exchange.rank),
+      route: route?.name ?? '',
+      service: route?.service.name ?? '',
+      instance: exchange.instance,
+      method: req.method ?? '',
+      path: exchange.path,
+      status,
+      code: exchange.code,
+      reason: exchange.reason,
+      durationMs,
+      queueMs: exchange.queuedMs,
+      upstreamMs,
+      bytesIn: exchange.body?.bytes ?? exchange.bytesIn,
+      bytesOut: exchange.bytesOut,
+      attempts: exchange.attempts,
+      pick: exchange.pickReason,
+      affinity: exchange.affinityResult,
+      abortedBy: exchange.abortedBy,
+      limits: exchange.decision,
+    };
+    this.#access.write(record);
+    this.#explain.add(exchange.requestId, record);
+  }
+}
+
+/** One of 32 caller classes, so that a single crashing caller can be told from a broken instance. */
+function callerHash(bucket: string): number {
+  return bucket === '' ? 0 : bucket.charCodeAt(0) ^ bucket.charCodeAt(bucket.length - 1);
+}
+
+function abortReason(exchange: Exchange): string {
+  switch (exchange.abortedBy) {
+    case 'client':
+      return 'left';
+    case 'upstream':
+      return 'died';
+    case 'gateway':
+      return exchange.reason === 'idle' ? 'idle' : 'drain';
+    case '':
+      return '';
+    default:
+      return exchange.abortedBy satisfies never;
+  }
+}
+
+const HARD: ReadonlySet<ErrorCode | ''> = new Set([
+  'SPW_CONNECT_FAILED',
+  'SPW_UPSTREAM_RESET',
+  'SPW_UPSTREAM_PROTOCOL',
+  'SPW_UPSTREAM_TIMEOUT',
+]);
+
+/** The service's final outcome after retries; 503 and 429 never trip a breaker, they lower the admission limit. */
+function breakerVerdict(exchange: Exchange): 'ok' | 'hard' | 'ignored' {
+  if (HARD.has(exchange.code)) return 'hard';
+  if (exchange.headMs === 0) return 'ignored';
+  if (exchange.abortedBy === 'upstream') return 'hard';
+  return exchange.status === 500 || exchange.status === 502 || exchange.status === 504 ? 'hard' : 'ok';
+}

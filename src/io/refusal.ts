@@ -1,0 +1,79 @@
+import { errorRow, type ErrorCode } from '../kernel/errors.ts';
+import { formatProblem } from '../kernel/problem.ts';
+import { limitFields, retryAfterSeconds } from '../limits/fields.ts';
+import type { Exchange } from './exchange.ts';
+import { discardRest } from './lingering.ts';
+
+/**
+ * How the gateway says no: one prebuilt body, one header list, one write, and the connection left in a state that both
+ * sides agree on.
+ *
+ * An unread body is the trap: closing a socket with unread bytes makes the kernel send a reset that can overtake the
+ * answer. A small body is read and thrown away, so that the connection lives; a large, endless or not yet invited one
+ * ends the connection in order (`lingering.ts`).
+ */
+
+/** Bodies up to this many bytes are cheaper to swallow than a connection is to open again. */
+const SWALLOW_BYTES = 64 * 1024;
+
+/** Writes the whole answer of a code. The caller makes sure that nothing was sent before. */
+export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
+  const { res, worker } = exchange;
+  const row = errorRow(code);
+  if (row.status === 499 || res.headersSent || res.destroyed) {
+    exchange.cut('client');
+    return;
+  }
+  const problem = formatProblem(code, exchange.requestId, exchange.facts.accept, exchange.facts.navigation);
+  const headers: string[] = [
+    'content-type',
+    problem.contentType,
+    'content-length',
+    String(Buffer.byteLength(problem.body)),
+    'cache-control',
+    'no-store',
+    'x-request-id',
+    exchange.requestId,
+  ];
+  if (row.retryAfter) headers.push('retry-after', String(retryAfterOf(exchange, code)));
+  addLimitFields(exchange, headers);
+  if (exchange.allow !== '') headers.push('allow', exchange.allow);
+  const unread = bodyMayBeLarge(exchange);
+  const closes =
+    row.closes || exchange.closes || worker.draining || unread || exchange.upgradeSocket !== undefined;
+  if (closes) headers.push('connection', 'close');
+  res.writeHead(row.status, headers);
+  if (unread) discardRest(exchange);
+  else if (!exchange.req.complete) exchange.req.resume();
+  res.end(problem.body);
+}
+
+/** Seconds for `Retry-After`, from the figures of whichever limiter refused. */
+function retryAfterOf(exchange: Exchange, code: ErrorCode): number {
+  const { decision, worker, route } = exchange;
+  if (decision !== undefined && !decision.ok) return retryAfterSeconds(decision, worker.random);
+  if (code === 'SPW_DRAINING') return 1;
+  if (code === 'SPW_CIRCUIT_OPEN' && route !== undefined) {
+    return (
+      Math.max(1, Math.ceil(route.service.breaker.waitMs(worker.now()) / 1000)) +
+      Math.floor(worker.random() * 2)
+    );
+  }
+  const admission = route?.service.admission;
+  if (admission === undefined) return 1 + Math.floor(worker.random() * 3);
+  return admission.retryAfterSeconds(exchange.rank, worker.now());
+}
+
+/** Adds the RateLimit fields of a limited route to a header list. */
+export function addLimitFields(exchange: Exchange, headers: string[]): void {
+  const { decision, snapshot } = exchange;
+  if (decision === undefined || snapshot.limitHeaders === 'none' || exchange.charges.length === 0) return;
+  for (const [name, value] of limitFields(snapshot.limitHeaders, exchange.charges, decision))
+    headers.push(name, value);
+}
+
+function bodyMayBeLarge(exchange: Exchange): boolean {
+  const { req, facts } = exchange;
+  if (req.complete) return false;
+  return facts.chunked || facts.expectContinue || facts.contentLength > SWALLOW_BYTES;
+}

@@ -1,0 +1,201 @@
+import type { FastifyInstance } from 'fastify';
+import type { Configuration, RouteConfiguration } from '../../config/schema.ts';
+import { parseNetworks, type TrustedNetworks } from '../clients/address.ts';
+import { IdentityChain, type IdentityEntry } from '../clients/identity.ts';
+import { requestPlan, type RequestPlan } from '../forwarding/request-headers.ts';
+import { responsePlan, type ResponsePlan } from '../forwarding/response-headers.ts';
+import { RouteTable } from '../forwarding/route-table.ts';
+import { rankOf, type PriorityRank } from '../kernel/priority.ts';
+import type { FieldStyle } from '../limits/fields.ts';
+import { compileRate, type CompiledRate } from '../limits/gcra.ts';
+import { clientKey, globalKey, routeDigest, routeKey, routeTotalKey, tierKey } from '../limits/keys.ts';
+import type { Charge } from '../limits/limiter.ts';
+import type { ServiceRuntime } from './service-runtime.ts';
+
+/**
+ * One immutable compiled configuration of a worker.
+ *
+ * Everything that a request needs and that a configuration decides is computed here once: route table, limits as integers,
+ * header plans, identity chain, and the Fastify application with the ordered steps. A request keeps the snapshot it began
+ * with; a reload only changes which one new requests begin with.
+ */
+
+export interface CompiledRoute {
+  /** Label in metrics and logs: what the configuration says, nothing a caller chose. */
+  readonly name: string;
+  readonly service: ServiceRuntime;
+  readonly rank: PriorityRank;
+  readonly cost: number;
+  readonly timeoutMs: number;
+  /** Set for a rewriting route: the router's constraint that leads to its mount. */
+  readonly mount: string | undefined;
+  readonly requestPlan: RequestPlan;
+  readonly responsePlan: ResponsePlan;
+  readonly perClient: CompiledRate | undefined;
+  readonly perClientEnforced: boolean;
+  readonly digest: string;
+  readonly total: Charge | undefined;
+  /** GET and HEAD may have a body. */
+  readonly allowBody: boolean;
+  /** `%2F` passes in the path. */
+  readonly encodedSlash: boolean;
+}
+
+interface CompiledTier {
+  readonly rank: PriorityRank;
+  readonly rate: CompiledRate | undefined;
+  readonly enforced: boolean;
+  readonly total: Charge | undefined;
+}
+
+const NO_CHARGES: readonly Charge[] = Object.freeze([]);
+
+export class Snapshot {
+  readonly generation: number;
+  readonly configuration: Configuration;
+  readonly routes: readonly CompiledRoute[];
+  readonly table: RouteTable;
+  readonly identity: IdentityChain;
+  readonly trusted: TrustedNetworks;
+  readonly limitHeaders: FieldStyle | 'none';
+  readonly serverTiming: boolean;
+  /** Some route takes what the others refuse; the front gate asks the route it found. */
+  readonly passesUnusualBody: boolean;
+  readonly passesEncodedSlash: boolean;
+  readonly #tiers: ReadonlyMap<string, CompiledTier>;
+  readonly #global: Charge | undefined;
+  readonly #limited: boolean;
+  /** Set once, right after construction: the application's hooks need the snapshot and the other way round. */
+  application: FastifyInstance | undefined = undefined;
+
+  /** @throws RangeError when a limit cannot be kept exactly; the loader refuses such a configuration before. */
+  constructor(
+    generation: number,
+    configuration: Configuration,
+    services: ReadonlyMap<string, ServiceRuntime>,
+    clientHashSecret: string,
+  ) {
+    const { limits, clients, trust, tiers, log } = configuration;
+    const enforce = limits.mode === 'enforce';
+    this.generation = generation;
+    this.configuration = configuration;
+    this.limitHeaders = limits.headers;
+    this.serverTiming = log.serverTiming;
+    this.trusted = parseNetworks(trust.proxies);
+    this.#limited = limits.mode !== 'off';
+    this.identity = new IdentityChain({
+      chain: clients.identify.flatMap((entry): IdentityEntry[] => {
+        if ('header' in entry) return [{ kind: 'header', name: entry.header }];
+        if ('cookie' in entry) return [{ kind: 'cookie', name: entry.cookie }];
+        if ('ip' in entry) return [{ kind: 'ip', ipv6Prefix: entry.ip.ipv6Prefix }];
+        return [];
+      }),
+      keys: clients.keys,
+      unknownKeys: clients.unknownKeys,
+      defaultTier: clients.defaultTier,
+      allow: clients.allow,
+      deny: clients.deny,
+      hashSecret: clientHashSecret,
+    });
+    this.#tiers = new Map(
+      Object.entries(tiers).map(([name, tier]): [string, CompiledTier] => [
+        name,
+        {
+          rank: rankOf(tier.priority),
+          rate: tier.rate === null ? undefined : compileRate(tier.rate, tier.burst),
+          enforced: enforce && tier.mode === 'enforce',
+          total:
+            tier.total === null
+              ? undefined
+              : charge(tierKey(name), 'tier', tier.total, enforce && tier.total.mode === 'enforce'),
+        },
+      ]),
+    );
+    this.#global =
+      limits.global === null
+        ? undefined
+        : charge(globalKey(), 'global', limits.global, enforce && limits.global.mode === 'enforce');
+    this.routes = configuration.routes.map((route, index) => compileRoute(route, index, services, enforce));
+    this.passesUnusualBody = this.routes.some(({ allowBody }) => allowBody);
+    this.passesEncodedSlash = this.routes.some(({ encodedSlash }) => encodedSlash);
+    this.table = new RouteTable(
+      configuration.routes.map(({ path, host, methods, match }) => ({
+        path,
+        host,
+        methods,
+        headers: match.headers,
+      })),
+    );
+  }
+
+  rankOfTier(tier: string): PriorityRank {
+    return this.#tiers.get(tier)?.rank ?? 1;
+  }
+
+  /** Every limit that a request of this client on this route is charged at, in the order of precedence. */
+  chargesFor(route: CompiledRoute, tierName: string, bucket: string, exempt: boolean): readonly Charge[] {
+    if (!this.#limited || exempt) return NO_CHARGES;
+    const tier = this.#tiers.get(tierName);
+    const charges: Charge[] = [];
+    if (tier?.rate !== undefined) {
+      charges.push({ key: clientKey(bucket), level: 'client', rate: tier.rate, enforced: tier.enforced });
+    }
+    if (route.perClient !== undefined) {
+      charges.push({
+        key: routeKey(bucket, route.digest),
+        level: 'route',
+        rate: route.perClient,
+        enforced: route.perClientEnforced,
+      });
+    }
+    if (tier?.total !== undefined) charges.push(tier.total);
+    if (route.total !== undefined) charges.push(route.total);
+    if (this.#global !== undefined) charges.push(this.#global);
+    return charges.length === 0 ? NO_CHARGES : charges;
+  }
+}
+
+function charge(
+  key: string,
+  level: Charge['level'],
+  quota: { rate: number; burst: number },
+  enforced: boolean,
+): Charge {
+  return { key, level, rate: compileRate(quota.rate, quota.burst), enforced };
+}
+
+function compileRoute(
+  route: RouteConfiguration,
+  index: number,
+  services: ReadonlyMap<string, ServiceRuntime>,
+  enforce: boolean,
+): CompiledRoute {
+  const service = services.get(route.service);
+  if (service === undefined) throw new RangeError(`route ${route.path} names no service`);
+  const { perClient, total } = route.limits;
+  const name = `${route.host ?? ''}${route.path}`;
+  const digest = routeDigest(name);
+  return {
+    name,
+    service,
+    rank: route.priority === null ? 3 : rankOf(route.priority),
+    cost: route.cost,
+    timeoutMs: route.timeout ?? service.configuration.timeout.request,
+    mount: route.rewrite === null ? undefined : `r${index}`,
+    requestPlan: requestPlan(route.headers.request),
+    responsePlan: responsePlan(route.headers.response, {
+      prefix: route.path,
+      rewrite: route.rewrite,
+      instances: service.configuration.instances.map(({ url }) => url),
+    }),
+    perClient: perClient === null ? undefined : compileRate(perClient.rate, perClient.burst),
+    perClientEnforced: enforce && perClient?.mode !== 'observe',
+    digest,
+    allowBody: route.allowBody,
+    encodedSlash: route.encodedSlash === 'pass',
+    total:
+      total === null
+        ? undefined
+        : charge(routeTotalKey(digest), 'route-total', total, enforce && total.mode === 'enforce'),
+  };
+}

@@ -1,0 +1,181 @@
+import http, { type ClientRequest, type IncomingMessage } from 'node:http';
+import https from 'node:https';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
+import { buildTunnelHeaders } from '../forwarding/request-headers.ts';
+import { buildSwitchingHead } from '../forwarding/response-headers.ts';
+import { answerRelayed } from './answer.ts';
+import { additionsOf } from './caller.ts';
+import type { Exchange, LiveAttempt } from './exchange.ts';
+import { tlsConnectOptions } from './pools.ts';
+
+/**
+ * WebSocket upgrades as a transparent tunnel.
+ *
+ * The handshake goes to the instance on a fresh connection, with the caller's key, subprotocols and extensions as they
+ * came. On 101 the instance's head is relayed and both sockets are joined by two pipes with back pressure: frames are never
+ * parsed, a half-close stays a half-close, an error on one side destroys both. Any other answer of the instance is relayed
+ * as the answer it is. The permit becomes a stream permit: an idle socket must not hold a place in the limit.
+ */
+
+class Tunnel implements LiveAttempt {
+  readonly #exchange: Exchange;
+  readonly #startedMs: number;
+  #request: ClientRequest | undefined = undefined;
+  #upstream: Socket | undefined = undefined;
+  #over = false;
+  readonly dueMs = Infinity;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+    this.#startedMs = exchange.worker.now();
+  }
+
+  start(): void {
+    const exchange = this.#exchange;
+    const { route, req, facts, worker } = exchange;
+    if (route === undefined) return;
+    const { service } = route;
+    const now = worker.now();
+    exchange.attempts = 1;
+    exchange.firstAttemptMs = now;
+    exchange.attempt = this;
+    exchange.arm(exchange.deadlineMs);
+    const url = new URL(service.balancer.urlOf(exchange.slot));
+    const secure = url.protocol === 'https:';
+    const request = (secure ? https : http).request({
+      host: url.hostname.replaceAll(/[[\]]/g, ''),
+      port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
+      method: 'GET',
+      path: exchange.upstreamPath,
+      headers: buildTunnelHeaders(req.rawHeaders, facts, additionsOf(exchange, now), route.requestPlan),
+      setHost: false,
+      agent: false,
+      allowHalfOpen: true,
+      ...(secure ? tlsConnectOptions(service.configuration.tls ?? undefined) : {}),
+    } as https.RequestOptions);
+    this.#request = request;
+    exchange.permit?.attempt(now);
+    request.once('upgrade', (response, socket, head) => {
+      this.#join(response, socket, head);
+    });
+    request.once('response', (response) => {
+      this.#relay(response);
+    });
+    request.once('error', (error) => {
+      this.#fail(upstreamFault(error, request.reusedSocket ? 'waiting' : 'connect'));
+    });
+    request.end();
+  }
+
+  abandon(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#request?.destroy();
+    this.#upstream?.destroy();
+  }
+
+  resume(): void {
+    // Back pressure is the pipes' own affair.
+  }
+
+  overdue(now: number): void {
+    if (now < this.#exchange.deadlineMs) {
+      this.#exchange.arm(this.#exchange.deadlineMs);
+      return;
+    }
+    this.abandon();
+    this.#report(upstreamFault(undefined, 'timeout'));
+  }
+
+  #fail(fault: UpstreamFault): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#report(fault);
+  }
+
+  #report(fault: UpstreamFault): void {
+    const exchange = this.#exchange;
+    exchange.worker.recorder.tunnelFailed(exchange, fault, exchange.worker.now());
+    exchange.refuse(fault.code, fault.reason);
+  }
+
+  #relay(response: IncomingMessage): void {
+    if (this.#over) {
+      response.destroy();
+      return;
+    }
+    const exchange = this.#exchange;
+    const now = exchange.worker.now();
+    exchange.worker.recorder.tunnelAnswered(exchange, response.statusCode ?? 0, now - this.#startedMs, now);
+    answerRelayed(exchange, response);
+  }
+
+  #join(response: IncomingMessage, upstream: Socket, head: Buffer): void {
+    const exchange = this.#exchange;
+    const client = exchange.upgradeSocket;
+    if (this.#over || client === undefined || client.destroyed) {
+      upstream.destroy();
+      return;
+    }
+    this.#upstream = upstream;
+    const now = exchange.worker.now();
+    exchange.worker.recorder.tunnelAnswered(exchange, 101, now - this.#startedMs, now);
+    exchange.status = 101;
+    exchange.headMs = now;
+    exchange.phase = 'tunnelling';
+    exchange.permit?.asStream(now);
+    exchange.silenceMs = exchange.route?.service.configuration.timeout.tunnelIdle ?? 0;
+    exchange.lastByteMs = now;
+    exchange.arm(now + exchange.silenceMs);
+    exchange.res.detachSocket(client as Socket);
+    client.write(buildSwitchingHead(response.rawHeaders, exchange.requestId), 'latin1');
+    if (head.length > 0) client.write(head);
+    const early = exchange.upgradeHead;
+    if (early !== undefined && early.length > 0) upstream.write(early);
+    this.#pipe(client, upstream, true);
+    this.#pipe(upstream, client, false);
+    exchange.worker.tunnels.add(exchange);
+  }
+
+  #pipe(from: Duplex, to: Duplex, up: boolean): void {
+    const exchange = this.#exchange;
+    from.on('data', (chunk: Buffer) => {
+      exchange.lastByteMs = exchange.worker.now();
+      if (up) exchange.bytesIn += chunk.length;
+      else exchange.bytesOut += chunk.length;
+    });
+    from.pipe(to);
+    from.once('error', () => {
+      this.#close(up ? 'client' : 'upstream');
+    });
+    from.once('close', () => {
+      this.#close('');
+    });
+  }
+
+  /** Both sides end together once either is gone; a half-close alone ends nothing. */
+  #close(by: '' | 'client' | 'upstream'): void {
+    if (this.#over) return;
+    this.#over = true;
+    const exchange = this.#exchange;
+    if (by !== '' && exchange.abortedBy === '') exchange.abortedBy = by;
+    exchange.worker.tunnels.delete(exchange);
+    endOrDestroy(exchange.upgradeSocket, by !== '');
+    endOrDestroy(this.#upstream, by !== '');
+    exchange.finish();
+  }
+}
+
+/** What is written may still leave, unless the other side broke. */
+function endOrDestroy(socket: Duplex | undefined, broken: boolean): void {
+  if (socket === undefined || socket.destroyed) return;
+  if (broken) socket.destroy();
+  else (socket as Socket).destroySoon();
+}
+
+/** Opens the tunnel of an exchange that asked for an upgrade. */
+export function openTunnel(exchange: Exchange): void {
+  new Tunnel(exchange).start();
+}

@@ -1,0 +1,179 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import type { BoundHandle } from './listen-sockets.ts';
+import type { ToSupervisor, ToWorker } from './ipc.ts';
+
+/**
+ * Workers as processes: started, watched, started again with growing pauses, replaced one at a time.
+ *
+ * *Let it crash*: a worker that dies is replaced at once the first time; if it keeps dying the pause doubles up to 10 s,
+ * so that a fault at start-up does not become a fork storm, and falls back after a minute of calm. Half the first pause
+ * would hammer a broken configuration four times a second; double would leave a one-worker gateway dark for half a second
+ * after its second crash.
+ */
+
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 10_000;
+/** A worker that lived this long has earned an immediate restart. */
+const CALM_MS = 60_000;
+
+export type WorkerState = 'starting' | 'ready' | 'draining' | 'dead';
+
+export class WorkerProcess {
+  readonly key: string;
+  readonly index: number;
+  readonly child: ChildProcess;
+  readonly startedMs: number;
+  restarts: number;
+  state: WorkerState = 'starting';
+  /** The newest configuration the worker said that it runs. */
+  generation = -1;
+  /** Keys of the listeners it accepts on. */
+  readonly listening = new Set<string>();
+
+  constructor(key: string, index: number, child: ChildProcess, startedMs: number, restarts: number) {
+    this.key = key;
+    this.index = index;
+    this.child = child;
+    this.startedMs = startedMs;
+    this.restarts = restarts;
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  /** False when the worker cannot be reached any more; its exit tells the rest. */
+  send(message: ToWorker, handle?: BoundHandle): boolean {
+    if (!this.child.connected) return false;
+    this.child.send(message, handle, {}, ignoreSendError);
+    return true;
+  }
+}
+
+function ignoreSendError(): void {
+  // The channel broke while the worker died: its exit event is on the way.
+}
+
+export interface WorkerPoolEvents {
+  /** The process runs and wants its configuration. */
+  onHello(worker: WorkerProcess): void;
+  onMessage(worker: WorkerProcess, message: ToSupervisor): void;
+  /** The process is gone; `expected` when the pool itself had ended it. */
+  onExit(worker: WorkerProcess, reason: string, expected: boolean): void;
+}
+
+export interface WorkerPoolOptions {
+  /** The module to run; it sees `worker` as its first argument. */
+  readonly entry: string;
+  readonly events: WorkerPoolEvents;
+  readonly now: () => number;
+  /** Passed to every worker beside the supervisor's own environment. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export class WorkerPool {
+  readonly #options: WorkerPoolOptions;
+  readonly #workers = new Map<number, WorkerProcess>();
+  readonly #leaving = new Set<WorkerProcess>();
+  readonly #pauses = new Map<number, number>();
+  readonly #timers = new Map<number, NodeJS.Timeout>();
+  #wanted = 0;
+  #serial = 0;
+
+  constructor(options: WorkerPoolOptions) {
+    this.#options = options;
+  }
+
+  /** How many workers there should be. */
+  get wanted(): number {
+    return this.#wanted;
+  }
+
+  /** Workers that serve or start, by index. */
+  current(): WorkerProcess[] {
+    return [...this.#workers.values()];
+  }
+
+  /** Every process still alive, those that are leaving included. */
+  all(): WorkerProcess[] {
+    return [...this.#workers.values(), ...this.#leaving];
+  }
+
+  /** Starts missing workers and ends superfluous ones. */
+  scale(count: number): void {
+    this.#wanted = count;
+    for (let index = 0; index < count; index++) {
+      if (!this.#workers.has(index) && !this.#timers.has(index)) this.#start(index, 0);
+    }
+    for (const [index, worker] of this.#workers) {
+      if (index >= count) this.retire(worker);
+    }
+  }
+
+  /** Takes the worker out of the current set; it drains and exits by itself. */
+  retire(worker: WorkerProcess): void {
+    if (this.#workers.get(worker.index) === worker) this.#workers.delete(worker.index);
+    this.#leaving.add(worker);
+    worker.state = 'draining';
+    worker.send({ type: 'retire' });
+  }
+
+  broadcast(message: ToWorker): void {
+    for (const worker of this.#workers.values()) worker.send(message);
+  }
+
+  /** No worker is started again from here on. */
+  stopRestarting(): void {
+    this.#wanted = 0;
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  /** Tells every process to drain; none is started again. */
+  drain(message: Extract<ToWorker, { type: 'drain' }>): void {
+    for (const worker of this.all()) {
+      worker.state = 'draining';
+      worker.send(message);
+    }
+  }
+
+  killAll(): void {
+    for (const worker of this.all()) worker.child.kill('SIGKILL');
+  }
+
+  #start(index: number, restarts: number): void {
+    const options = this.#options;
+    const child = fork(options.entry, ['worker'], {
+      env: { ...process.env, ...options.environment },
+      serialization: 'json',
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    const worker = new WorkerProcess(`${index}.${this.#serial++}`, index, child, options.now(), restarts);
+    this.#workers.set(index, worker);
+    child.on('message', (message: ToSupervisor) => {
+      if (message.type === 'hello') options.events.onHello(worker);
+      else options.events.onMessage(worker, message);
+    });
+    child.on('error', ignoreSendError);
+    child.once('exit', (code, signal) => {
+      this.#gone(worker, signal === null ? `exit code ${code ?? 0}` : `signal ${signal}`);
+    });
+  }
+
+  #gone(worker: WorkerProcess, reason: string): void {
+    const expected = this.#leaving.delete(worker) || this.#wanted === 0;
+    worker.state = 'dead';
+    const isCurrent = this.#workers.get(worker.index) === worker;
+    if (isCurrent) this.#workers.delete(worker.index);
+    this.#options.events.onExit(worker, reason, expected);
+    if (!isCurrent || worker.index >= this.#wanted) return;
+    const calm = this.#options.now() - worker.startedMs >= CALM_MS;
+    const pauseMs = calm ? 0 : (this.#pauses.get(worker.index) ?? 0);
+    this.#pauses.set(worker.index, Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, pauseMs * 2)));
+    const timer = setTimeout(() => {
+      this.#timers.delete(worker.index);
+      if (worker.index < this.#wanted) this.#start(worker.index, worker.restarts + 1);
+    }, pauseMs);
+    this.#timers.set(worker.index, timer);
+  }
+}

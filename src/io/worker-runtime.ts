@@ -1,0 +1,254 @@
+import process from 'node:process';
+import type { FastifyInstance } from 'fastify';
+import { pino, type Logger } from 'pino';
+import type { Configuration } from '../../config/schema.ts';
+import { AccessLog } from './access-log.ts';
+import { errorMessage } from './error-message.ts';
+import { ExplainRing } from './explain-ring.ts';
+import { FrontGate } from './front-gate.ts';
+import type { ServiceOverride, ServiceStates, ToSupervisor, ToWorker } from './ipc.ts';
+import { WorkerLimits } from './worker-limits.ts';
+import type { BoundHandle } from './listen-sockets.ts';
+import { Meter } from './meter.ts';
+import { OutcomeRecorder, type ExchangeRecord } from './outcome-recorder.ts';
+import { WorkerServer } from './servers.ts';
+import { ServiceRuntime } from './service-runtime.ts';
+import { Snapshot } from './snapshot.ts';
+import { systemNow, systemWallMs } from './system-clock.ts';
+import { WorkerBeat } from './worker-beat.ts';
+import { WorkerContext } from './worker-context.ts';
+import { WorkerExit } from './worker-exit.ts';
+import { answerQuestion, workerViews } from './worker-views.ts';
+
+/**
+ * One worker process: takes configurations, instance states and listening sockets from the supervisor and carries
+ * traffic. It loads no schema, YAML or command line library, so that it serves within a fraction of a second.
+ *
+ * A configuration is built completely before it is swapped in; if that fails the old one stays in force and the
+ * supervisor is told why.
+ */
+
+const REPORT_MS = 1000;
+
+export type ComposeApplication = (snapshot: Snapshot) => Promise<FastifyInstance>;
+
+type ConfigureMessage = Extract<ToWorker, { type: 'configure' }>;
+
+export class WorkerRuntime {
+  readonly #compose: ComposeApplication;
+  readonly #log: Logger;
+  readonly #end: (code: number) => void;
+  readonly #meter = new Meter();
+  readonly #explain = new ExplainRing<ExchangeRecord>();
+  readonly #access: AccessLog;
+  readonly #limits: WorkerLimits;
+  readonly #context: WorkerContext;
+  readonly #beat: WorkerBeat;
+  readonly #exit: WorkerExit;
+  readonly #servers = new Map<string, WorkerServer>();
+  #applied: Promise<void> = Promise.resolve();
+
+  constructor(compose: ComposeApplication, exit: (code: number) => void) {
+    this.#compose = compose;
+    this.#end = exit;
+    const log = pino({ name: 'worker' });
+    this.#log = log;
+    this.#access = new AccessLog({ access: { mode: 'all', ratio: 1 }, destination: 1 });
+    const recorder = new OutcomeRecorder({
+      meter: this.#meter,
+      access: this.#access,
+      explain: this.#explain,
+      onFault: (error) => {
+        log.error({ error: error instanceof Error ? error.stack : String(error) }, 'a step failed');
+      },
+      onPassive: (service) => {
+        this.#beat.reportSoon(service);
+      },
+    });
+    this.#limits = new WorkerLimits({ meter: this.#meter, log, send });
+    this.#context = new WorkerContext({
+      limiter: this.#limits.limiter,
+      recorder,
+      random: Math.random,
+      now: systemNow,
+      wallMs: systemWallMs,
+    });
+    this.#beat = new WorkerBeat(this.#context, this.#meter, (service, reports) => {
+      send({ type: 'passive', service, reports });
+    });
+    this.#exit = new WorkerExit(this.#context, this.#servers, () => {
+      void this.#leave(0);
+    });
+  }
+
+  start(): void {
+    process.on('message', (message: ToWorker, handle: unknown) => {
+      this.#message(message, handle as BoundHandle | undefined);
+    });
+    // The supervisor decides when to stop; without one there is nobody to serve for.
+    process.on('disconnect', () => {
+      this.#exit.drain(0, 5000);
+    });
+    process.on('SIGINT', () => undefined);
+    process.on('SIGTERM', () => undefined);
+    process.on('SIGHUP', () => undefined);
+    process.on('uncaughtException', (error) => {
+      this.#log.fatal({ error: error.stack }, 'unexplained fault: this worker is replaced');
+      this.#exit.crash();
+    });
+    this.#beat.start();
+    setInterval(() => {
+      this.#report();
+    }, REPORT_MS).unref();
+    send({ type: 'hello' });
+  }
+
+  #message(message: ToWorker, handle: BoundHandle | undefined): void {
+    switch (message.type) {
+      case 'configure':
+        this.#applied = this.#applied.then(async () => {
+          await this.#configure(message);
+        });
+        return;
+      case 'listen':
+        if (handle !== undefined) void this.#listen(message.listener, message.key, handle);
+        return;
+      case 'unlisten':
+        this.#servers.get(message.key)?.stopAccepting();
+        this.#servers.delete(message.key);
+        return;
+      case 'states':
+        this.#takeStates(message.states);
+        return;
+      case 'override':
+        this.#override(message.override);
+        return;
+      case 'limits':
+        this.#limits.receive(message.reply);
+        return;
+      case 'ask':
+        send({
+          type: 'answer',
+          id: message.id,
+          answer: answerQuestion(message.question, this.#context, this.#limits, this.#meter, this.#explain),
+        });
+        return;
+      case 'drain':
+        this.#exit.drain(message.delayMs, message.timeoutMs);
+        return;
+      case 'retire':
+        this.#exit.drain(0, 30_000);
+        return;
+      default:
+        message satisfies never;
+    }
+  }
+
+  async #configure(message: ConfigureMessage): Promise<void> {
+    try {
+      const { configuration, workers, secrets, generation } = message;
+      this.#context.viaName = message.viaName;
+      this.#log.level = configuration.log.level;
+      this.#limits.configure(configuration, workers);
+      const services = this.#services(configuration, workers, secrets.affinity);
+      const snapshot = new Snapshot(generation, configuration, services, secrets.clientHash);
+      snapshot.application = await this.#compose(snapshot);
+      const before = this.#context.snapshot;
+      for (const [name, service] of services) this.#context.services.set(name, service);
+      this.#takeStates(message.states);
+      for (const override of message.overrides) this.#override(override);
+      this.#context.pressure.configure(
+        Math.min(...[...services.values()].map((each) => each.configuration.sla)),
+      );
+      this.#access.configure(accessPolicy(configuration));
+      this.#context.snapshot = snapshot;
+      this.#dropServices(services);
+      void before?.application?.close();
+      send({ type: 'configured', generation });
+    } catch (error) {
+      this.#log.error({ error: errorMessage(error) }, 'configuration refused');
+      send({ type: 'refused', generation: message.generation, reason: errorMessage(error) });
+    }
+  }
+
+  /** The services of a configuration; those already known keep what they learned. */
+  #services(
+    configuration: Configuration,
+    workers: number,
+    fallbackSecret: string,
+  ): Map<string, ServiceRuntime> {
+    const now = systemNow();
+    const services = new Map<string, ServiceRuntime>();
+    for (const [name, policy] of Object.entries(configuration.services)) {
+      const known = this.#context.services.get(name);
+      known?.configure(policy, workers, now);
+      services.set(
+        name,
+        known ?? new ServiceRuntime(policy, { name, workers, fallbackSecret, random: Math.random, now }),
+      );
+    }
+    return services;
+  }
+
+  #dropServices(wanted: ReadonlyMap<string, ServiceRuntime>): void {
+    for (const [name, service] of this.#context.services) {
+      if (wanted.has(name)) continue;
+      this.#context.services.delete(name);
+      service.retirePools();
+    }
+  }
+
+  #takeStates(states: readonly ServiceStates[]): void {
+    const now = systemNow();
+    for (const state of states) this.#context.services.get(state.service)?.update(state, now);
+  }
+
+  #override(override: ServiceOverride): void {
+    this.#context.services.get(override.service)?.override(override, systemNow());
+  }
+
+  async #listen(index: number, key: string, handle: BoundHandle): Promise<void> {
+    const listener = this.#context.snapshot?.configuration.listeners[index];
+    if (listener === undefined) return;
+    try {
+      const server = new WorkerServer(key, listener, new FrontGate(this.#context, listener));
+      await server.listen(handle, listener.backlog);
+      this.#servers.set(key, server);
+      send({ type: 'listening', key });
+    } catch (error) {
+      send({ type: 'listen-failed', key, reason: errorMessage(error) });
+    }
+  }
+
+  #report(): void {
+    this.#access.flush();
+    send({ type: 'report', dump: this.#meter.dump(), views: workerViews(this.#context, this.#limits) });
+  }
+
+  async #leave(code: number): Promise<void> {
+    this.#report();
+    this.#limits.close();
+    await Promise.all([...this.#context.services.values()].map(async (service) => await service.close()));
+    await this.#access.end();
+    // The last report is on its way through the channel; when that is closed everything was sent.
+    if (!process.connected) this.#end(code);
+    process.once('disconnect', () => {
+      this.#end(code);
+    });
+    process.disconnect?.();
+  }
+}
+
+function accessPolicy({ log }: Configuration): { mode: 'all' | 'errors' | 'off' | 'sampled'; ratio: number } {
+  const { access } = log;
+  return typeof access === 'string'
+    ? { mode: access, ratio: 1 }
+    : { mode: 'sampled', ratio: access.sampledRatio };
+}
+
+/** To the supervisor; a broken channel is told by `disconnect`. */
+function send(message: ToSupervisor): boolean {
+  if (process.send === undefined || !process.connected) return false;
+  process.send(message, undefined, {}, () => undefined);
+  return true;
+}

@@ -1,0 +1,89 @@
+/**
+ * What the service's latency is when nothing waits inside it.
+ *
+ * Down it moves readily (30 % of the way: nothing but the service can make answers faster), up slowly (5 %) and only
+ * in calm windows: a baseline that follows load upward forgives every overload (poisoning). A baseline first learnt
+ * while requests already waited is *unverified*: it may be the latency of a full service. A calm window verifies it, or
+ * half as much load again without a slower answer, or a probe.
+ *
+ * Tolerance: how slow the median may be before it counts as congestion. Relative (1.25..1.5 times the baseline, by
+ * how much of the SLA its 95th percentile already takes) or a tenth of the SLA, whichever is more: a wait that costs
+ * less than a tenth of the SLA is worth no refusal, and it keeps a busy event loop in front of a 2 ms service from
+ * looking like a congested service.
+ */
+import type { Reading } from './window.ts';
+import { ENOUGH_SAMPLES } from './window.ts';
+
+/** Slower down keeps a bad first baseline; twice this follows single lucky windows. */
+const DOWN = 0.3;
+/** The 95th percentile of forty samples is the second largest of them: at 30 % it would follow every lucky window. */
+const DOWN_95 = 0.1;
+/** Faster up is poisoning. */
+const UP = 0.05;
+/** Load × 1.5 at latency × 1.15 cannot be a service that queues; with less of a step noise could say so. */
+const MORE = 1.5;
+const SAME = 1.15;
+/** Below it noise sheds; see Envoy 1.25, Gradient2 1.5. */
+const TAU_LEAST = 1.25;
+/**
+ * Above it the service's own queue eats the SLA, and two workers whose 95th percentiles differ by noise tolerate so
+ * differently that one starves the other.
+ */
+const TAU_MOST = 1.5;
+/** A window of few samples: its median is ± 20 %. */
+const TAU_THIN = 1.8;
+/** Share of the SLA that the tolerated 95th percentile may take. */
+const TAU_SLA_SHARE = 0.6;
+/** Half of it sheds in front of fast services, double lets a third of the SLA wait inside the service. */
+const SLACK_SLA_SHARE = 0.1;
+
+export class Baseline {
+  /** Median and 95th percentile, ms; 0 while nothing is known. */
+  p50Ms = 0;
+  p95Ms = 0;
+  verified = false;
+  /** In flight when it was learnt under load. */
+  #learntAt = 0;
+
+  get known(): boolean {
+    return this.p50Ms > 0;
+  }
+
+  /** Takes a window in. `calm`: well below the limit and nobody waited; `clean`: few drops. */
+  learn(reading: Reading, calm: boolean, clean: boolean): void {
+    if (!this.known) {
+      this.p50Ms = reading.p50Ms;
+      this.p95Ms = reading.p95Ms;
+      this.verified = !reading.bound;
+      this.#learntAt = reading.inFlight;
+      return;
+    }
+    if (reading.steady && reading.inFlight >= MORE * this.#learntAt && reading.p50Ms <= SAME * this.p50Ms) this.verified = true;
+    const mayRise = calm && clean;
+    this.p50Ms = moved(this.p50Ms, reading.p50Ms, DOWN, mayRise);
+    this.p95Ms = Math.max(this.p50Ms, moved(this.p95Ms, reading.p95Ms, DOWN_95, mayRise));
+    if (mayRise) this.verified = true;
+  }
+
+  /** The service is found to be slow by itself: this is its speed now, as far as one can tell under load. */
+  relearn(p50Ms: number, p95Ms: number, inFlight: number): void {
+    this.p50Ms = p50Ms;
+    this.p95Ms = Math.max(p50Ms, p95Ms);
+    this.verified = false;
+    this.#learntAt = inFlight;
+  }
+
+  /** The median above which the service counts as congested, ms. */
+  toleranceMs(samples: number, slaMs: number): number {
+    const tau =
+      samples < ENOUGH_SAMPLES
+        ? TAU_THIN
+        : Math.min(TAU_MOST, Math.max(TAU_LEAST, (TAU_SLA_SHARE * slaMs) / Math.max(this.p95Ms, 1e-3)));
+    return Math.max(tau * this.p50Ms, this.p50Ms + SLACK_SLA_SHARE * slaMs);
+  }
+}
+
+function moved(from: number, to: number, down: number, mayRise: boolean): number {
+  if (to < from) return from + down * (to - from);
+  return mayRise ? from + UP * (to - from) : from;
+}

@@ -1,0 +1,203 @@
+/**
+ * Slow by load or slow by itself? The answer is what latency does when the load changes.
+ *
+ * Signal: two steady levels, each a load (in flight) and a median. Elasticity is d ln(median) / d ln(in flight): in a
+ * service that queues it is about 1 (twice the load, twice the wait), in one that has merely become slow about 0.
+ * Evidence is the size of the movement times the root of the samples behind it: few samples need a bigger step.
+ *
+ * Decision in a congested window:
+ * - *hold*: nobody waits for a permit; the service keeps up and a refusal would win nothing.
+ * - *climb*: latency has jumped and answers still come well in time, so ask with more load, not less: a slow service then
+ *   gets what it needs and nobody is shed for the question. The first hint of elasticity ends the climb, as
+ *   does lateness, and until a calm window no other begins. Growth cannot make a jump, so a limit that has just found the knee never climbs: beside other
+ *   workers it would see less elasticity than there is, and eat their share.
+ * - *cut*: less load. When that does not help, the service is slow by itself.
+ * - *intrinsic*: not the load's doing: take the limit back to where it was and learn the new speed.
+ *
+ * Limits of the method: learning twice between calm windows is all that is believed (a congested gateway among others
+ * reads too little elasticity). *Stuck*: at a third of where the episode began and still slow, weaker evidence will
+ * do, because those who were in flight at a brake are the long ones and make slowness look like congestion; nothing may
+ * stay at the floor for that.
+ */
+import type { Reading } from './window.ts';
+
+/** Below it latency does not follow load. Queueing ≈ 1, intrinsic ≈ 0. */
+const INTRINSIC = 0.3;
+/** Without a jump load is the likelier cause, and beside other workers it looks like half of what it is. */
+const INTRINSIC_BLIND = 0.1;
+/** The same once stuck: the midpoint of the two. */
+const INTRINSIC_WHEN_STUCK = 0.5;
+/** Movement × √samples: a standard error of about 0.2. Half believes noise, double never gets there at 100/s. */
+const EVIDENCE = 4;
+/** Less load and yet so much slower (as a logarithm): something else is still changing, the old level is no reference. */
+const STILL_SLOWING = 0.25;
+/** The load must have moved at least this far down for a comparison. */
+const MOVED = 0.75;
+/** A climb ends where latency follows load by more than this share of the step plus a noise allowance. */
+const CLIMB_FOLLOWS = 0.5;
+const CLIMB_NOISE = 0.1;
+/** A jump: so many times the latency of the window before. Growth by 1.5 cannot make it, twice as slow can. */
+const JUMP = 1.8;
+/** Latency up by more than load can explain (elasticity above 1.3, with room for noise): the jump is still going on. */
+const STILL_JUMPING = 1.3;
+const JUMPING_NOISE = 0.3;
+const STUCK_SHARE = 1 / 3;
+const STUCK_WINDOWS = 2;
+/** Windows that a limit may sit low and congested before a climb is tried whatever the lateness. */
+const RETRY_WINDOWS = 20;
+const MOST_RELEARNINGS = 2;
+
+/** A load and the latency that belongs to it. */
+export interface Level {
+  readonly inFlight: number;
+  readonly p50Ms: number;
+  readonly samples: number;
+  /** The limit to go back to, should the load turn out not to matter. */
+  readonly limit: number;
+}
+
+export type CongestedStep =
+  | { readonly kind: 'hold' }
+  | { readonly kind: 'climb' }
+  | { readonly kind: 'cut' }
+  /** The climb was answered: back to `limit`, then cut. */
+  | { readonly kind: 'retreat'; readonly limit: number }
+  /** `relearn` false: believed twice already, the baseline stays. */
+  | { readonly kind: 'intrinsic'; readonly limit: number; readonly relearn: boolean };
+
+const HOLD: CongestedStep = { kind: 'hold' };
+const CLIMB: CongestedStep = { kind: 'climb' };
+const CUT: CongestedStep = { kind: 'cut' };
+
+export class Elasticity {
+  /** The most loaded steady level of this episode. */
+  #reference: Level | undefined;
+  #climbing = false;
+  #climbedFrom: Level | undefined;
+  /** The climb began without a jump, only because the limit sat low for long. */
+  #climbingBlind = false;
+  #climbRefuted = false;
+  #relearned = 0;
+  #beganAt = 0;
+  #lowWindows = 0;
+  #previousP50Ms = 0;
+  #jumped = false;
+
+  /** The level that a brake interrupted, as far as its stragglers tell. */
+  remember(level: Level): void {
+    this.#reference = level;
+  }
+
+  /** A brake starts the episode before any window could: the ages are a jump of their own, and answers are late. */
+  begin(limit: number): void {
+    this.#jumped = true;
+    this.#climbRefuted = true;
+    if (this.#beganAt === 0) this.#beganAt = limit;
+  }
+
+  /** The window was not congested, at this median. */
+  fine(p50Ms: number): void {
+    this.cleared();
+    this.#previousP50Ms = p50Ms;
+  }
+
+  /** What is known of this episode no longer holds. */
+  cleared(): void {
+    this.#jumped = false;
+    this.#reference = undefined;
+    this.#climbing = false;
+    this.#climbingBlind = false;
+    this.#climbedFrom = undefined;
+    this.#beganAt = 0;
+    this.#lowWindows = 0;
+  }
+
+  /** The window was calm as well: what was believed in the last episode no longer counts. */
+  calmed(): void {
+    this.#climbRefuted = false;
+    this.#relearned = 0;
+  }
+
+  /**
+   * A congested window. `late`: most answers are about to miss the SLA. `floor`: the least the limit can be.
+   */
+  judge(reading: Reading, limit: number, floor: number, late: boolean): CongestedStep {
+    if (this.#beganAt === 0) this.#beganAt = limit;
+    if (this.#previousP50Ms > 0 && reading.p50Ms > JUMP * this.#previousP50Ms) this.#jumped = true;
+    this.#previousP50Ms = reading.p50Ms;
+    if (late) this.#climbRefuted = true;
+    const level: Level = { inFlight: reading.inFlight, p50Ms: reading.p50Ms, samples: reading.samples, limit };
+    if (this.#climbing) return this.#climb(level, reading, late);
+    if (!reading.bound) return HOLD;
+    const low = limit <= Math.max(floor, this.#beganAt * STUCK_SHARE);
+    this.#lowWindows = low ? this.#lowWindows + 1 : 0;
+    if (reading.steady) {
+      const found = this.#compare(level);
+      if (found !== undefined) return found;
+    }
+    const overdue = this.#lowWindows >= RETRY_WINDOWS;
+    if ((this.#climbRefuted || !this.#jumped) && !overdue) return CUT;
+    this.#lowWindows = 0;
+    this.#climbing = true;
+    this.#climbingBlind = !this.#jumped;
+    this.#climbedFrom = reading.steady ? level : undefined;
+    return CLIMB;
+  }
+
+  /** Down: did less load help? Undefined: cannot be told yet, or it did. */
+  #compare(level: Level): CongestedStep | undefined {
+    const reference = this.#reference;
+    if (reference === undefined || level.inFlight > reference.inFlight) {
+      this.#reference = { ...level, limit: Math.max(level.limit, reference?.limit ?? 0) };
+      return undefined;
+    }
+    const step = Math.log(reference.inFlight / level.inFlight);
+    const followed = Math.log(reference.p50Ms / level.p50Ms);
+    if (followed < -STILL_SLOWING) {
+      this.#reference = { ...level, limit: reference.limit };
+      return undefined;
+    }
+    const stuck = this.#lowWindows >= STUCK_WINDOWS && level.inFlight <= MOVED * reference.inFlight;
+    const evident =
+      level.inFlight <= MOVED * reference.inFlight &&
+      step * Math.sqrt(Math.min(level.samples, reference.samples)) >= EVIDENCE;
+    if (!this.#jumped || (!evident && !stuck)) return undefined;
+    if (followed < (stuck ? INTRINSIC_WHEN_STUCK : INTRINSIC) * step) {
+      return this.#intrinsic(Math.max(level.limit, reference.limit));
+    }
+    this.#reference = level;
+    return undefined;
+  }
+
+  /** Up: does latency follow? */
+  #climb(level: Level, reading: Reading, late: boolean): CongestedStep {
+    const from = this.#climbedFrom;
+    if (reading.steady && from === undefined) this.#climbedFrom = level;
+    if (reading.steady && from !== undefined) {
+      const step = Math.log(level.inFlight / from.inFlight);
+      const followed = Math.log(level.p50Ms / from.p50Ms);
+      if (followed > STILL_JUMPING * Math.max(0, step) + JUMPING_NOISE) this.#climbedFrom = level;
+      else if (step > 0 && followed > CLIMB_FOLLOWS * step + CLIMB_NOISE) return this.#retreat(level, from.limit);
+      if (step * Math.sqrt(Math.min(level.samples, from.samples)) >= EVIDENCE && followed < (this.#climbingBlind ? INTRINSIC_BLIND : INTRINSIC) * step) {
+        return this.#intrinsic(level.limit);
+      }
+    }
+    if (late && !this.#climbingBlind) return this.#retreat(level, from?.limit ?? this.#beganAt);
+    return reading.bound ? CLIMB : HOLD;
+  }
+
+  #retreat(level: Level, limit: number): CongestedStep {
+    this.#climbing = false;
+    this.#climbedFrom = undefined;
+    this.#climbRefuted = true;
+    if (this.#reference === undefined || level.inFlight > this.#reference.inFlight) this.#reference = level;
+    return { kind: 'retreat', limit: Math.min(limit, level.limit) };
+  }
+
+  #intrinsic(limit: number): CongestedStep {
+    const relearn = this.#relearned < MOST_RELEARNINGS;
+    if (relearn) this.#relearned += 1;
+    this.cleared();
+    return { kind: 'intrinsic', limit, relearn };
+  }
+}

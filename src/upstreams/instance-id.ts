@@ -1,0 +1,11 @@
+/**
+ * The name of an instance in states, metrics, commands and cookies: `host:port`, the port always written out, IPv6 in
+ * brackets. `URL.host` alone drops the scheme's own port, and `http://shop` and `https://shop` would share one name.
+ *
+ * @throws TypeError when `url` is none
+ */
+export function instanceId(url: string): string {
+  const { hostname, port, protocol } = new URL(url);
+  if (port !== '') return `${hostname}:${port}`;
+  return `${hostname}:${protocol === 'https:' ? 443 : 80}`;
+}

@@ -1,0 +1,140 @@
+/**
+ * What one worker has learned of the instances' speed and failures: peak EWMA of time to response headers, and blame.
+ *
+ * Signal: each attempt's time and status. Decision: `expectedMs`, what a request there would cost in time, a rise believed
+ * at once, a fall slowly. Failures never lower it: a failing instance is a fast one, and would draw all traffic to itself;
+ * they feed `blame` instead, which two in a row turn into a floor of seconds.
+ * Why blame and not a flat floor after each failure: one stray 500 in a hundred on two instances then moves a tenth of the
+ * traffic and raises p99 by half. Cold start: the service's median, else SLA/2; zero would be a stampede.
+ * Idle gap: both fade, so a recovered instance is tried again. Limits: sees headers, not bodies; a slow download is not a
+ * slow instance. Source: Finagle and linkerd2 peak EWMA; blame is ours.
+ */
+
+/** Fade of a stale value. Half: one slow answer is forgotten within a burst; double: a repaired instance idles for a minute. */
+const FADE_MS = 10_000;
+/** Fade of blame. Half: a black hole is tried twice a second more; double: a blip of 50 ms is punished for long. */
+const BLAME_FADE_MS = 2000;
+/** What full blame adds, above any sane answer time; below the 10 s of a request's usual deadline it would not deter. */
+const FLOOR_MS = 5000;
+/** Blame up to this costs nothing: one 500 by itself gives exactly this much. */
+const FREE_BLAME = 0.25;
+/** Below this no cost is told from another; also keeps the product with in-flight above zero. */
+const MIN_MS = 0.01;
+/** An instance may ask for a pause of at most this. Half: 5 s is a common value; double: one hostile header is an outage. */
+const MAX_RETRY_AFTER_MS = 10_000;
+
+export class LatencyBook {
+  #ewmaMs = new Float64Array(0);
+  #at = new Float64Array(0);
+  #sampled = new Uint8Array(0);
+  #blame = new Float64Array(0);
+  #blameAt = new Float64Array(0);
+
+  /** Makes room for slots below `size`; what is known stays. */
+  grow(size: number): void {
+    this.#ewmaMs = grown(this.#ewmaMs, size);
+    this.#at = grown(this.#at, size);
+    this.#blame = grown(this.#blame, size);
+    this.#blameAt = grown(this.#blameAt, size);
+    const sampled = new Uint8Array(size);
+    sampled.set(this.#sampled);
+    this.#sampled = sampled;
+  }
+
+  /** A new instance: nothing is known, `guessMs` is assumed. */
+  begin(slot: number, guessMs: number, now: number): void {
+    this.#ewmaMs[slot] = guessMs;
+    this.#at[slot] = now;
+    this.#sampled[slot] = 0;
+    this.#blame[slot] = 0;
+    this.#blameAt[slot] = now;
+  }
+
+  /** It comes back: what has faded while it was away is no sign of speed. */
+  reopen(slot: number, guessMs: number, now: number): void {
+    this.#ewmaMs[slot] = Math.max(this.rttMs(slot, now), guessMs);
+    this.#at[slot] = now;
+  }
+
+  /**
+   * Takes an answer.
+   * @param rttMs attempt start to response headers, connecting included
+   * @param retryAfterMs the header's span; negative or NaN without one
+   */
+  answer(slot: number, rttMs: number, status: number, retryAfterMs: number, now: number): void {
+    if (status >= 500 || status === 429) {
+      this.#fault(slot, status, retryAfterMs, now);
+      return;
+    }
+    if (!(rttMs >= 0)) return;
+    const rtt = this.rttMs(slot, now);
+    if (rttMs >= rtt) {
+      this.#ewmaMs[slot] = rttMs;
+      this.#at[slot] = now;
+      this.#sampled[slot] = 1;
+    } else if (status < 400) {
+      const w = Math.exp(-Math.max(0, now - (this.#at[slot] ?? 0)) / FADE_MS);
+      this.#ewmaMs[slot] = rtt * w + rttMs * (1 - w);
+      this.#at[slot] = now;
+      this.#sampled[slot] = 1;
+    }
+    if (status < 400) this.#setBlame(slot, this.blame(slot, now) * 0.75, now);
+  }
+
+  /** Takes a failure without an answer: connect, TLS, reset, timeout, not HTTP. */
+  failed(slot: number, now: number): void {
+    this.#setBlame(slot, 1, now);
+  }
+
+  /** The faded peak EWMA. */
+  rttMs(slot: number, now: number): number {
+    const age = now - (this.#at[slot] ?? 0);
+    return (this.#ewmaMs[slot] ?? 0) * (age > 0 ? Math.exp(-age / FADE_MS) : 1);
+  }
+
+  /** 0..1; held at 1 while a `Retry-After` runs. */
+  blame(slot: number, now: number): number {
+    const blame = this.#blame[slot] ?? 0;
+    if (blame === 0) return 0;
+    const age = now - (this.#blameAt[slot] ?? 0);
+    return age > 0 ? blame * Math.exp(-age / BLAME_FADE_MS) : blame;
+  }
+
+  /** What a request there is expected to take, failures included. */
+  expectedMs(slot: number, now: number): number {
+    const over = (this.blame(slot, now) - FREE_BLAME) / FREE_BLAME;
+    const floor = over <= 0 ? 0 : over >= 1 ? FLOOR_MS : FLOOR_MS * over;
+    return Math.max(this.rttMs(slot, now), floor, MIN_MS);
+  }
+
+  /** True once an answer was measured. */
+  isSampled(slot: number): boolean {
+    return this.#sampled[slot] === 1;
+  }
+
+  #fault(slot: number, status: number, retryAfterMs: number, now: number): void {
+    const gateway = status === 502 || status === 503 || status === 504;
+    if (!gateway) {
+      const blame = this.blame(slot, now);
+      // A hold stays until its end.
+      if (blame < 1) this.#setBlame(slot, blame + (1 - blame) / 4, now);
+      return;
+    }
+    const holdMs = status === 503 && retryAfterMs > 0 ? Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) : 0;
+    this.#setBlame(slot, 1, now + holdMs);
+  }
+
+  /** A moment ahead of `now` is the end of a hold: an earlier one never shortens it, nor does a success. */
+  #setBlame(slot: number, blame: number, at: number): void {
+    const held = this.#blame[slot] === 1 ? (this.#blameAt[slot] ?? 0) : -Infinity;
+    if (held > at) return;
+    this.#blame[slot] = blame;
+    this.#blameAt[slot] = at;
+  }
+}
+
+function grown(old: Float64Array<ArrayBuffer>, size: number): Float64Array<ArrayBuffer> {
+  const array = new Float64Array(size);
+  array.set(old);
+  return array;
+}

@@ -1,0 +1,118 @@
+/**
+ * What a worker saw of an instance's traffic since its last report.
+ *
+ * Signal: the end of every attempt. Decision: none here; the supervisor decides, since it sees all workers. A slice is sent
+ * every 100 ms, and at once after a failure (`urgent`; the channel keeps 5 ms between two), so that five failures in a row
+ * at a small service do not wait for a timer.
+ * `callers` and `failedCallers` are sets of client hashes, five bits each, so two clients may share a bit (1 in 32): that
+ * can hide that two fail and not one, which makes ejection later, never earlier.
+ */
+
+/**
+ * `ok` an answer below 500 other than 429; `soft` 503 or 429; `hard` timeout, reset, 500, 502, 504; `connect` a connection
+ * or TLS failure: hard, and certainly no caller's doing.
+ */
+export type AttemptVerdict = 'ok' | 'hard' | 'soft' | 'connect';
+
+export interface PassiveReport {
+  readonly ok: number;
+  readonly hard: number;
+  readonly soft: number;
+  /** Hard failures since the last `ok` of this report. */
+  readonly trailingHard: number;
+  /** 32-bit set of the clients seen. */
+  readonly callers: number;
+  /** The same of those whose attempts failed; all bits when a failure was no caller's doing. */
+  readonly failedCallers: number;
+}
+
+export class PassiveSlice {
+  #ok = 0;
+  #hard = 0;
+  #soft = 0;
+  #trailingHard = 0;
+  #callers = 0;
+  #failedCallers = 0;
+
+  /** @param clientHash any 32-bit integer that is the same for the same client */
+  record(verdict: AttemptVerdict, clientHash: number): void {
+    const bit = 1 << (clientHash & 31);
+    this.#callers |= bit;
+    if (verdict === 'ok') {
+      this.#ok++;
+      this.#trailingHard = 0;
+      return;
+    }
+    this.#failedCallers |= verdict === 'connect' ? -1 : bit;
+    if (verdict === 'soft') this.#soft++;
+    else {
+      this.#hard++;
+      this.#trailingHard++;
+    }
+  }
+
+  /** Nothing to report. */
+  get empty(): boolean {
+    return this.#callers === 0;
+  }
+
+  /** A failure waits to be told. */
+  get urgent(): boolean {
+    return this.#hard + this.#soft > 0;
+  }
+
+  /** The report, and a new beginning. */
+  take(): PassiveReport {
+    const report: PassiveReport = {
+      ok: this.#ok,
+      hard: this.#hard,
+      soft: this.#soft,
+      trailingHard: this.#trailingHard,
+      callers: this.#callers,
+      failedCallers: this.#failedCallers,
+    };
+    this.#ok = 0;
+    this.#hard = 0;
+    this.#soft = 0;
+    this.#trailingHard = 0;
+    this.#callers = 0;
+    this.#failedCallers = 0;
+    return report;
+  }
+}
+
+/** The slices of all instances of one service. An instance without traffic since its last report costs nothing. */
+export class PassiveSlices {
+  readonly #slices = new Map<string, PassiveSlice>();
+  #urgent = false;
+
+  record(id: string, verdict: AttemptVerdict, clientHash: number): void {
+    let slice = this.#slices.get(id);
+    if (slice === undefined) {
+      slice = new PassiveSlice();
+      this.#slices.set(id, slice);
+    }
+    slice.record(verdict, clientHash);
+    if (verdict !== 'ok') this.#urgent = true;
+  }
+
+  /** A failure waits to be told. */
+  get urgent(): boolean {
+    return this.#urgent;
+  }
+
+  /** Reports by instance id, or undefined when there was no traffic. */
+  take(): Record<string, PassiveReport> | undefined {
+    this.#urgent = false;
+    let reports: Record<string, PassiveReport> | undefined;
+    for (const [id, slice] of this.#slices) {
+      if (slice.empty) {
+        this.#slices.delete(id); // silent for a whole beat: an instance that is gone leaves no trace
+        continue;
+      }
+      reports ??= {};
+      reports[id] = slice.take();
+    }
+    return reports;
+  }
+}

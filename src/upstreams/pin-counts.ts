@@ -1,0 +1,35 @@
+/**
+ * How many sessions this worker pinned to each slot, as far as it can know: pins are counted when made and fade, since a
+ * session lives in its client's cookie and ends unseen.
+ */
+
+/** The usual idle time of a session. Half: an old instance looks emptier than it is; double: fuller, and gets too few. */
+const FADE_MS = 1_800_000;
+
+export class PinCounts {
+  #counts = new Float64Array(0);
+  #at = new Float64Array(0);
+
+  grow(size: number): void {
+    const counts = new Float64Array(size);
+    counts.set(this.#counts);
+    this.#counts = counts;
+    const at = new Float64Array(size);
+    at.set(this.#at);
+    this.#at = at;
+  }
+
+  reset(slot: number): void {
+    this.#counts[slot] = 0;
+  }
+
+  add(slot: number, now: number): void {
+    this.#counts[slot] = this.count(slot, now) + 1;
+    this.#at[slot] = now;
+  }
+
+  count(slot: number, now: number): number {
+    const age = now - (this.#at[slot] ?? 0);
+    return (this.#counts[slot] ?? 0) * (age > 0 ? Math.exp(-age / FADE_MS) : 1);
+  }
+}
