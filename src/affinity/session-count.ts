@@ -87,7 +87,7 @@ export function sessionsOf(snapshots: readonly string[]): number {
 
 function estimateOf(empty: number): number {
   // All bits set: there is no upper bound to be had, so the figure for one empty bit stands.
-  return Math.round(-BITS * Math.log(Math.max(1, empty) / BITS));
+  return Math.round(BITS * Math.log(BITS / Math.max(1, empty)));
 }
 
 function emptyBits(bitmap: Uint8Array): number {

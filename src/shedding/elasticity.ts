@@ -8,9 +8,9 @@
  * Decision in a congested window:
  * - *hold*: nobody waits for a permit; the service keeps up and a refusal would win nothing.
  * - *climb*: latency has jumped and answers still come well in time, so ask with more load, not less: a slow service then
- *   gets what it needs and nobody is shed for the question. The first hint of elasticity ends the climb, as
- *   does lateness, and until a calm window no other begins. Growth cannot make a jump, so a limit that has just found the knee never climbs: beside other
- *   workers it would see less elasticity than there is, and eat their share.
+ *   gets what it needs and nobody is shed for the question. The first hint of elasticity ends the climb, as does lateness,
+ *   and until a calm window no other begins. Growth cannot make a jump, so a limit that has just found the knee never
+ *   climbs: beside other workers it would see less elasticity than there is, and eat their share.
  * - *cut*: less load. When that does not help, the service is slow by itself.
  * - *intrinsic*: not the load's doing: take the limit back to where it was and learn the new speed.
  *

@@ -1,0 +1,135 @@
+/**
+ * What a run must keep, in one table. Each row takes the medians over the rounds; a missed row makes the exit code 6.
+ *
+ * The figures are the promises of the design: overload I1, I2, I3 and I5, the price of a request F1. Medians, since a
+ * shared machine has bad seconds; the bound is on the gateway only, the bare proxy is there to compare with.
+ */
+import type { Measurement, ScenarioName } from './scenarios.ts';
+
+export interface Compared {
+  readonly gateway: Measurement;
+  readonly bare: Measurement | undefined;
+}
+
+export interface Threshold {
+  readonly scenario: ScenarioName;
+  readonly what: string;
+  readonly value: (measured: Compared) => number | undefined;
+  readonly bound: { readonly atLeast: number } | { readonly atMost: number };
+}
+
+export const THRESHOLDS: readonly Threshold[] = [
+  {
+    scenario: 'baseline',
+    what: 'share of requests served while nothing is overloaded',
+    value: ({ gateway }) => gateway.figures['servedRatio'],
+    bound: { atLeast: 0.9999 },
+  },
+  {
+    scenario: 'baseline',
+    what: 'CPU a request ÷ that of the bare proxy',
+    value: ({ gateway, bare }) =>
+      bare === undefined ? undefined : gateway.cpuUsPerAnswer / bare.cpuUsPerAnswer,
+    bound: { atMost: 0.6 },
+  },
+  {
+    scenario: 'overload',
+    what: 'goodput ÷ capacity at ten times capacity',
+    value: ({ gateway }) => gateway.figures['goodputOverCapacity'],
+    bound: { atLeast: 0.95 },
+  },
+  {
+    scenario: 'overload',
+    what: 'p99 of served requests, ms',
+    value: ({ gateway }) => gateway.p99Ms,
+    bound: { atMost: 250 },
+  },
+  {
+    scenario: 'overload',
+    what: 'critical requests answered within the SLA',
+    value: ({ gateway }) => gateway.figures['criticalRatio'],
+    bound: { atLeast: 0.995 },
+  },
+  {
+    scenario: 'overload',
+    what: 'answered within the SLA from 2 s after the surge on',
+    value: ({ gateway }) => gateway.figures['recoveredRatio'],
+    bound: { atLeast: 0.95 },
+  },
+  {
+    scenario: 'noisy',
+    what: 'the well-behaved client, answered within the SLA',
+    value: ({ gateway }) => gateway.figures['quietRatio'],
+    bound: { atLeast: 0.999 },
+  },
+  {
+    scenario: 'noisy',
+    what: 'the noisy client, served ÷ what its limit allows',
+    value: ({ gateway }) => gateway.figures['loudOverLimit'],
+    bound: { atMost: 1.05 },
+  },
+  {
+    scenario: 'noisy',
+    what: 'the same: it gets what its limit allows',
+    value: ({ gateway }) => gateway.figures['loudOverLimit'],
+    bound: { atLeast: 0.9 },
+  },
+];
+
+export interface Verdict {
+  readonly scenario: ScenarioName;
+  readonly what: string;
+  readonly value: number;
+  readonly wanted: string;
+  readonly kept: boolean;
+}
+
+/** The verdict on every row of the scenario that could be measured. */
+export function judge(scenario: ScenarioName, measured: Compared): readonly Verdict[] {
+  const verdicts: Verdict[] = [];
+  for (const row of THRESHOLDS) {
+    if (row.scenario !== scenario) continue;
+    const value = row.value(measured);
+    if (value === undefined) continue;
+    const [wanted, kept] =
+      'atLeast' in row.bound
+        ? [`≥ ${row.bound.atLeast}`, value >= row.bound.atLeast]
+        : [`≤ ${row.bound.atMost}`, value <= row.bound.atMost];
+    verdicts.push({ scenario, what: row.what, value, wanted, kept });
+  }
+  return verdicts;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? 0;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2;
+}
+
+function medians(records: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const names = new Set(records.flatMap((record) => Object.keys(record)));
+  return Object.fromEntries(
+    [...names].map((name) => [name, median(records.map((record) => record[name] ?? 0))]),
+  );
+}
+
+/** The median of each figure over the rounds of one scenario and target. */
+export function medianOf(rounds: readonly Measurement[]): Measurement | undefined {
+  const [first] = rounds;
+  if (first === undefined) return undefined;
+  const of = (pick: (each: Measurement) => number): number => median(rounds.map(pick));
+  return {
+    scenario: first.scenario,
+    target: first.target,
+    offeredPerSecond: of((each) => each.offeredPerSecond),
+    goodputPerSecond: of((each) => each.goodputPerSecond),
+    p50Ms: of((each) => each.p50Ms),
+    p99Ms: of((each) => each.p99Ms),
+    refusals: medians(rounds.map((each) => each.refusals)),
+    failed: of((each) => each.failed),
+    cpuUsPerAnswer: of((each) => each.cpuUsPerAnswer),
+    residentBytes: of((each) => each.residentBytes),
+    figures: medians(rounds.map((each) => each.figures)),
+  };
+}

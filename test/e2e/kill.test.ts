@@ -1,0 +1,147 @@
+/** Power cuts under load: whatever dies, only what was in flight in it may fail, and everything heals by itself. */
+import { setTimeout as pause } from 'node:timers/promises';
+
+import { describe, expect, test } from 'vitest';
+
+import { startGateway } from '../harness/gateway.ts';
+import type { Gateway } from '../harness/gateway.ts';
+import type { LoadResult } from '../harness/load-statistics.ts';
+import { runOpenLoop } from '../harness/open-loop.ts';
+import { startOrigin } from '../harness/origin.ts';
+import { eventually } from '../harness/ports.ts';
+import { isAlive } from '../harness/process.ts';
+import { RedisServer } from '../harness/redis.ts';
+
+const RATE = 300;
+const MEAN_MS = 5;
+/** Little's law gives 1.5 requests in flight; a burst on a shared machine some more. */
+const IN_FLIGHT_MAX = 15;
+
+function config(instances: readonly string[], more = ''): string {
+  return `
+listeners: [{ port: __PORT__, host: 127.0.0.1 }]
+workers: 2
+log: { access: off }
+services:
+  shop:
+    instances: [${instances.join(', ')}]
+    sla: 500ms
+    readiness: { path: /ready, interval: 200ms, timeout: 200ms, rise: 2, fall: 2 }
+    balancing: { slowStart: 1s }
+routes: [{ path: /, service: shop }]
+${more}`;
+}
+
+async function load(gateway: Gateway, seconds: number): Promise<LoadResult> {
+  return runOpenLoop({
+    port: gateway.port,
+    classes: [{ name: 'all', share: 1 }],
+    phases: [{ seconds, ratePerSecond: RATE }],
+    slaMs: 500,
+    binMs: 250,
+  });
+}
+
+/** What a failed expectation should say. */
+function summary(result: LoadResult): string {
+  const { statuses, codes, failures, failureNotes, bins } = result;
+  return JSON.stringify({ statuses, codes, failures, notes: failureNotes.slice(0, 20), bins });
+}
+
+function failedAfter(result: LoadResult, ms: number): number {
+  return result.bins.filter((bin) => bin.atMs >= ms).reduce((sum, bin) => sum + bin.failed + bin.refused, 0);
+}
+
+interface ServicesBody {
+  readonly services: Readonly<
+    Record<string, { readonly instances: readonly { readonly id: string; readonly state: string }[] }>
+  >;
+}
+
+async function instanceState(gateway: Gateway, id: string): Promise<string | undefined> {
+  const { body } = await gateway.admin('/v1/services');
+  return (body as ServicesBody).services['shop']?.instances.find((each) => each.id === id)?.state;
+}
+
+describe('kill -9 under load', () => {
+  test('a worker: only its requests in flight fail, and another takes its place', async () => {
+    await using origin = await startOrigin({ slots: 200, meanMs: MEAN_MS });
+    await using gateway = await startGateway(config([origin.url]));
+    const before = gateway.workerPids();
+    expect(before).toHaveLength(2);
+    const running = load(gateway, 5);
+    await pause(1500);
+    const [victim = 0] = before;
+    process.kill(victim, 'SIGKILL');
+    const result = await running;
+    expect(result.failed + result.refused, summary(result)).toBeLessThanOrEqual(IN_FLIGHT_MAX);
+    expect(failedAfter(result, 2250)).toBe(0);
+    await eventually('two workers again', () => gateway.workerPids().filter(isAlive).length === 2);
+    expect(gateway.workerPids()).not.toContain(victim);
+    await gateway.readyz(200);
+    const after = await load(gateway, 1);
+    expect(after.failed + after.refused).toBe(0);
+  });
+
+  test('an instance: the others serve, and it gets traffic again when it is back', async () => {
+    await using first = await startOrigin({ slots: 200, meanMs: MEAN_MS });
+    await using second = await startOrigin({ slots: 200, meanMs: MEAN_MS });
+    const victim = await startOrigin({ slots: 200, meanMs: MEAN_MS });
+    await using gateway = await startGateway(config([first.url, second.url, victim.url]));
+    const running = load(gateway, 4);
+    await pause(1500);
+    await victim.kill();
+    const result = await running;
+    expect(result.failed + result.refused, summary(result)).toBeLessThanOrEqual(IN_FLIGHT_MAX);
+    expect(failedAfter(result, 3000)).toBe(0);
+    const id = `127.0.0.1:${victim.port}`;
+    expect(await instanceState(gateway, id)).not.toBe('ready');
+    await using reborn = await startOrigin({ slots: 200, meanMs: MEAN_MS, port: victim.port });
+    await eventually(
+      'the instance is ready again',
+      async () => (await instanceState(gateway, id)) === 'ready',
+      15_000,
+    );
+    const after = await load(gateway, 2);
+    expect(after.failed + after.refused).toBe(0);
+    expect((await reborn.report()).arrived).toBeGreaterThan(20);
+  });
+
+  test('Redis: requests go on with a local share of the limits, and it is used again when it is back', async () => {
+    const redis = await RedisServer.start();
+    try {
+      await using origin = await startOrigin({ slots: 200, meanMs: MEAN_MS });
+      const limits = `
+redis: { url: ${redis.url}, timeout: 25ms, onUnavailable: local }
+tiers: { default: { rate: 2000/s, burst: 2000, priority: default } }`;
+      await using gateway = await startGateway(config([origin.url], limits));
+      const running = load(gateway, 5);
+      await pause(1500);
+      await redis.kill();
+      const result = await running;
+      expect(result.failed + result.refused, summary(result)).toBe(0);
+      expect(result.goodputRatio).toBeGreaterThan(0.99);
+      const metrics = async (): Promise<string> => String((await gateway.admin('/metrics')).body);
+      await eventually('redis_up is 0', async () => /^spillway_redis_up 0$/m.test(await metrics()));
+      await gateway.readyz(200);
+      await redis.restart();
+      await eventually('redis_up is 1', async () => /^spillway_redis_up 1$/m.test(await metrics()), 15_000);
+      const after = await load(gateway, 1);
+      expect(after.failed + after.refused).toBe(0);
+    } finally {
+      await redis.stop();
+    }
+  });
+
+  test('the supervisor: its workers do not outlive it, and the ports are free for the next one', async () => {
+    await using origin = await startOrigin({ slots: 200, meanMs: MEAN_MS });
+    await using gateway = await startGateway(config([origin.url]));
+    const workers = gateway.workerPids();
+    expect(workers).toHaveLength(2);
+    await gateway.kill();
+    await eventually('the workers end', () => !workers.some(isAlive), 5000);
+    const ports = { port: gateway.port, adminPort: gateway.adminPort };
+    await using next = await startGateway(config([origin.url]), { ports });
+    expect((await fetch(next.publicUrl)).status).toBe(200);
+  });
+});

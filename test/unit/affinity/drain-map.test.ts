@@ -1,0 +1,50 @@
+import { expect, test } from 'vitest';
+import { DrainMap, sessionLeavesAt } from '../../../src/affinity/drain-map.ts';
+import { seededRandom } from '../../../src/kernel/random.ts';
+
+function sid(random: () => number): string {
+  const half = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, '0');
+  return half() + half();
+}
+
+test('sessions leave between 0.8 and 1.0 of the session timeout', () => {
+  expect(sessionLeavesAt(1000, 60_000, 'ffffffff00000000')).toBe(49_000);
+  expect(sessionLeavesAt(1000, 60_000, '00000000ffffffff')).toBeCloseTo(61_000, 3);
+});
+
+test('they leave one after the other: no second of the last fifth takes more than its part', () => {
+  const random = seededRandom(7);
+  const seconds = Array.from({ length: 12 }, () => 0);
+  for (let session = 0; session < 12_000; session++) {
+    const second = Math.floor((sessionLeavesAt(0, 60_000, sid(random)) - 48_000) / 1000);
+    seconds[second] = (seconds[second] ?? 0) + 1;
+  }
+  expect(seconds).toHaveLength(12);
+  expect(Math.min(...seconds)).toBeGreaterThan(850);
+  expect(Math.max(...seconds)).toBeLessThan(1150);
+});
+
+test('a session goes to its leaving instance until its moment, and to an enabled one for ever', () => {
+  const drains = new DrainMap();
+  const session = '0000000080000000'; // the middle: 0.9
+  drains.begin('a:1', 5000);
+  expect(drains.keeps('a:1', session, 60_000, 58_999)).toBe(true);
+  expect(drains.keeps('a:1', session, 60_000, 59_000)).toBe(false);
+  expect(drains.keeps('b:1', session, 60_000, 1e9)).toBe(true);
+  drains.end('a:1');
+  expect(drains.keeps('a:1', session, 60_000, 1e9)).toBe(true);
+});
+
+test('hearing of a drain again does not prolong it', () => {
+  const drains = new DrainMap();
+  drains.begin('a:1', 0);
+  drains.begin('a:1', 50_000);
+  expect(drains.keeps('a:1', 'ffffffffffffffff', 60_000, 60_000)).toBe(false);
+  expect(drains.isDraining('a:1')).toBe(true);
+});
+
+test('without a session timeout a drain moves everybody at once', () => {
+  const drains = new DrainMap();
+  drains.begin('a:1', 10);
+  expect(drains.keeps('a:1', '00000000ffffffff', 0, 10)).toBe(false);
+});

@@ -1,0 +1,74 @@
+import { expect, test } from 'vitest';
+import { SessionCount, sessionsOf } from '../../../src/affinity/session-count.ts';
+import { seededRandom } from '../../../src/kernel/random.ts';
+
+const PERIOD = 60_000;
+
+function sids(count: number, seed: number): string[] {
+  const random = seededRandom(seed);
+  const half = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, '0');
+  return Array.from({ length: count }, () => half() + half());
+}
+
+function counted(sessions: readonly string[], now = 0): SessionCount {
+  const count = new SessionCount(PERIOD);
+  for (const sid of sessions) count.add(sid, now);
+  return count;
+}
+
+test.each([
+  [0, 0],
+  [1, 0],
+  [100, 3],
+  [1000, 25],
+  [10_000, 250],
+  [50_000, 2500],
+])('%i sessions are counted to within %i', (sessions, error) => {
+  const estimate = counted(sids(sessions, 11)).estimate(0);
+  expect(Math.abs(estimate - sessions)).toBeLessThanOrEqual(error);
+});
+
+test('a session that comes again is one', () => {
+  const count = counted(sids(500, 3));
+  const before = count.estimate(0);
+  for (const sid of sids(500, 3)) count.add(sid, 10);
+  expect(count.estimate(10)).toBe(before);
+});
+
+test('workers are joined, and a session that both have seen is one', () => {
+  const all = sids(3000, 5);
+  const left = counted(all.slice(0, 2000)).snapshot(0);
+  const right = counted(all.slice(1000)).snapshot(0);
+  expect(Math.abs(sessionsOf([left, '', right]) - 3000)).toBeLessThan(90);
+  expect(sessionsOf([left])).toBe(counted(all.slice(0, 2000)).estimate(0));
+});
+
+test('a session unseen for two periods is not counted, one seen in the last period is', () => {
+  const count = counted(sids(100, 1));
+  for (const sid of sids(40, 2)) count.add(sid, PERIOD);
+  expect(count.estimate(PERIOD)).toBeGreaterThan(130);
+  expect(Math.abs(count.estimate(2 * PERIOD) - 40)).toBeLessThan(3);
+  expect(count.estimate(3 * PERIOD)).toBe(0);
+});
+
+test('after a silence of two periods nobody is counted', () => {
+  const count = counted(sids(100, 1));
+  expect(count.estimate(2 * PERIOD)).toBe(0);
+  expect(count.snapshot(2 * PERIOD)).toBe('');
+});
+
+test('a full bitmap stays a finite figure', () => {
+  const estimate = counted(sids(400_000, 9)).estimate(0);
+  expect(estimate).toBeGreaterThan(100_000);
+  expect(Number.isFinite(estimate)).toBe(true);
+});
+
+test('a snapshot of another size is left out', () => {
+  expect(sessionsOf(['AAAA', counted(sids(10, 1)).snapshot(0)])).toBe(10);
+});
+
+test('clear forgets all', () => {
+  const count = counted(sids(10, 1));
+  count.clear();
+  expect(count.estimate(0)).toBe(0);
+});

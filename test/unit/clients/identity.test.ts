@@ -1,0 +1,175 @@
+import { createHash } from 'node:crypto';
+import { expect, test } from 'vitest';
+import {
+  clientBucket,
+  IdentityChain,
+  type IdentityInput,
+  type IdentityPolicy,
+} from '../../../src/clients/identity.ts';
+
+const POLICY: IdentityPolicy = {
+  chain: [
+    { kind: 'header', name: 'X-Api-Key' },
+    { kind: 'cookie', name: 'key' },
+    { kind: 'ip', ipv6Prefix: 64 },
+  ],
+  keys: [
+    { key: 'acme-1', client: 'acme', tier: 'gold' },
+    { key: `sha256:${createHash('sha256').update('acme-2').digest('hex').toUpperCase()}`, client: 'acme', tier: 'gold' },
+    { key: 'bolt-1', client: 'bolt', tier: 'free' },
+    { key: 'schlüssel', client: 'umlaut', tier: 'free' },
+  ],
+  unknownKeys: 'reject',
+  defaultTier: 'default',
+  allow: [],
+  deny: [],
+  hashSecret: 'a secret of the test',
+};
+
+interface Sent {
+  readonly key?: string | readonly string[];
+  readonly cookie?: string;
+  readonly address?: string;
+}
+
+function request({ key, cookie, address = '203.0.113.9' }: Sent): IdentityInput {
+  const lines = key === undefined ? [] : [key].flat();
+  return {
+    address,
+    header: (name) => {
+      if (name === 'x-api-key' && lines.length > 0) return lines.join(', ');
+      return name === 'cookie' ? cookie : undefined;
+    },
+    count: (name) => (name === 'x-api-key' ? lines.length : 1),
+  };
+}
+
+function chain(change: Partial<IdentityPolicy> = {}): IdentityChain {
+  return new IdentityChain({ ...POLICY, ...change });
+}
+
+test('a known key names its client, however it was configured', () => {
+  for (const key of ['acme-1', 'acme-2']) {
+    expect(chain().identify(request({ key }))).toMatchObject({ kind: 'client', code: '', client: 'acme', tier: 'gold' });
+  }
+});
+
+test('keys of one client share one bucket, other clients have their own', () => {
+  const identities = chain();
+  const [first, second, other] = ['acme-1', 'acme-2', 'bolt-1'].map((key) => identities.identify(request({ key })).bucket);
+  expect(first).toBe(second);
+  expect(first).not.toBe(other);
+  expect(first).toMatch(/^[A-Za-z0-9_-]{22}$/);
+});
+
+test('a key is compared as the bytes that were sent', () => {
+  const sent = Buffer.from('schlüssel', 'utf8').toString('latin1');
+  expect(chain().identify(request({ key: sent })).client).toBe('umlaut');
+});
+
+test('the first entry of the chain that names a client wins', () => {
+  expect(chain().identify(request({ key: 'acme-1', cookie: 'key=bolt-1' })).client).toBe('acme');
+  expect(chain().identify(request({ cookie: 'a=b; key=bolt-1' })).client).toBe('bolt');
+  expect(chain().identify(request({ cookie: 'a=b' })).client).toMatch(/^ip:/);
+});
+
+test('entries behind the address are never reached', () => {
+  const identities = chain({ chain: [{ kind: 'ip', ipv6Prefix: 64 }, { kind: 'header', name: 'x-api-key' }] });
+  expect(identities.identify(request({ key: 'acme-1' })).client).toMatch(/^ip:/);
+});
+
+test('a chain without an address still ends with it', () => {
+  const identities = chain({ chain: [{ kind: 'header', name: 'x-api-key' }] });
+  const [one, two] = ['2001:db8::1', '2001:db8::2'].map((address) => identities.identify(request({ address })));
+  expect(one?.client).toMatch(/^ip:[A-Za-z0-9_-]{22}$/);
+  expect(one?.bucket).toBe(two?.bucket);
+});
+
+test.each<[string, Sent]>([
+  ['nobody has', { key: 'acme-3' }],
+  ['differs in case', { key: 'ACME-1' }],
+  ['is empty', { key: '' }],
+  ['is sent twice', { key: ['acme-1', 'acme-1'] }],
+  ['has 513 bytes', { key: 'k'.repeat(513) }],
+  ['has a character that is no byte', { key: 'Łcme-1' }],
+  ['comes in a cookie that is sent twice', { cookie: 'key=acme-1; key=acme-1' }],
+  ['is the digest itself', { key: createHash('sha256').update('acme-1').digest('hex') }],
+])('a key that %s is unknown: 401, charged to the address', (_why, sent) => {
+  const identities = chain();
+  const byAddress = identities.identify(request({}));
+  expect(identities.identify(request(sent))).toEqual({
+    ...byAddress,
+    kind: 'refused',
+    code: 'SPW_UNKNOWN_KEY',
+  });
+});
+
+test('a character beyond a byte cannot be cut down to a known key', () => {
+  // U+0161 cut to one byte is 'a'.
+  expect(chain().identify(request({ key: '\u0161cme-1' })).code).toBe('SPW_UNKNOWN_KEY');
+});
+
+test('a key of 512 bytes can be known', () => {
+  const key = 'k'.repeat(512);
+  const identities = chain({ keys: [{ key, client: 'long', tier: 'gold' }] });
+  expect(identities.identify(request({ key })).client).toBe('long');
+});
+
+test('with defaultTier an unknown key goes on through the chain and gets no bucket of its own', () => {
+  const identities = chain({ unknownKeys: 'defaultTier' });
+  expect(identities.identify(request({ key: 'nobody', cookie: 'key=bolt-1' })).client).toBe('bolt');
+  const buckets = ['nobody', 'no one', ''].map((key) => identities.identify(request({ key })));
+  expect(new Set(buckets.map(({ bucket }) => bucket)).size).toBe(1);
+  expect(buckets[0]).toMatchObject({ kind: 'client', tier: 'default', client: `ip:${buckets[0]?.bucket}` });
+});
+
+test('a denied address is refused whatever key it has, also behind NAT64 and inside an allowed network', () => {
+  const identities = chain({ allow: ['203.0.0.0/8'], deny: ['203.0.113.0/24', '2001:db8:bad::/48'] });
+  for (const address of ['203.0.113.9', '64:ff9b::203.0.113.9', '2002:cb00:7109::1', '2001:db8:bad::1']) {
+    expect(identities.identify(request({ key: 'acme-1', address })).code).toBe('SPW_FORBIDDEN');
+  }
+  expect(identities.identify(request({ key: 'acme-1', address: '203.0.114.9' })).code).toBe('');
+});
+
+test('an allowed address is exempt with and without a key, an address that only contains it is not', () => {
+  const identities = chain({ allow: ['10.0.0.0/8'] });
+  const exempt = (sent: Sent): boolean => identities.identify(request(sent)).exempt;
+  expect(exempt({ address: '10.1.1.1' })).toBe(true);
+  expect(exempt({ address: '10.1.1.1', key: 'acme-1' })).toBe(true);
+  expect(exempt({ address: '203.0.113.9', key: 'acme-1' })).toBe(false);
+  expect(exempt({ address: '2002:a01:101::1' })).toBe(false);
+  expect(exempt({ address: '64:ff9b::10.1.1.1' })).toBe(false);
+});
+
+test('a known caller is answered with the same object again', () => {
+  const identities = chain();
+  for (const sent of [{ key: 'acme-1' }, { address: '2001:db8::1' }, { key: 'nobody' }]) {
+    expect(identities.identify(request(sent))).toBe(identities.identify(request(sent)));
+  }
+});
+
+test('all answers have one shape', () => {
+  const identities = chain({ deny: ['192.0.2.0/24'] });
+  const shapes = [{ key: 'acme-1' }, {}, { key: 'nobody' }, { address: '192.0.2.1' }].map((sent) =>
+    Object.keys(identities.identify(request(sent))).join(),
+  );
+  expect(new Set(shapes).size).toBe(1);
+});
+
+test('buckets tell neither name nor address, and another secret makes others', () => {
+  const bucket = clientBucket('one', 'ip', '203.0.113.9');
+  expect(bucket).not.toBe(clientBucket('two', 'ip', '203.0.113.9'));
+  expect(bucket).not.toBe(clientBucket('one', 'client', '203.0.113.9'));
+});
+
+test('an operator finds the bucket by the name that logs show', () => {
+  const identities = chain();
+  for (const sent of [{ key: 'acme-1' }, {}]) {
+    const { client, bucket } = identities.identify(request(sent));
+    expect(identities.bucketOf(client)).toBe(bucket);
+  }
+});
+
+test('a digest that is none is refused without showing it', () => {
+  expect(() => chain({ keys: [{ key: 'sha256:abc', client: 'a', tier: 't' }] })).toThrow(/64 hex digits/);
+});

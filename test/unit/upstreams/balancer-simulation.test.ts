@@ -1,0 +1,153 @@
+import { describe, expect, it } from 'vitest';
+import { seededRandom } from '../../../src/kernel/random.ts';
+import { quantile, runModel, view, type ModelInstance, type ModelResult } from './queueing-model.ts';
+
+/** Ten instances of eight slots, 20 ms exponential: 4 000 requests a second at load 1. */
+const GOOD: ModelInstance = { slots: 8, meanMs: 20 };
+const SLOW: ModelInstance = { slots: 8, meanMs: 60 };
+const GOOD_PER_SECOND = 400;
+
+function good(count: number): ModelInstance[] {
+  return Array.from({ length: count }, () => GOOD);
+}
+
+function shareOf(result: ModelResult, instance: number, from = 0, to = Infinity): number {
+  const answers = result.answers.filter(({ at }) => at >= from && at < to);
+  return answers.filter((answer) => answer.instance === instance).length / answers.length;
+}
+
+describe('the balancer in a simulated service', () => {
+  it.each([
+    [1, 0.005],
+    [4, 0.005],
+    [16, 0.01],
+  ])(
+    'one of ten fails in half a millisecond: %i workers, errors after the first second ≤ %f',
+    (workers, bound) => {
+      for (const seed of [1, 2, 3]) {
+        const { answers } = runModel({
+          instances: [{ ...GOOD, fails: { status: 500, afterMs: 0.5 } }, ...good(9)],
+          workers,
+          ratePerSecond: 10 * GOOD_PER_SECOND * 0.7,
+          durationMs: 6000,
+          random: seededRandom(seed),
+        });
+        const later = answers.filter(({ at }) => at >= 1000);
+        expect(later.length).toBeGreaterThan(10_000);
+        expect(later.filter(({ status }) => status >= 500).length / later.length).toBeLessThanOrEqual(bound);
+      }
+    },
+  );
+
+  it.each([1, 4, 16])('two of ten three times slower at load 0.85: %i workers, p99 ≤ 160 ms', (workers) => {
+    const { answers } = runModel({
+      instances: [SLOW, SLOW, ...good(8)],
+      workers,
+      ratePerSecond: 0.85 * (8 + 2 / 3) * GOOD_PER_SECOND,
+      durationMs: 8000,
+      random: seededRandom(3),
+    });
+    expect(
+      quantile(
+        answers.map(({ latencyMs }) => latencyMs),
+        0.99,
+      ),
+    ).toBeLessThanOrEqual(160);
+  });
+
+  it.each([0.1, 0.3, 0.5, 0.7, 0.85])(
+    'a three times slower one gets a tenth to a third of a fast one at load %f',
+    (loadRatio) => {
+      const result = runModel({
+        instances: [SLOW, ...good(9)],
+        workers: 2,
+        ratePerSecond: loadRatio * (9 + 1 / 3) * GOOD_PER_SECOND,
+        durationMs: 8000 / loadRatio,
+        random: seededRandom(5),
+      });
+      const slow = shareOf(result, 0);
+      const ofAFastOne = slow / ((1 - slow) / 9);
+      expect(ofAFastOne).toBeGreaterThan(0.1);
+      expect(ofAFastOne).toBeLessThan(0.35);
+    },
+  );
+
+  it.each([2, 3, 10])('%i equal instances get equal shares, within 15 in a hundred', (count) => {
+    for (const loadRatio of [0.05, 0.5, 0.9]) {
+      const result = runModel({
+        instances: good(count),
+        workers: 2,
+        ratePerSecond: loadRatio * count * GOOD_PER_SECOND,
+        durationMs: 60_000 / (loadRatio * count),
+        random: seededRandom(11),
+      });
+      for (let instance = 0; instance < count; instance++) {
+        expect(Math.abs(shareOf(result, instance) * count - 1)).toBeLessThan(0.15);
+      }
+    }
+  });
+
+  it('stray 500s of one in a hundred on two instances do not move the tail', () => {
+    const p99 = [0, 0.01].map((strayRatio) => {
+      const stray = { ...GOOD, strayRatio };
+      const { answers } = runModel({
+        instances: [stray, stray, ...good(8)],
+        workers: 4,
+        ratePerSecond: 10 * GOOD_PER_SECOND * 0.7,
+        durationMs: 8000,
+        random: seededRandom(3),
+      });
+      return quantile(
+        answers.map(({ latencyMs }) => latencyMs),
+        0.99,
+      );
+    });
+    expect(p99[1]).toBeLessThan((p99[0] ?? 0) * 1.1);
+  });
+
+  it('a hung instance holds at most its cap', () => {
+    const { answers, balancers, refused } = runModel({
+      instances: [{ slots: 8, meanMs: 1e12 }, ...good(4)],
+      workers: 2,
+      ratePerSecond: 4 * GOOD_PER_SECOND * 0.5,
+      durationMs: 20_000,
+      random: seededRandom(2),
+      policy: { maxConcurrencyPerInstance: 64 },
+    });
+    for (const balancer of balancers) expect(balancer.inFlight(0)).toBe(32);
+    expect(refused).toBe(0);
+    expect(answers.length).toBeGreaterThan(15_000);
+  });
+
+  it('a restarted instance gets t / 30 s of its share, within a third, and its full share at 30 s', () => {
+    for (const [count, loadRatio] of [
+      [5, 0.7],
+      [10, 0.7],
+      [5, 0.3],
+    ] as const) {
+      const peers = Array.from({ length: count - 1 }, (_, index) => view(index + 1));
+      const down = view(0, { state: 'down', opensNew: false, keepsPinned: false, readyForMs: 0 });
+      const back = view(0, { state: 'warming', readyForMs: 0 });
+      const result = runModel({
+        instances: good(count),
+        views: [view(0), ...peers],
+        updates: [
+          { at: 5000, views: [down, ...peers] },
+          { at: 8000, views: [back, ...peers] },
+        ],
+        workers: 2,
+        ratePerSecond: loadRatio * count * GOOD_PER_SECOND,
+        durationMs: 43_000,
+        random: seededRandom(4),
+      });
+      expect(shareOf(result, 0, 5000, 8000)).toBe(0);
+      for (const second of [6, 12, 18, 24]) {
+        const share = shareOf(result, 0, 8000 + (second - 3) * 1000, 8000 + (second + 3) * 1000);
+        const wanted = second / 30 / count;
+        expect(share / wanted).toBeGreaterThan(0.67);
+        expect(share / wanted).toBeLessThan(1.33);
+      }
+      expect(shareOf(result, 0, 38_000, 43_000) * count).toBeGreaterThan(0.9);
+    }
+  });
+});

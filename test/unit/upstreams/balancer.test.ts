@@ -1,0 +1,210 @@
+import { describe, expect, it } from 'vitest';
+import { seededRandom } from '../../../src/kernel/random.ts';
+import { ALL_AT_CAP, Balancer, NONE_READY, type BalancerPolicy } from '../../../src/upstreams/balancer.ts';
+import { view } from './queueing-model.ts';
+
+const POLICY: BalancerPolicy = {
+  slaMs: 250,
+  slowStartMs: 30_000,
+  maxConcurrencyPerInstance: 8,
+  workers: 2,
+};
+const NEW = { pinned: -1, tried: [], makesPin: false };
+const CLOSED = { opensNew: false, keepsPinned: false, readyForMs: 0 } as const;
+
+function balancerOf(views: Parameters<Balancer['update']>[0], more: Partial<BalancerPolicy> = {}): Balancer {
+  const balancer = new Balancer({ ...POLICY, ...more }, seededRandom(7));
+  balancer.update(views, 0);
+  return balancer;
+}
+
+/** Picks and starts `count` requests; how many each slot got. */
+function load(balancer: Balancer, count: number, request = NEW, now = 0): Map<number, number> {
+  const got = new Map<number, number>();
+  for (let n = 0; n < count; n++) {
+    const slot = balancer.pick(request, now);
+    got.set(slot, (got.get(slot) ?? 0) + 1);
+    if (slot >= 0) balancer.started(slot, now);
+  }
+  return got;
+}
+
+describe('the balancer', () => {
+  it('has nothing to give without an open instance', () => {
+    expect(balancerOf([]).pick(NEW, 0)).toBe(NONE_READY);
+    expect(balancerOf([view(0, { state: 'unready', ...CLOSED })]).pick(NEW, 0)).toBe(NONE_READY);
+  });
+
+  it('keeps this worker’s part of the cap, and says when all are full', () => {
+    const balancer = balancerOf([view(0), view(1)]);
+    expect(balancer.openCap()).toBe(8);
+    const got = load(balancer, 9);
+    expect([got.get(0), got.get(1), got.get(ALL_AT_CAP)]).toEqual([4, 4, 1]);
+    balancer.finished(1, 1);
+    expect(balancer.pick(NEW, 1)).toBe(1);
+  });
+
+  it('gives every worker at least one, and no cap is no cap', () => {
+    expect(balancerOf([view(0)], { maxConcurrencyPerInstance: 1, workers: 16 }).openCap()).toBe(1);
+    expect(balancerOf([view(0)], { maxConcurrencyPerInstance: Infinity }).openCap()).toBe(Infinity);
+    const balancer = balancerOf([view(0)]);
+    balancer.configure({ ...POLICY, maxConcurrencyPerInstance: 100 });
+    expect(balancer.openCap()).toBe(50);
+  });
+
+  it('spreads requests that stay', () => {
+    const balancer = balancerOf([view(0), view(1), view(2)], { maxConcurrencyPerInstance: 1000 });
+    const got = load(balancer, 300);
+    expect(Math.max(...got.values()) - Math.min(...got.values())).toBeLessThan(30);
+  });
+
+  it('a retry never gets a tried one, and nothing when all were tried', () => {
+    const balancer = balancerOf([view(0), view(1), view(2)]);
+    for (let n = 0; n < 50; n++) {
+      expect(balancer.pick({ pinned: -1, tried: [0, 2], makesPin: false }, 0)).toBe(1);
+    }
+    expect(balancer.lastReason).toBe('retry');
+    expect(balancer.pick({ pinned: -1, tried: [0, 1, 2], makesPin: false }, 0)).toBe(NONE_READY);
+    load(balancer, 12);
+    expect(balancer.pick({ pinned: -1, tried: [0], makesPin: false }, 0)).toBe(ALL_AT_CAP);
+  });
+
+  it('a pinned session stays, and its requests count as load', () => {
+    const balancer = balancerOf([view(0), view(1)]);
+    load(balancer, 3, { ...NEW, pinned: 1 });
+    expect(balancer.lastReason).toBe('pinned');
+    expect(balancer.inFlight(1)).toBe(3);
+    expect(balancer.pick(NEW, 0)).toBe(0);
+  });
+
+  it('a pinned session spills from a full instance and keeps its pin', () => {
+    const balancer = balancerOf([view(0), view(1)]);
+    load(balancer, 4, { ...NEW, pinned: 1 });
+    expect(balancer.pick({ ...NEW, pinned: 1, makesPin: true }, 0)).toBe(0);
+    expect(balancer.lastReason).toBe('spill');
+  });
+
+  it('a draining instance keeps its sessions and gets no new ones; a dead one loses them', () => {
+    const balancer = balancerOf([view(0), view(1, { state: 'draining', opensNew: false, drainForMs: 5000 })]);
+    expect(balancer.pick({ ...NEW, pinned: 1 }, 0)).toBe(1);
+    expect(balancer.drainForMs(1, 1000)).toBe(6000);
+    expect(balancer.drainForMs(0, 1000)).toBe(-1);
+    for (let n = 0; n < 20; n++) expect(balancer.pick(NEW, 0)).toBe(0);
+    balancer.update([view(0), view(1, { state: 'down', ...CLOSED })], 10);
+    expect(balancer.pick({ ...NEW, pinned: 1 }, 20)).toBe(0);
+    expect(balancer.lastReason).toBe('repin');
+  });
+
+  it('panic: with none open the silent ones that may be tried get all, and sessions stay', () => {
+    const silent = view(1, { state: 'down', ...CLOSED, panic: true });
+    const balancer = balancerOf([view(0, { state: 'unready', ...CLOSED }), silent]);
+    expect(balancer.pick(NEW, 0)).toBe(1);
+    expect(balancer.lastReason).toBe('panic');
+    expect(balancer.openCap()).toBe(4);
+    expect(balancer.pick({ ...NEW, pinned: 1 }, 0)).toBe(1);
+    expect(balancer.lastReason).toBe('pinned');
+    balancer.update([view(0), silent], 10);
+    for (let n = 0; n < 20; n++) expect(balancer.pick(NEW, 10)).toBe(0);
+  });
+
+  it('one on trial gets one request at a time', () => {
+    const balancer = balancerOf([view(0, { state: 'warming', trial: true, readyForMs: 0 })]);
+    expect(load(balancer, 2)).toEqual(
+      new Map([
+        [0, 1],
+        [ALL_AT_CAP, 1],
+      ]),
+    );
+  });
+
+  it('a degraded instance gets less, a heavier one more', () => {
+    const degraded = load(
+      balancerOf([view(0), view(1, { state: 'degraded' })], { maxConcurrencyPerInstance: 1e6 }),
+      200,
+    );
+    expect((degraded.get(0) ?? 0) / (degraded.get(1) ?? 0)).toBeGreaterThan(2.5);
+    const heavy = load(
+      balancerOf([view(0, { weight: 3 }), view(1)], { maxConcurrencyPerInstance: 1e6 }),
+      200,
+    );
+    expect((heavy.get(0) ?? 0) / (heavy.get(1) ?? 0)).toBeGreaterThan(2);
+  });
+
+  it('a new host is not the idlest: it is expected at the median of the others', () => {
+    const balancer = balancerOf([view(0), view(1)]);
+    for (const slot of [0, 1]) {
+      balancer.started(slot, 0);
+      balancer.head(slot, 400, 200, -1, 400);
+      balancer.finished(slot, 400);
+    }
+    balancer.update([view(0), view(1), view(2)], 400);
+    expect(balancer.view(400)[2]?.rttMs).toBe(400);
+    expect(balancerOf([view(0)]).view(0)[0]?.rttMs).toBe(125);
+  });
+
+  it('a long download does not look slow: only headers are timed', () => {
+    const balancer = balancerOf([view(0)]);
+    balancer.started(0, 0);
+    balancer.head(0, 200, 200, -1, 200);
+    balancer.finished(0, 60_000);
+    expect(balancer.view(200)[0]?.rttMs).toBe(200);
+    expect(balancer.inFlight(0)).toBe(0);
+  });
+
+  it('new pins prefer the instance with fewer', () => {
+    const balancer = balancerOf([view(0), view(1), view(2), view(3)], { maxConcurrencyPerInstance: 1e6 });
+    const pins = [0, 0, 0, 0];
+    for (let n = 0; n < 400; n++) {
+      const slot = balancer.pick({ pinned: -1, tried: [], makesPin: true }, n);
+      pins[slot] = (pins[slot] ?? 0) + 1;
+    }
+    expect(Math.max(...pins) - Math.min(...pins)).toBeLessThan(8);
+  });
+
+  it('a slot stays while the instance is known, and is not given away while a request is there', () => {
+    const balancer = balancerOf([view(0), view(1)]);
+    expect([balancer.slotOf('10.0.0.1:80'), balancer.idOf(1)]).toEqual([1, '10.0.0.1:80']);
+    balancer.started(0, 0);
+    balancer.update([view(1)], 10);
+    expect(balancer.slotOf('10.0.0.0:80')).toBe(-1);
+    expect(balancer.stateOf(0)).toBe('gone');
+    balancer.update([view(1), view(2)], 20);
+    expect(balancer.slotOf('10.0.0.2:80')).toBe(2);
+    balancer.head(0, 20, 500, -1, 30);
+    balancer.failed(0, 'reset', 30);
+    balancer.finished(0, 30);
+    balancer.finished(0, 30); // once too often: counts below zero would hide load
+    expect(balancer.inFlight(0)).toBe(0);
+    balancer.update([view(1), view(2), view(3)], 40);
+    expect(balancer.slotOf('10.0.0.3:80')).toBe(0);
+    expect(balancer.slotOf('10.0.0.1:80')).toBe(1);
+  });
+
+  it('another version at the same address is another instance', () => {
+    const balancer = balancerOf([view(0, { version: 'v1' })]);
+    balancer.started(0, 0);
+    balancer.update([view(0, { version: 'v2' })], 10);
+    const slot = balancer.slotOf('10.0.0.0:80');
+    expect(slot).not.toBe(0);
+    expect([balancer.versionOf(slot), balancer.inFlight(slot), balancer.inFlight(0)]).toEqual(['v2', 0, 1]);
+    balancer.finished(0, 20);
+    expect(balancer.slotOf('10.0.0.0:80')).toBe(slot);
+  });
+
+  it('young ones are thinned only while at least half of the open ones are grown', () => {
+    const young = { state: 'warming', readyForMs: 3000 } as const;
+    const cap = { maxConcurrencyPerInstance: 100, workers: 1 };
+    expect(balancerOf([view(0), view(1, young)], cap).openCap()).toBe(110);
+    expect(balancerOf([view(0), view(1, young), view(2, young)], cap).openCap()).toBe(300);
+    expect(balancerOf([view(0, young)], cap).openCap()).toBe(100);
+    expect(balancerOf([view(0), view(1, young)], { ...cap, slowStartMs: 0 }).openCap()).toBe(200);
+  });
+
+  it('says how many of the open ones it finds failing', () => {
+    const balancer = balancerOf([view(0), view(1)]);
+    balancer.failed(0, 'connect', 0);
+    expect(balancer.blamedRatio(0)).toBe(0.5);
+    expect(balancer.blamedRatio(5000)).toBe(0);
+    expect(balancerOf([]).blamedRatio(0)).toBe(0);
+  });
+});

@@ -1,0 +1,234 @@
+import { describe, expect, it } from 'vitest';
+import { instanceId } from '../../../src/upstreams/instance-id.ts';
+import {
+  FIVE_HARD,
+  fleetOf,
+  idOf,
+  NO,
+  PASS,
+  policyOf,
+  readyFleet,
+  REFUSED,
+  report,
+  SILENCE,
+  statesOf,
+  viewOf,
+} from './fleet-model.ts';
+
+describe('the name of an instance', () => {
+  it('always has its port', () => {
+    expect(instanceId('http://shop')).toBe('shop:80');
+    expect(instanceId('https://shop/')).toBe('shop:443');
+    expect(instanceId('http://127.0.0.1:9001')).toBe('127.0.0.1:9001');
+    expect(instanceId('http://[::1]:9001')).toBe('[::1]:9001');
+    expect(() => instanceId('shop')).toThrow(TypeError);
+  });
+});
+
+describe('a fleet', () => {
+  it('begins joining and unknown, and takes no traffic before a pass', () => {
+    const fleet = fleetOf(2);
+    expect(statesOf(fleet)).toBe('joining joining');
+    expect(fleet.state(0)).toMatchObject({ state: 'unknown', reason: 'first probes are awaited' });
+    expect(fleet.views(0).some((view) => view.opensNew || view.keepsPinned)).toBe(false);
+  });
+
+  it('instances of the first list are born grown', () => {
+    const fleet = readyFleet(2);
+    expect(statesOf(fleet)).toBe('ready ready');
+    expect(viewOf(fleet, 0, 500)).toMatchObject({ readyForMs: -1, opensNew: true, stateSinceMs: 500 });
+    expect(fleet.state(0)).toMatchObject({ state: 'up', reason: '' });
+  });
+
+  it('a later instance warms up for the slow start', () => {
+    const fleet = readyFleet(1);
+    fleet.configure(policyOf(2), 1000);
+    expect(statesOf(fleet)).toBe('ready joining');
+    fleet.probe(idOf(1), PASS, 1100);
+    expect(viewOf(fleet, 1, 11_100)).toMatchObject({
+      state: 'warming',
+      readyForMs: 10_000,
+      reason: 'slow start',
+    });
+    fleet.tick(31_099);
+    expect(viewOf(fleet, 1).state).toBe('warming');
+    const before = fleet.sequence;
+    fleet.tick(31_100);
+    expect(viewOf(fleet, 1).state).toBe('ready');
+    expect(fleet.sequence).toBe(before + 1);
+  });
+
+  it('one of the first list that was down warms up when it comes', () => {
+    const fleet = fleetOf(2);
+    fleet.probe(idOf(0), PASS, 0);
+    fleet.probe(idOf(1), REFUSED, 0);
+    fleet.probe(idOf(1), REFUSED, 250);
+    expect(statesOf(fleet)).toBe('ready down');
+    for (const now of [5000, 5250]) fleet.probe(idOf(1), PASS, now);
+    expect(viewOf(fleet, 1, 5250)).toMatchObject({ state: 'warming', readyForMs: 0 });
+  });
+
+  it('load does not turn silence into removal: good traffic voids a silent probe', () => {
+    const fleet = readyFleet(3);
+    for (let now = 100; now <= 20_000; now += 500) {
+      fleet.passive(idOf(0), report({ ok: 1 }), now);
+      fleet.probe(idOf(0), SILENCE, now);
+    }
+    expect(viewOf(fleet, 0)).toMatchObject({ state: 'ready', reason: '' });
+    fleet.probe(idOf(0), SILENCE, 21_000);
+    fleet.probe(idOf(0), SILENCE, 21_250);
+    expect(viewOf(fleet, 0).state).toBe('down');
+  });
+
+  it('good traffic does not void a closed port, nor an explicit no', () => {
+    const fleet = readyFleet(3);
+    fleet.passive(idOf(0), report({ ok: 1 }), 100);
+    fleet.probe(idOf(0), REFUSED, 150);
+    fleet.probe(idOf(0), REFUSED, 400);
+    fleet.passive(idOf(1), report({ ok: 1 }), 100);
+    fleet.probe(idOf(1), NO, 150);
+    expect(statesOf(fleet)).toBe('down unready ready');
+  });
+
+  it('all probes silent: one goes at once, the others are held, half stay for good', () => {
+    const fleet = readyFleet(4);
+    for (let now = 1000; now <= 60_000; now += 1000) {
+      for (let index = 0; index < 4; index++) fleet.probe(idOf(index), SILENCE, now);
+      if (now === 2000) expect(statesOf(fleet)).toBe('down ready ready ready');
+      if (now === 2000) expect(viewOf(fleet, 1).reason).toBe('held: timeout');
+    }
+    expect(statesOf(fleet)).toBe('down down ready ready');
+    expect(fleet.state(60_000)).toMatchObject({ state: 'degraded', reason: '2 of 4 not ready: timeout' });
+  });
+
+  it('a whole service that refuses is down as fast as its probes', () => {
+    const fleet = readyFleet(3);
+    for (const now of [1000, 1250])
+      for (let index = 0; index < 3; index++) fleet.probe(idOf(index), REFUSED, now);
+    expect(fleet.state(2250)).toMatchObject({
+      state: 'down',
+      reason: '3 of 3 not ready: connection refused',
+      sinceMs: 1000,
+    });
+    expect(fleet.views(0).every((view) => view.panic)).toBe(true);
+  });
+
+  it('panic never revives an explicit no, an order or a drain', () => {
+    const fleet = readyFleet(4);
+    fleet.probe(idOf(0), NO, 1000);
+    fleet.operate(idOf(1), 'disable', undefined, 'ann', 1000);
+    fleet.operate(idOf(2), 'drain', undefined, 'ann', 1000);
+    for (const now of [1000, 1250]) for (const index of [1, 2, 3]) fleet.probe(idOf(index), REFUSED, now);
+    expect(statesOf(fleet)).toBe('unready disabled down down');
+    expect(fleet.views(0).map((view) => view.panic)).toEqual([false, false, false, true]);
+  });
+
+  it('traffic through a silent instance in panic counts as passes, one an interval', () => {
+    const fleet = readyFleet(1);
+    for (const now of [1000, 1250]) fleet.probe(idOf(0), SILENCE, now);
+    expect(statesOf(fleet)).toBe('down');
+    fleet.passive(idOf(0), report({ ok: 9 }), 1500); // answers to requests of before
+    fleet.passive(idOf(0), report({ ok: 9 }), 2250);
+    fleet.passive(idOf(0), report({ ok: 9 }), 2350);
+    expect(statesOf(fleet)).toBe('down');
+    fleet.passive(idOf(0), report({ ok: 9 }), 3250);
+    expect(statesOf(fleet)).toBe('warming');
+  });
+
+  it('ejects the one that fails, and tries it again', () => {
+    const fleet = readyFleet(3);
+    fleet.passive(idOf(1), FIVE_HARD, 100);
+    expect(viewOf(fleet, 1)).toMatchObject({
+      state: 'ejected',
+      reason: '5 failures in a row',
+      opensNew: false,
+    });
+    expect(fleet.state(100).state).toBe('degraded');
+    fleet.tick(6400);
+    expect(viewOf(fleet, 1)).toMatchObject({ state: 'warming', trial: true, opensNew: true });
+    fleet.passive(idOf(1), report({ ok: 3 }), 6500);
+    expect(viewOf(fleet, 1)).toMatchObject({ state: 'warming', trial: false, reason: 'slow start' });
+  });
+
+  it('never ejects the last open one, nor more than a third', () => {
+    const two = readyFleet(2);
+    two.passive(idOf(0), FIVE_HARD, 100);
+    two.passive(idOf(1), FIVE_HARD, 100);
+    expect(statesOf(two)).toBe('ejected ready');
+    const nine = readyFleet(9);
+    for (let index = 0; index < 9; index++) {
+      const ok = report({ ok: 100, callers: -1, failedCallers: 0 });
+      if (index > 4) nine.passive(idOf(index), ok, 100);
+    }
+    for (let index = 0; index < 5; index++) nine.passive(idOf(index), FIVE_HARD, 200);
+    expect(statesOf(nine)).toBe('ejected ejected ejected ready ready ready ready ready ready');
+  });
+
+  it('when the last other one goes, an ejection gives way to a trial', () => {
+    const fleet = readyFleet(2);
+    fleet.passive(idOf(0), FIVE_HARD, 100);
+    expect(statesOf(fleet)).toBe('ejected ready');
+    fleet.probe(idOf(1), NO, 200);
+    expect(statesOf(fleet)).toBe('warming unready');
+    expect(viewOf(fleet, 0).trial).toBe(true);
+  });
+
+  it('a restarted instance is tried at once, without waiting for the end of its ejection', () => {
+    const fleet = readyFleet(5);
+    fleet.passive(idOf(0), FIVE_HARD, 100);
+    fleet.probe(idOf(0), REFUSED, 200);
+    fleet.probe(idOf(0), REFUSED, 450);
+    expect(viewOf(fleet, 0).state).toBe('down');
+    fleet.probe(idOf(0), PASS, 2000);
+    fleet.probe(idOf(0), PASS, 2450);
+    expect(viewOf(fleet, 0)).toMatchObject({ state: 'warming', trial: true });
+  });
+
+  it('the same incarnation keeps all over a reload; another version begins anew', () => {
+    const fleet = readyFleet(2);
+    fleet.passive(idOf(0), FIVE_HARD, 100);
+    const before = fleet.sequence;
+    fleet.configure(policyOf(2), 200);
+    expect(statesOf(fleet)).toBe('ejected ready');
+    expect(fleet.sequence).toBe(before); // nothing that anybody sees has changed
+    const policy = policyOf(2);
+    const instances = policy.instances.map((spec) => ({ ...spec, version: 'v2' }));
+    fleet.operate(idOf(1), 'drain', undefined, 'ann', 250);
+    fleet.configure({ ...policy, instances }, 300);
+    expect(statesOf(fleet)).toBe('joining joining');
+    fleet.probe(idOf(0), PASS, 400);
+    fleet.probe(idOf(1), PASS, 400);
+    expect(statesOf(fleet)).toBe('warming draining'); // an operator's order is about the address
+  });
+
+  it('a changed weight is told', () => {
+    const fleet = readyFleet(1);
+    const before = fleet.sequence;
+    const [first] = policyOf(1).instances;
+    fleet.configure(policyOf(1, { instances: [{ url: first?.url ?? '', version: 'v1', weight: 3 }] }), 10);
+    expect(fleet.sequence).toBeGreaterThan(before);
+    expect(viewOf(fleet, 0).weight).toBe(3);
+  });
+
+  it('counts the checks that fail and knows since when', () => {
+    const fleet = readyFleet(3);
+    const failing = { ...NO, failingChecks: ['postgres'] };
+    fleet.probe(idOf(0), failing, 1000);
+    fleet.state(1000);
+    fleet.probe(idOf(1), failing, 2000);
+    expect(fleet.state(3000).failingChecks).toEqual([
+      { name: 'postgres', failing: 2, reporting: 3, sinceMs: 2000 },
+    ]);
+    for (const index of [0, 1]) fleet.probe(idOf(index), PASS, 4000);
+    expect(fleet.state(4000).failingChecks).toEqual([]);
+  });
+
+  it('what it is told of unknown instances changes nothing', () => {
+    const fleet = readyFleet(1);
+    const before = fleet.sequence;
+    fleet.probe('10.9.9.9:80', NO, 1);
+    fleet.passive('10.9.9.9:80', FIVE_HARD, 1);
+    expect(fleet.operate('10.9.9.9:80', 'drain', undefined, 'ann', 1)).toBe(false);
+    expect(fleet.sequence).toBe(before);
+  });
+});
