@@ -70,7 +70,7 @@ function checkEdges(root: Readonly<Record<string, unknown>>, report: Report): vo
     report(
       'warning',
       ['redis'],
-      'no `keySecret`: a random one is shared through Redis, and losing it gives every client a fresh burst',
+      'no `keySecret`: callers are hashed under a key made from the address of this Redis, which is no secret',
     );
   }
   const chain = parsed(clients, root.clients ?? {})?.identify ?? [];

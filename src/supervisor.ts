@@ -337,7 +337,7 @@ export class Supervisor {
   }
 
   #wake(): void {
-    for (const check of [...this.#waiting]) check();
+    for (const check of this.#waiting) check();
   }
 
   /** Resolves when the condition holds, or after the span; asked again whenever something happened. */

@@ -18,3 +18,17 @@ export function packageVersion(): string {
   const text = readFileSync(path.join(packageRoot(), 'package.json'), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }
+
+/** The commit this runs from: told at build time, else what a checkout's HEAD names; '' when nobody knows. */
+export function packageCommit(environment: Readonly<Record<string, string | undefined>>): string {
+  const told = environment['SPILLWAY_COMMIT'];
+  if (told !== undefined) return told;
+  try {
+    const folder = path.join(packageRoot(), '.git');
+    const head = readFileSync(path.join(folder, 'HEAD'), 'utf8').trim();
+    if (!head.startsWith('ref: ')) return head.slice(0, 12);
+    return readFileSync(path.join(folder, head.slice('ref: '.length)), 'utf8').trim().slice(0, 12);
+  } catch {
+    return '';
+  }
+}

@@ -7,7 +7,7 @@ import { startDemoInstances, type DemoInstances } from '../io/demo-instance.ts';
 import { errorMessage } from '../io/error-message.ts';
 import { portIsFree } from '../io/listen-sockets.ts';
 import { Supervisor } from '../supervisor.ts';
-import { packageVersion } from './package-root.ts';
+import { packageCommit, packageVersion } from './package-root.ts';
 import { demoText, startedText } from './banner.ts';
 
 /**
@@ -27,7 +27,7 @@ const DEMO_ADMIN_PORT = 9090;
  */
 export async function runGateway(path: string | undefined): Promise<number> {
   const version = packageVersion();
-  const commit = process.env['SPILLWAY_COMMIT'] ?? '';
+  const commit = packageCommit(process.env);
   if (path !== undefined)
     return await serve({ version, commit, load: () => loadConfiguration(path, process.env) });
   const instances = await startDemoInstances(3);

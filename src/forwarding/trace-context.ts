@@ -28,14 +28,24 @@ export function newTraceparent(random: Random): string {
   return `00-${hexWord(random)}${hexWord(random)}${hexWord(random)}${nonZero(random)}-${hexWord(random)}${nonZero(random)}-00`;
 }
 
+/** Two hex digits an octet: a request without a trace should not pay for number formatting. */
+const HEX: readonly string[] = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, '0'));
+
+function hexOf(word: number): string {
+  return (
+    (HEX[word >>> 24] ?? '') +
+    (HEX[(word >>> 16) & 255] ?? '') +
+    (HEX[(word >>> 8) & 255] ?? '') +
+    (HEX[word & 255] ?? '')
+  );
+}
+
 function hexWord(random: Random): string {
-  return Math.floor(random() * 0x1_0000_0000)
-    .toString(16)
-    .padStart(8, '0');
+  return hexOf(Math.floor(random() * 0x1_0000_0000) >>> 0);
 }
 
 function nonZero(random: Random): string {
-  return (1 + Math.floor(random() * 0xffff_fffe)).toString(16).padStart(8, '0');
+  return hexOf((1 + Math.floor(random() * 0xffff_fffe)) >>> 0);
 }
 
 function isHex(text: string, from: number, to: number): boolean {

@@ -1,4 +1,4 @@
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { buildResponseHeaders, type ResponseHead } from '../forwarding/response-headers.ts';
 import { addAffinity } from './affinity-answer.ts';
@@ -75,7 +75,7 @@ function addOwnHeaders(exchange: Exchange, head: ResponseHead, status: number, n
   if (snapshot.serverTiming) list.push('server-timing', serverTiming(exchange, now));
   // An answer that came before the upload was over leaves bytes on the connection that nobody will read.
   const early = exchange.facts.hasBody && !req.complete;
-  if (worker.draining || early) list.push('connection', 'close');
+  if (worker.draining || early || exchange.closes) list.push('connection', 'close');
   if (early) discardRest(exchange);
 }
 

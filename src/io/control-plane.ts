@@ -184,7 +184,7 @@ export class ControlPlane implements AdminPort {
 }
 
 function worstRedis(views: readonly WorkerViews[]): string {
-  const states = views.map(({ redis }) => redis.state);
-  if (states.includes('down')) return 'down';
-  return states.includes('up') ? 'up' : 'embedded';
+  const states = new Set(views.map(({ redis }) => redis.state));
+  if (states.has('down')) return 'down';
+  return states.has('up') ? 'up' : 'embedded';
 }

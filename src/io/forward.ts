@@ -1,3 +1,4 @@
+import { LEAST_CALL_MS } from '../forwarding/deadline.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
 import { buildRequestHeaders } from '../forwarding/request-headers.ts';
 import { mayRetry } from '../upstreams/retry-policy.ts';
@@ -22,7 +23,7 @@ export function forward(exchange: Exchange, path: string): void {
   const { route, worker } = exchange;
   if (exchange.finished || route === undefined) return;
   const now = worker.now();
-  if (exchange.deadlineMs - now < LEAST_MS) {
+  if (exchange.deadlineMs - now < LEAST_CALL_MS) {
     exchange.refuse('SPW_DEADLINE_EXCEEDED');
     return;
   }
@@ -34,9 +35,6 @@ export function forward(exchange: Exchange, path: string): void {
     startAttempt(exchange, now);
   } else openTunnel(exchange);
 }
-
-/** A request with less time than this is not worth a call. */
-const LEAST_MS = 5;
 
 function startAttempt(exchange: Exchange, now: number): void {
   const { route, facts, req } = exchange;

@@ -63,8 +63,12 @@ export class FrontGate {
     const code = clientErrorCode(error);
     const exchange = running === undefined ? undefined : exchangeOf(running);
     if (exchange !== undefined && !exchange.finished) {
-      // The body of a running request broke or came too slowly.
-      if (running?.headersSent === true || code === 'SPW_CLIENT_CLOSED') exchange.cut('client');
+      if (code === 'SPW_CLIENT_CLOSED') exchange.cut('client');
+      else if (exchange.req.complete) {
+        // What cannot be read came behind a good request: that one gets its answer, nothing after it does.
+        exchange.closes = true;
+        if (running !== undefined) running.shouldKeepAlive = false;
+      } else if (running?.headersSent === true) exchange.cut('client');
       else exchange.refuse(code);
       return;
     }
@@ -99,6 +103,7 @@ export class FrontGate {
     const facts = scanRequest(req.rawHeaders, method, major, minor, this.#rules(snapshot));
     const exchange = new Exchange(worker, snapshot, this.#listener, req, res, facts, now, socket, head);
     locateCaller(exchange);
+    exchange.closes = facts.upgradeIgnored;
     const target = this.#judge(exchange, method);
     if (target === undefined || answerLocally(exchange, target.asterisk)) return;
     const match = snapshot.table.match(facts.hostName, method, target.path, facts);

@@ -1,5 +1,5 @@
 import { errorRow, type ErrorCode } from '../kernel/errors.ts';
-import { formatProblem } from '../kernel/problem.ts';
+import { formatProblem, type ProblemExtra } from '../kernel/problem.ts';
 import { limitFields, retryAfterSeconds } from '../limits/fields.ts';
 import type { Exchange } from './exchange.ts';
 import { discardRest } from './lingering.ts';
@@ -24,7 +24,7 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
     exchange.cut('client');
     return;
   }
-  const problem = formatProblem(code, exchange.requestId, exchange.facts.accept, exchange.facts.navigation);
+  const problem = formatProblem(code, exchange.requestId, exchange.facts.accept, exchange.facts.navigation, membersOf(exchange));
   const headers: string[] = [
     'content-type',
     problem.contentType,
@@ -46,6 +46,12 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
   if (unread) discardRest(exchange);
   else if (!exchange.req.complete) exchange.req.resume();
   res.end(problem.body);
+}
+
+/** Which limit refused, by its public name (draft-ietf-httpapi-ratelimit-headers, `violated-policies`). */
+function membersOf({ decision }: Exchange): ProblemExtra | undefined {
+  if (decision === undefined || decision.refusedBy === '') return undefined;
+  return { 'violated-policies': [decision.refusedBy] };
 }
 
 /** Seconds for `Retry-After`, from the figures of whichever limiter refused. */

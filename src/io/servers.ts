@@ -101,7 +101,7 @@ function createServer(configuration: ListenerConfiguration): Server {
     keepAlive: true,
     optimizeEmptyRequests: true,
     shouldUpgradeCallback: isWebSocket,
-  } as ServerOptions;
+  };
   const { tls: secure } = configuration;
   if (secure === null) return http.createServer(options);
   const contexts = secure.certificates.map(({ cert, key }) => certificate(cert, key, secure.minVersion));
@@ -116,7 +116,7 @@ function createServer(configuration: ListenerConfiguration): Server {
     SNICallback: (name, done) => {
       done(null, pickContext(contexts, name));
     },
-  }) as unknown as Server;
+  });
 }
 
 interface Certificate {

@@ -89,16 +89,16 @@ export function oneLine(
   redis: string,
 ): string {
   let meeting = 0;
-  let shedding = 0;
+  const shedding: string[] = [];
   const down: string[] = [];
   for (const { service, readiness } of states) {
     const own = figures.get(service);
     if (readiness.state === 'down' || readiness.state === 'dependency-down') down.push(service);
     else if (own === undefined || own.late * 100 <= own.inTime + own.late) meeting++;
-    if ((own?.shed ?? 0) > 0) shedding++;
+    if ((own?.shed ?? 0) > 0) shedding.push(service);
   }
   const parts = [`SLA met on ${meeting} of ${states.length} services`];
-  parts.push(shedding === 0 ? 'nothing is shed' : `${shedding} shed`);
+  parts.push(shedding.length === 0 ? 'nothing is shed' : `load is shed at ${shedding.join(', ')}`);
   if (down.length > 0) parts.push(`down: ${down.join(', ')}`);
   if (redis === 'down') parts.push('Redis is down, limits are held locally');
   return `${parts.join('; ')}.`;

@@ -58,8 +58,7 @@ export class WorkerBeat {
     const context = this.#context;
     const now = context.now();
     if (now - this.#loopAt >= LOOP_SAMPLE_MS) this.#sampleLoop(now);
-    const lagMs = context.pressure.view(now).minLagMs;
-    for (const service of context.services.values()) service.admission.tick(now, lagMs);
+    for (const service of context.services.values()) service.admission.tick(now);
     context.wheel.turn(now);
     if (now - this.#passiveAt >= PASSIVE_MS) this.#reportAll(now);
     else if (this.#urgent.size > 0 && now - this.#urgentAt >= URGENT_GAP_MS) this.#reportUrgent(now);

@@ -109,14 +109,11 @@ export class Admission implements PermitIssuer {
     this.#queue.leave(who);
   }
 
-  /**
-   * About every 5 ms. `loopLagMs`: the standing lag of the worker's own event loop (`LoopPressure.view().minLagMs`); it
-   * is taken off the samples, since the gateway's sin is not the service's.
-   */
-  tick(now: number, loopLagMs = 0): void {
+  /** Every 5 ms, from the worker's clockwork: what this comes late is taken for the loop's own delay. */
+  tick(now: number): void {
     this.#strain.tick(now);
     if (this.#policy.mode === 'off') return;
-    this.#governor.tick(now, loopLagMs);
+    this.#governor.tick(now);
     if (this.#queue.length === 0) return;
     this.#queue.sweep(now);
     this.#dispatch(now);

@@ -11,11 +11,12 @@
  *   gets what it needs and nobody is shed for the question. The first hint of elasticity ends the climb, as does lateness,
  *   and until a calm window no other begins. Growth cannot make a jump, so a limit that has just found the knee never
  *   climbs: beside other workers it would see less elasticity than there is, and eat their share.
+ * - *hold* too while a window is in transition and answers are in time.
  * - *cut*: less load. When that does not help, the service is slow by itself.
  * - *intrinsic*: not the load's doing: take the limit back to where it was and learn the new speed.
  *
  * Limits of the method: learning twice between calm windows is all that is believed (a congested gateway among others
- * reads too little elasticity). *Stuck*: at a third of where the episode began and still slow, weaker evidence will
+ * reads too little elasticity; a worker beside others believes it only after a jump). *Stuck*: at a third of where the episode began and still slow, weaker evidence will
  * do, because those who were in flight at a brake are the long ones and make slowness look like congestion; nothing may
  * stay at the floor for that.
  */
@@ -36,7 +37,10 @@ const MOVED = 0.75;
 /** A climb ends where latency follows load by more than this share of the step plus a noise allowance. */
 const CLIMB_FOLLOWS = 0.5;
 const CLIMB_NOISE = 0.1;
-/** A jump: so many times the latency of the window before. Growth by 1.5 cannot make it, twice as slow can. */
+/**
+ * A jump: so many times the latency of the window before, and no less than the load rose meanwhile. A surge onto a service
+ * of fixed capacity makes latency rise less than the load; only a service that has changed makes it rise more.
+ */
 const JUMP = 1.8;
 /** Latency up by more than load can explain (elasticity above 1.3, with room for noise): the jump is still going on. */
 const STILL_JUMPING = 1.3;
@@ -44,7 +48,7 @@ const JUMPING_NOISE = 0.3;
 const STUCK_SHARE = 1 / 3;
 const STUCK_WINDOWS = 2;
 /** Windows that a limit may sit low and congested before a climb is tried whatever the lateness. */
-const RETRY_WINDOWS = 20;
+const RETRY_WINDOWS = 5;
 const MOST_RELEARNINGS = 2;
 
 /** A load and the latency that belongs to it. */
@@ -54,6 +58,17 @@ export interface Level {
   readonly samples: number;
   /** The limit to go back to, should the load turn out not to matter. */
   readonly limit: number;
+}
+
+/** What a congested window is judged against. */
+export interface Circumstances {
+  readonly limit: number;
+  /** The least that the limit can be. */
+  readonly floor: number;
+  /** Most answers are about to miss the SLA. */
+  readonly late: boolean;
+  /** No other worker shares the service: all its load is seen here. */
+  readonly alone: boolean;
 }
 
 export type CongestedStep =
@@ -80,7 +95,7 @@ export class Elasticity {
   #relearned = 0;
   #beganAt = 0;
   #lowWindows = 0;
-  #previousP50Ms = 0;
+  #previous: { readonly p50Ms: number; readonly inFlight: number } | undefined;
   #jumped = false;
 
   /** The level that a brake interrupted, as far as its stragglers tell. */
@@ -95,10 +110,10 @@ export class Elasticity {
     if (this.#beganAt === 0) this.#beganAt = limit;
   }
 
-  /** The window was not congested, at this median. */
-  fine(p50Ms: number): void {
+  /** The window was not congested. */
+  fine(reading: Reading): void {
     this.cleared();
-    this.#previousP50Ms = p50Ms;
+    this.#previous = reading;
   }
 
   /** What is known of this episode no longer holds. */
@@ -118,25 +133,24 @@ export class Elasticity {
     this.#relearned = 0;
   }
 
-  /**
-   * A congested window. `late`: most answers are about to miss the SLA. `floor`: the least the limit can be.
-   */
-  judge(reading: Reading, limit: number, floor: number, late: boolean): CongestedStep {
+  /** A congested window. */
+  judge(reading: Reading, at: Circumstances): CongestedStep {
+    const { limit, late } = at;
     if (this.#beganAt === 0) this.#beganAt = limit;
-    if (this.#previousP50Ms > 0 && reading.p50Ms > JUMP * this.#previousP50Ms) this.#jumped = true;
-    this.#previousP50Ms = reading.p50Ms;
+    if (this.#previous !== undefined && hasJumped(this.#previous, reading)) this.#jumped = true;
+    this.#previous = reading;
     if (late) this.#climbRefuted = true;
     const level: Level = { inFlight: reading.inFlight, p50Ms: reading.p50Ms, samples: reading.samples, limit };
     if (this.#climbing) return this.#climb(level, reading, late);
     if (!reading.bound) return HOLD;
-    const low = limit <= Math.max(floor, this.#beganAt * STUCK_SHARE);
+    const low = limit <= Math.max(at.floor, this.#beganAt * STUCK_SHARE);
     this.#lowWindows = low ? this.#lowWindows + 1 : 0;
     if (reading.steady) {
-      const found = this.#compare(level);
+      const found = this.#compare(level, at.alone || this.#jumped);
       if (found !== undefined) return found;
     }
     const overdue = this.#lowWindows >= RETRY_WINDOWS;
-    if ((this.#climbRefuted || !this.#jumped) && !overdue) return CUT;
+    if ((this.#climbRefuted || !this.#jumped) && !overdue) return reading.steady || late ? CUT : HOLD;
     this.#lowWindows = 0;
     this.#climbing = true;
     this.#climbingBlind = !this.#jumped;
@@ -145,7 +159,7 @@ export class Elasticity {
   }
 
   /** Down: did less load help? Undefined: cannot be told yet, or it did. */
-  #compare(level: Level): CongestedStep | undefined {
+  #compare(level: Level, believable: boolean): CongestedStep | undefined {
     const reference = this.#reference;
     if (reference === undefined || level.inFlight > reference.inFlight) {
       this.#reference = { ...level, limit: Math.max(level.limit, reference?.limit ?? 0) };
@@ -161,8 +175,9 @@ export class Elasticity {
     const evident =
       level.inFlight <= MOVED * reference.inFlight &&
       step * Math.sqrt(Math.min(level.samples, reference.samples)) >= EVIDENCE;
-    if (!this.#jumped || (!evident && !stuck)) return undefined;
+    if (!evident && !stuck) return undefined;
     if (followed < (stuck ? INTRINSIC_WHEN_STUCK : INTRINSIC) * step) {
+      if (!believable) return undefined;
       return this.#intrinsic(Math.max(level.limit, reference.limit));
     }
     this.#reference = level;
@@ -178,12 +193,19 @@ export class Elasticity {
       const followed = Math.log(level.p50Ms / from.p50Ms);
       if (followed > STILL_JUMPING * Math.max(0, step) + JUMPING_NOISE) this.#climbedFrom = level;
       else if (step > 0 && followed > CLIMB_FOLLOWS * step + CLIMB_NOISE) return this.#retreat(level, from.limit);
-      if (step * Math.sqrt(Math.min(level.samples, from.samples)) >= EVIDENCE && followed < (this.#climbingBlind ? INTRINSIC_BLIND : INTRINSIC) * step) {
-        return this.#intrinsic(level.limit);
-      }
+      else if (step * Math.sqrt(Math.min(level.samples, from.samples)) >= EVIDENCE) return this.#settle(level, followed / step);
     }
     if (late && !this.#climbingBlind) return this.#retreat(level, from?.limit ?? this.#beganAt);
     return reading.bound ? CLIMB : HOLD;
+  }
+
+  /** There is evidence enough. */
+  #settle(level: Level, elasticity: number): CongestedStep {
+    if (elasticity < (this.#climbingBlind ? INTRINSIC_BLIND : INTRINSIC)) return this.#intrinsic(level.limit);
+    // Neither: a worker that had starved beside others keeps what it has won, and believes nothing.
+    this.#climbing = false;
+    this.#climbRefuted = true;
+    return HOLD;
   }
 
   #retreat(level: Level, limit: number): CongestedStep {
@@ -200,4 +222,9 @@ export class Elasticity {
     this.cleared();
     return { kind: 'intrinsic', limit, relearn };
   }
+}
+
+function hasJumped(before: { readonly p50Ms: number; readonly inFlight: number }, now: Reading): boolean {
+  const slower = now.p50Ms / before.p50Ms;
+  return slower > JUMP && slower >= now.inFlight / Math.max(before.inFlight, 1e-3);
 }

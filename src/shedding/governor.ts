@@ -10,6 +10,8 @@
  *     else, if somebody had to wait        × 1.5 or × 1.25 near the baseline, + ½√L further from it
  *     nobody had to wait                   stays: an idle limit does not drift
  *
+ * The gateway's own sin is not the service's: a response lies in the socket for half of the loop's last turn, on average,
+ * and for as much of the present one as has gone by; that much is taken off each sample. So a busy worker still learns.
  * One a service in each worker: nothing to ask, nothing to wait for. With N workers each starts at 20/N, may fall to
  * 4/N and grows by N-th shares; all see the same latency at the same time and so act together.
  * Cold start: 20. Idle gap: after 10 s without a sample the window is emptied, after 5 min the baseline is unverified.
@@ -48,7 +50,7 @@ const CLIMB = 1.5;
  * While critical requests wait here, so much more is tolerated: the workers cannot see each other's lines, and the one
  * that runs lower classes feels the latency and gives way. At 1 critical starves behind a greedy neighbour.
  */
-const CRITICAL_TOLERANCE = 1.25;
+const CRITICAL_TOLERANCE = 1.0;
 /** ½√L: Envoy's and fbthrift's headroom. */
 const SLOW_GROWTH = 0.5;
 /** A cut keeps at least this; harder falls below the knee, softer leaves the tail late. */
@@ -60,6 +62,8 @@ const DOUBT_SHARE = 0.4;
 const IDLE_EMPTY_MS = 10_000;
 const IDLE_FORGET_MS = 300_000;
 const BRAKE_EVERY_MS = 10;
+/** What the delay of an idle loop would come to: a turn of 5 ms so far and half of another before. */
+const IDLE_TURNS_MS = 7.5;
 
 export interface GovernorSettings {
   readonly slaMs: number;
@@ -108,7 +112,10 @@ export class Governor {
   readonly #peak: Peak;
   #settings: GovernorSettings;
   #limit: number;
-  #lagMs = 0;
+  /** Beginning of the loop's present turn, and length of the one before. */
+  #turnAtMs: number;
+  #turnMs = 0;
+  #ownDelayMs = 0;
   #speedBeforeSlowMs = 0;
   #sampledAtMs: number;
   #windowUsed = false;
@@ -122,6 +129,7 @@ export class Governor {
     this.#probe = new Probe(random, now);
     this.#peak = new Peak(now);
     this.#sampledAtMs = now;
+    this.#turnAtMs = now;
     this.#limit = START / settings.workers;
     this.#clamp();
   }
@@ -164,9 +172,12 @@ export class Governor {
   /** An answer that tells the service's speed. */
   sample(ageMs: number, attemptAtMs: number, now: number): void {
     this.#count(ageMs, now);
-    const ownLagMs = Math.min(this.#lagMs, ageMs);
-    if (attemptAtMs < this.#brake.beganAtMs) this.#stragglers.sample(ageMs - ownLagMs);
-    else this.#window.sample(ageMs - ownLagMs);
+    const ownMs = Math.min(ageMs, Math.max(0, now - this.#turnAtMs + this.#turnMs / 2 - IDLE_TURNS_MS));
+    if (attemptAtMs < this.#brake.beganAtMs) this.#stragglers.sample(ageMs - ownMs);
+    else {
+      this.#ownDelayMs += ownMs;
+      this.#window.sample(ageMs - ownMs);
+    }
   }
 
   /** An answer that does not. */
@@ -191,9 +202,10 @@ export class Governor {
     if (this.baseline.known && ageMs > this.#tolerableMs()) this.#window.sample(ageMs);
   }
 
-  /** About every 5 ms. `lagMs`: standing lag of the own event loop, taken off the samples. */
-  tick(now: number, lagMs: number): void {
-    this.#lagMs = lagMs;
+  /** Every 5 ms, at the beginning of a turn of the event loop. */
+  tick(now: number): void {
+    this.#turnMs = now - this.#turnAtMs;
+    this.#turnAtMs = now;
     if (this.#flight.inFlight > 0) this.#brakeIfLate(now);
     if (this.#windowUsed && this.#window.ripe(this.p50Ms, now)) this.#close(now);
     else if (now - this.#sampledAtMs > IDLE_EMPTY_MS) this.#idle(now);
@@ -237,6 +249,7 @@ export class Governor {
 
   #startOver(now: number): void {
     this.#window.restart(this.#flight, now);
+    this.#ownDelayMs = 0;
     this.#elasticity.cleared();
     this.#probe.stop();
   }
@@ -256,14 +269,16 @@ export class Governor {
     this.ratePerMs = reading.ratePerMs;
     this.#peak.note(reading.inFlight, now);
     const before = this.#limit;
-    this.verdict = this.#judge(reading, now);
+    const ownMs = this.#ownDelayMs / Math.max(1, reading.samples);
+    this.#ownDelayMs = 0;
+    this.verdict = this.#judge(reading, ownMs, now);
     if (!Number.isFinite(this.#limit)) this.#limit = before;
     this.#clamp();
   }
 
-  #judge(reading: Reading, now: number): Verdict {
+  #judge(reading: Reading, ownMs: number, now: number): Verdict {
     if (reading.failureRatio > MOSTLY_FAILURES) return 'failures';
-    if (reading.samples >= FEWEST_SAMPLES) this.#learn(reading, now);
+    if (reading.samples >= FEWEST_SAMPLES) this.#learn(reading, ownMs, now);
     const dropping = this.#drops.judge(reading, this.#limit, this.#floor, now);
     if (dropping !== undefined && this.#steers) {
       this.#limit = dropping;
@@ -279,13 +294,13 @@ export class Governor {
       return 'probe';
     }
     if (reading.p50Ms > toleranceMs) return this.#congested(reading, toleranceMs);
-    this.#elasticity.fine(reading.p50Ms);
+    this.#elasticity.fine(reading);
     return this.#grow(reading, toleranceMs);
   }
 
-  #learn(reading: Reading, now: number): void {
-    this.p50Ms = reading.p50Ms + this.#lagMs;
-    this.p95Ms = reading.p95Ms + this.#lagMs;
+  #learn(reading: Reading, ownMs: number, now: number): void {
+    this.p50Ms = reading.p50Ms + ownMs;
+    this.p95Ms = reading.p95Ms + ownMs;
     const calm = reading.inFlight <= CALM_SHARE * this.limit && !reading.bound;
     this.baseline.learn(reading, calm, reading.dropRatio <= MANY_DROPS);
     if (!calm) return;
@@ -296,14 +311,19 @@ export class Governor {
 
   #congested(reading: Reading, toleranceMs: number): Verdict {
     const share = Math.max(MOST_CUT, toleranceMs / reading.p50Ms);
-    const { slaMs } = this.#settings;
+    const { slaMs, workers } = this.#settings;
     if (!this.#steers) {
       this.#limit *= (1 + share) / 2;
       return 'cut';
     }
     this.#recallStragglers();
     const late = reading.p50Ms > LATE_SHARE * slaMs;
-    const step = this.#elasticity.judge(reading, this.#limit, this.#floor, late);
+    const step = this.#elasticity.judge(reading, {
+      limit: this.#limit,
+      floor: this.#floor,
+      late,
+      alone: workers === 1,
+    });
     switch (step.kind) {
       case 'hold':
         break;
@@ -320,8 +340,9 @@ export class Governor {
       case 'cut':
         // Headroom also in a cut: without it the worker with the lower baseline would starve beside the other.
         if (late) this.#limit *= share;
-        else if (reading.criticalWaited && reading.p50Ms <= CRITICAL_TOLERANCE * toleranceMs) this.#limit += this.#headroom;
-        else this.#limit = Math.min(this.#limit, (this.#limit * (1 + share)) / 2 + this.#headroom / 2);
+        else if (workers > 1 && reading.criticalWaited && reading.p50Ms <= CRITICAL_TOLERANCE * toleranceMs) {
+          this.#limit += this.#headroom;
+        } else this.#limit = Math.min(this.#limit, (this.#limit * (1 + share)) / 2 + this.#headroom / 2);
         break;
     }
     return step.kind;

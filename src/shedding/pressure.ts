@@ -26,10 +26,12 @@ const LAG_SPAN_MS = 200;
 const MEMORY_SPAN_MS = 1000;
 /**
  * Lag tolerated, as a share of the smallest SLA and at least. A loop in full use on a closed crowd of 200 connections
- * turns once in 20..50 ms and serves them all; a request crosses the loop three times.
+ * turns once in 20..40 ms and serves them all; a request crosses the loop three times.
  */
-const THRESHOLD_SLA_SHARE = 0.2;
-const THRESHOLD_LEAST_MS = 25;
+const THRESHOLD_SLA_SHARE = 0.1;
+const THRESHOLD_LEAST_MS = 15;
+/** Lag must have stood for so long: code that is not compiled yet makes a busy start lag for half a second. */
+const STANDING_MS = 1000;
 /** Below this busy share lag is somebody else's doing (the machine's), and refusing would not help. */
 const BUSY = 0.8;
 const STEP_MS = 100;
@@ -66,6 +68,7 @@ export class LoopPressure {
   #minLagMs = 0;
   #busy = 0;
   #steppedAtMs: number;
+  #fineAtMs: number;
   #integral = 0;
   #loop = 0;
   #memory = 0;
@@ -74,6 +77,7 @@ export class LoopPressure {
     this.#slaMs = smallestSlaMs;
     this.#beatAtMs = now;
     this.#steppedAtMs = now;
+    this.#fineAtMs = now;
   }
 
   configure(smallestSlaMs: number): void {
@@ -90,7 +94,7 @@ export class LoopPressure {
     const elapsedMs = now - this.#steppedAtMs;
     if (elapsedMs < STEP_MS) return;
     this.#steppedAtMs = now;
-    this.#step(elapsedMs);
+    this.#step(elapsedMs, now);
   }
 
   /** Share of memory in use, 0..1: the larger of heap ÷ its limit and container ÷ its limit. Some times a second. */
@@ -141,13 +145,15 @@ export class LoopPressure {
     }
   }
 
-  #step(elapsedMs: number): void {
+  #step(elapsedMs: number, now: number): void {
     const thresholdMs = Math.max(THRESHOLD_LEAST_MS, THRESHOLD_SLA_SHARE * this.#slaMs);
-    const behind = (this.#minLagMs - thresholdMs) / thresholdMs;
-    const error = this.#busy > BUSY ? Math.min(ERROR_MOST, Math.max(ERROR_LEAST, behind)) : ERROR_LEAST;
-    // A step that itself came late counts as one: nothing was measured in between.
+    if (this.#minLagMs <= thresholdMs) this.#fineAtMs = now;
+    let error = (this.#minLagMs - thresholdMs) / thresholdMs;
+    if (this.#busy <= BUSY) error = ERROR_LEAST;
+    else if (error > 0 && this.#loop === 0 && now - this.#fineAtMs < STANDING_MS) error = 0;
+    error = Math.min(ERROR_MOST, Math.max(ERROR_LEAST, error));
+    // A step that itself came late counts as two at most: nothing was measured in between.
     const spanMs = Math.min(elapsedMs, 2 * STEP_MS);
-
     this.#integral = Math.min(MOST, Math.max(0, this.#integral + (INTEGRAL_GAIN * error * spanMs) / 1000));
     const wanted = Math.min(MOST, Math.max(0, GAIN * error + this.#integral));
     this.#loop = Math.max(wanted, this.#loop - LOOSEN_PER_MS * elapsedMs, 0);

@@ -183,7 +183,7 @@ export class Queue {
     const targetMs = this.#targetMs;
     const congested = this.#congestedLately(now);
     const { oldest } = this.#lines[0];
-    if (oldest !== undefined && now - oldest.sinceMs > targetMs) this.#governor.criticalWaits();
+    if (oldest !== undefined && now - oldest.sinceMs > 3 * targetMs) this.#governor.criticalWaits();
     for (let rank = 0 as PriorityRank; rank <= 3; rank = (rank + 1) as PriorityRank) {
       const line = this.#lines[rank];
       line.observe(targetMs, congested, now);

@@ -279,9 +279,10 @@ export class Breaker {
     this.#state = { kind: 'open', untilMs: now + Math.min(longest, pause), trips, reason };
   }
 
-  /** Requests a second before a trip, over what of the window has been lived. */
+  /** Requests a second before a trip, over what the window really covers: nine full slices and a part of one, or less. */
   #rate(now: number): number {
-    const livedMs = Math.min(SLICE_MS * SLICES, Math.max(SLICE_MS, now - this.#firstAdmittedMs));
+    const coveredMs = SLICE_MS * (SLICES - 1) + (now - Math.floor(now / SLICE_MS) * SLICE_MS);
+    const livedMs = Math.max(SLICE_MS, Math.min(coveredMs, now - this.#firstAdmittedMs));
     return (this.#window.sum(ADMITTED, now) * 1000) / livedMs;
   }
 

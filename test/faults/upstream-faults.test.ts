@@ -10,6 +10,7 @@ import { startFaultOrigin } from '../harness/fault-origin.ts';
 import type { FaultName, FaultOrigin } from '../harness/fault-origin.ts';
 import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
+import { startOrigin } from '../harness/origin.ts';
 import { eventually } from '../harness/ports.ts';
 import { headerOf, openRaw, rawExchange } from '../harness/raw.ts';
 import type { RawAnswer } from '../harness/raw.ts';
@@ -169,9 +170,12 @@ describe('before an answer', () => {
   });
 
   test('U09 and not for a POST whose head was written', async () => {
-    const before = originOf('resetReused').requests.length;
+    const { requests } = originOf('resetReused');
+    expect((await ask('resetReused', 'POST', 'first on a connection')).status).toBe(200);
+    const before = requests.length;
     expectProblem(await ask('resetReused', 'POST', 'once'), 502, 'SPW_UPSTREAM_RESET');
-    expect(originOf('resetReused').requests.length - before).toBe(1);
+    expect(requests.length - before).toBe(1);
+    expect(requests.at(-1)?.connection).toBe(requests.at(-2)?.connection);
   });
 
   test('U33 an origin that stops reading is 504, and the body is not swallowed', async () => {
@@ -329,27 +333,54 @@ describe('what passes', () => {
   });
 });
 
-test('U46 with every instance down the answer is 503 in milliseconds', async () => {
-  await using origin = await startFaultOrigin('none');
-  await using alone = await startGateway(`
+const aloneConfig = (url: string): string => `
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: 1
 services:
   shop:
-    instances: [${origin.url}]
+    instances: [${url}]
     sla: 500ms
     readiness: { path: /ready, interval: 100ms, timeout: 100ms, rise: 1, fall: 1 }
+    breaker: { open: 1s }
+    balancing: { slowStart: 1s }
 routes: [{ path: /, service: shop }]
-`);
-  await origin.refuse();
-  await eventually('the instance is down', async () => (await fetch(alone.publicUrl)).status === 503);
+`;
+
+async function expectQuick503(port: number, code: string): Promise<void> {
   const startedAt = performance.now();
-  const { answers } = await rawExchange(alone.port, request(''));
+  const { answers } = await rawExchange(port, request(''));
   expect(performance.now() - startedAt).toBeLessThan(50);
-  expect(answers[0]?.body).toMatch(/"SPW_NO_READY_INSTANCE"|"SPW_CIRCUIT_OPEN"/);
-  expect(headerOf(answers[0] as RawAnswer, 'retry-after')).toMatch(/^[1-9]\d*$/);
-  // Not even a lost service fails the gateway's own readiness.
-  await alone.readyz(200);
-  await origin.listen();
-  await eventually('it is served again', async () => (await fetch(alone.publicUrl)).status === 200, 15_000);
+  const [answer] = answers;
+  if (answer === undefined) throw new Error('no answer');
+  expectProblem(answer, 503, code);
+  expect(headerOf(answer, 'retry-after')).toMatch(/^[1-9]\d*$/);
+}
+
+describe('U46 with no instance to go to, the answer is 503 in milliseconds', () => {
+  test('it says no: nobody asks it again until it says yes', async () => {
+    await using origin = await startOrigin({ slots: 10, meanMs: 0 });
+    await using alone = await startGateway(aloneConfig(origin.url));
+    expect((await fetch(alone.publicUrl)).status).toBe(200);
+    await origin.set({ ready: false });
+    await eventually('it is out', async () => (await fetch(alone.publicUrl)).status === 503);
+    const { arrived } = await origin.report();
+    for (let turn = 0; turn < 10; turn += 1) await expectQuick503(alone.port, 'SPW_NO_READY_INSTANCE');
+    expect((await origin.report()).arrived).toBe(arrived);
+    // Not even a lost service fails the gateway's own readiness.
+    await alone.readyz(200);
+    await origin.set({ ready: true });
+    await eventually('it is served again', async () => (await fetch(alone.publicUrl)).status === 200);
+  });
+
+  test('nobody listens: the breaker opens, and closes when somebody does', async () => {
+    await using origin = await startFaultOrigin('none');
+    await using alone = await startGateway(aloneConfig(origin.url));
+    expect((await fetch(alone.publicUrl)).status).toBe(200);
+    await origin.refuse();
+    await eventually('the breaker is open', async () => (await fetch(alone.publicUrl)).status === 503);
+    await expectQuick503(alone.port, 'SPW_CIRCUIT_OPEN');
+    await alone.readyz(200);
+    await origin.listen();
+    await eventually('it is served again', async () => (await fetch(alone.publicUrl)).status === 200, 15_000);
+  });
 });

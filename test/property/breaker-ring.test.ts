@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { Breaker, type BreakerPolicy, type BreakerResult } from '../../src/upstreams/breaker.ts';
@@ -19,7 +19,7 @@ const steps = fc.array(
     ),
     result: fc.constantFrom<BreakerResult>('ok', 'ok', 'hard', 'hard', 'ignored'),
   }),
-  { maxLength: 300 },
+  { minLength: 30, maxLength: 300, size: 'max' },
 );
 
 /** Which outcome trips a closed breaker, by a plain list of everything; −1: none. */
@@ -98,7 +98,8 @@ test('whatever happens: nothing passes while open, one at a time while half-open
           }
           if (before.state === 'half-open' && pass !== 0) {
             // The trial before this one has ended, or has been out for its ten seconds.
-            const unfinished = flying.some((flight) => flight.pass === pass - 1) && trialStartedMs > Number.NEGATIVE_INFINITY;
+            const unfinished =
+              flying.some((flight) => flight.pass === pass - 1) && trialStartedMs > Number.NEGATIVE_INFINITY;
             if (unfinished) expect(now - trialStartedMs).toBeGreaterThanOrEqual(10_000);
             trialStartedMs = now;
           }
@@ -123,9 +124,12 @@ test('in every 10 s there are at most six retries and the budget of the first at
   fc.assert(
     fc.property(
       fc.constantFrom(0, 0.1, 0.2, 1),
-      fc.array(fc.tuple(fc.double({ min: 0, max: 900, noNaN: true }), fc.nat({ max: 20 }), fc.nat({ max: 8 })), {
-        maxLength: 120,
-      }),
+      fc.array(
+        fc.tuple(fc.double({ min: 0, max: 900, noNaN: true }), fc.nat({ max: 20 }), fc.nat({ max: 8 })),
+        {
+          maxLength: 120,
+        },
+      ),
       (ratio, bursts) => {
         const budget = new RetryBudget(ratio);
         const events: { readonly at: number; readonly retry: boolean }[] = [];

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { checkHost, sameAuthority } from '../../src/forwarding/host.ts';
 import { normalizeTarget } from '../../src/forwarding/target.ts';
@@ -104,7 +104,7 @@ describe('a target', () => {
         expect(path).not.toMatch(/\/\/|[?#\\]|%(?![0-9A-F]{2})/);
         for (const segment of decodedSegments(path)) {
           expect(segment === '.' || segment === '..').toBe(false);
-          expect(segment).not.toMatch(/^\.\.?;|[/\\\u0000]/);
+          expect(/^\.\.?;|[/\\]/.test(segment) || segment.includes('\0')).toBe(false);
         }
         expect(query).toMatch(/^(\?[\u0021-\u0022\u0024-\u007e]*)?$/);
         expect(query === '' ? raw.includes('?') : !raw.endsWith(query)).toBe(false);

@@ -59,6 +59,10 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(0, 1, 100, 5000, 1e9) }),
 );
 
+function keyOf(one: InstanceView): string {
+  return `${one.id} ${one.version}`;
+}
+
 describe('the balancer, for any history', () => {
   it('gives nothing new to a closed instance, keeps every cap, and says why it gives nothing', () => {
     fc.assert(
@@ -70,7 +74,6 @@ describe('the balancer, for any history', () => {
         // The naive model: which request is where, by address and version.
         const running: { slot: number; key: string }[] = [];
         const countOf = (key: string): number => running.filter((one) => one.key === key).length;
-        const keyOf = (one: InstanceView): string => `${one.id} ${one.version}`;
         for (const step of history) {
           switch (step.do) {
             case 'update':

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { RecentMap } from '../../src/kernel/lru.ts';
 import { SliceWindow } from '../../src/kernel/window.ts';

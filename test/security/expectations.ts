@@ -19,6 +19,8 @@ export interface Expectation {
   readonly allow?: true;
   /** The bytes are no whole message: nothing can be pipelined behind them. */
   readonly endless?: true;
+  /** The connection may end without an answer: whoever sent the FIN may be gone. */
+  readonly mayBeSilent?: true;
 }
 
 function refused(statuses: number | readonly number[], more: Partial<Expectation> = {}): Expectation {
@@ -40,7 +42,8 @@ function target(wanted: string) {
 }
 
 function body(wanted: string) {
-  return (request: StrictRequest): string => (request.body === wanted ? '' : `body ${JSON.stringify(request.body)}`);
+  return (request: StrictRequest): string =>
+    request.body === wanted ? '' : `body ${JSON.stringify(request.body)}`;
 }
 
 function without(...names: readonly string[]) {
@@ -64,6 +67,12 @@ function all(...checks: readonly ((request: StrictRequest) => string)[]) {
       .map((check) => check(request))
       .filter((fault) => fault !== '')
       .join(', ');
+}
+
+/** The client of the gateway may speak about its own connection, and of nothing else. */
+function ownConnection(request: StrictRequest): string {
+  const value = fieldOf(request, 'connection') ?? 'close';
+  return value === 'close' || value === 'keep-alive' ? '' : `connection: ${value}`;
 }
 
 const MAY_STAY_OPEN = { closes: false };
@@ -141,11 +150,11 @@ export const EXPECTATIONS: Readonly<Record<string, Expectation>> = {
   FR38: refused(400),
   FR39: served(body(SMUGGLED)),
   FR41: refused(417, MAY_STAY_OPEN),
-  FR45: { ...broken(400), closes: false },
+  FR45: { ...broken(400), closes: false, mayBeSilent: true },
   FR46: served(all(field('content-length', '0'), body(''))),
   FR47: served(all(field('content-length', '5'), body('hello'))),
   FR48: refused(400),
-  HB02: served(without('connection', 'upgrade', 'http2-settings')),
+  HB02: served(all(ownConnection, without('upgrade', 'http2-settings'))),
   HB04: served(field('x-forwarded-for', '127.0.0.1')),
   HB05: refused(400, MAY_STAY_OPEN),
   HB08: served(without('te')),
@@ -162,5 +171,5 @@ export const EXPECTATIONS: Readonly<Record<string, Expectation>> = {
   ),
   HB14: refused(204, { closes: false, allow: true }),
   HB15: refused(508, MAY_STAY_OPEN),
-  HB16: served(without('x-a', 'keep-alive')),
+  HB16: served(all(ownConnection, without('x-a', 'keep-alive'))),
 };

@@ -47,7 +47,10 @@ interface One {
   readonly end: number;
 }
 
-const INCOMPLETE: One = { request: { method: '', target: '', fields: [], body: '', chunked: false }, end: -1 };
+const INCOMPLETE: One = {
+  request: { method: '', target: '', fields: [], body: '', chunked: false },
+  end: -1,
+};
 
 function readOne(text: string, from: number): One | string {
   const headEnd = text.indexOf('\r\n\r\n', from);
@@ -61,7 +64,8 @@ function readOne(text: string, from: number): One | string {
     if (field === null) return `field line ${JSON.stringify(each.slice(0, 80))}`;
     fields.push([(field[1] ?? '').toLowerCase(), field[2] ?? '']);
   }
-  const values = (name: string): string[] => fields.filter(([each]) => each === name).map(([, value]) => value);
+  const values = (name: string): string[] =>
+    fields.filter(([each]) => each === name).map(([, value]) => value);
   if (values('host').length !== 1) return `${values('host').length} Hosts`;
   const lengths = values('content-length');
   const codings = values('transfer-encoding');

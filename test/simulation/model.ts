@@ -36,7 +36,7 @@ export interface Entrant {
 export interface Gate {
   enter(who: Entrant, now: number): void;
   leave(who: Entrant, now: number): void;
-  tick(now: number, loopLagMs?: number): void;
+  tick(now: number): void;
   view(now: number): Pick<AdmissionView, 'limit' | 'inFlight' | 'queueDepth' | 'baselineMs' | 'p50Ms' | 'slow'>;
 }
 
@@ -89,7 +89,7 @@ export class Worker {
     this.loop = loop;
     let busyMs = 0;
     let beatAt = 0;
-    loop.every(5, (now) => gate.tick(now, this.pressure.view(now).minLagMs));
+    loop.every(5, (now) => gate.tick(now));
     loop.every(20, (now) => {
       this.pressure.beat(now, Math.min(1, (loop.busyMs - busyMs) / (now - beatAt)));
       busyMs = loop.busyMs;

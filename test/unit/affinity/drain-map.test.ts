@@ -3,7 +3,10 @@ import { DrainMap, sessionLeavesAt } from '../../../src/affinity/drain-map.ts';
 import { seededRandom } from '../../../src/kernel/random.ts';
 
 function sid(random: () => number): string {
-  const half = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, '0');
+  const half = (): string =>
+    Math.floor(random() * 2 ** 32)
+      .toString(16)
+      .padStart(8, '0');
   return half() + half();
 }
 

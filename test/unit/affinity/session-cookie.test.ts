@@ -31,7 +31,10 @@ test('what was issued is read back', () => {
   const { cookie, sid } = jar.issue(jar.tagOf('a:1'), NOW, undefined, false);
   const reading = jar.read(`x=1; ${cookie.split(';')[0]}; y=2`, NOW + 5000);
   const second = Math.floor(NOW / 1000) * 1000;
-  expect(reading).toEqual({ result: 'hit', pin: { sid, instance: jar.tagOf('a:1'), issuedMs: second, seenMs: second } });
+  expect(reading).toEqual({
+    result: 'hit',
+    pin: { sid, instance: jar.tagOf('a:1'), issuedMs: second, seenMs: second },
+  });
 });
 
 test('the form is v1, key id, 32 bytes, 16 bytes, and HttpOnly, Lax, for the whole site', () => {
@@ -44,7 +47,9 @@ test('the form is v1, key id, 32 bytes, 16 bytes, and HttpOnly, Lax, for the who
 test('the mac is over everything before it and the name of the service', () => {
   const value = issued(cookies()).slice('spillway='.length);
   const at = value.lastIndexOf('.');
-  const mac = createHmac('sha256', 'first secret of the test').update(`${value.slice(0, at)}\0shop`).digest();
+  const mac = createHmac('sha256', 'first secret of the test')
+    .update(`${value.slice(0, at)}\0shop`)
+    .digest();
   expect(value.slice(at + 1)).toBe(mac.subarray(0, 16).toString('base64url'));
 });
 
@@ -69,10 +74,15 @@ test('the unused bits of the last character are part of the comparison', () => {
 
 test('a cookie of another service or another key is no pin', () => {
   const jar = cookies();
-  for (const other of [cookies({ service: 'stock' }), cookies({ keys: [{ id: 'k1', secret: 'another secret' }] })]) {
+  for (const other of [
+    cookies({ service: 'stock' }),
+    cookies({ keys: [{ id: 'k1', secret: 'another secret' }] }),
+  ]) {
     expect(jar.read(issued(other), NOW)).toEqual({ result: 'invalid' });
   }
-  expect(jar.read(issued(cookies({ keys: [{ id: 'k9', secret: 'first secret of the test' }] })), NOW).result).toBe('invalid');
+  expect(
+    jar.read(issued(cookies({ keys: [{ id: 'k9', secret: 'first secret of the test' }] })), NOW).result,
+  ).toBe('invalid');
 });
 
 test('an unused session ends after the idle time, a used one at the absolute age', () => {

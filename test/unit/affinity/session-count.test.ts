@@ -6,7 +6,10 @@ const PERIOD = 60_000;
 
 function sids(count: number, seed: number): string[] {
   const random = seededRandom(seed);
-  const half = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, '0');
+  const half = (): string =>
+    Math.floor(random() * 2 ** 32)
+      .toString(16)
+      .padStart(8, '0');
   return Array.from({ length: count }, () => half() + half());
 }
 

@@ -14,7 +14,12 @@ function forwarded(peer: string, header: string): string {
 // The spoofing table: what a caller may write and whose bucket it gets (limits.md, L10).
 test.each<[string, string, string, string]>([
   ['nobody is believed without being a proxy of ours', '203.0.113.9', '198.51.100.1', '203.0.113.9'],
-  ['the entry next to our proxy counts, not the planted one', '10.0.0.1', '1.1.1.1, 203.0.113.9', '203.0.113.9'],
+  [
+    'the entry next to our proxy counts, not the planted one',
+    '10.0.0.1',
+    '1.1.1.1, 203.0.113.9',
+    '203.0.113.9',
+  ],
   ['trusted proxies are skipped', '10.0.0.1', '203.0.113.9, 10.2.2.2,192.0.2.77', '203.0.113.9'],
   ['all trusted: the left-most', '10.0.0.1', '10.9.9.9, 10.2.2.2', '10.9.9.9'],
   ['a malformed entry stops at the last good one', '10.0.0.1', '203.0.113.9, junk, 10.3.3.3', '10.3.3.3'],
@@ -42,9 +47,14 @@ test.each<[string, string, string, string]>([
   expect(xff(peer, header)).toBe(wanted);
 });
 
+/** A caller behind that many proxies of ours, the right-most next to us. */
+function chain(proxies: number): string {
+  return ['203.0.113.9', ...Array.from({ length: proxies }, (_, index) => `10.1.1.${proxies - index}`)].join(
+    ', ',
+  );
+}
+
 test('the walk ends after 32 entries, at a proxy and not at what was planted behind', () => {
-  const chain = (proxies: number): string =>
-    ['203.0.113.9', ...Array.from({ length: proxies }, (_, index) => `10.1.1.${proxies - index}`)].join(', ');
   expect(xff('10.0.0.1', chain(31))).toBe('203.0.113.9');
   expect(xff('10.0.0.1', chain(32))).toBe('10.1.1.32');
 });
@@ -98,7 +108,13 @@ test.each<[string, number, string]>([
 
 test('two IPv4 callers share no bucket at any prefix length', () => {
   for (const prefix of [1, 32, 48, 64, 95, 96, 128]) {
-    const names = ['203.0.113.9', '198.51.100.1', '::ffff:192.0.2.1', '64:ff9b::192.0.2.2', '2002:c000:203::'];
+    const names = [
+      '203.0.113.9',
+      '198.51.100.1',
+      '::ffff:192.0.2.1',
+      '64:ff9b::192.0.2.2',
+      '2002:c000:203::',
+    ];
     expect(new Set(names.map((name) => addressBucket(name, prefix))).size).toBe(5);
   }
 });
@@ -114,9 +130,16 @@ test('networks hold addresses of their own family only', () => {
   expect(parseNetworks([]).includes('10.1.2.3')).toBe(false);
 });
 
-test.each(['10.0.0.0/33', '::/129', '10.0.0.0/', '10.0.0.0/-1', '10.0.0.0/8x', '10.0.0.0/ 8', 'host/8', '', '/8'])(
-  '%j is refused as a network',
-  (text) => {
-    expect(() => parseNetworks(['10.0.0.0/8', text])).toThrow(RangeError);
-  },
-);
+test.each([
+  '10.0.0.0/33',
+  '::/129',
+  '10.0.0.0/',
+  '10.0.0.0/-1',
+  '10.0.0.0/8x',
+  '10.0.0.0/ 8',
+  'host/8',
+  '',
+  '/8',
+])('%j is refused as a network', (text) => {
+  expect(() => parseNetworks(['10.0.0.0/8', text])).toThrow(RangeError);
+});

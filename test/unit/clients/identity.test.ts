@@ -15,7 +15,11 @@ const POLICY: IdentityPolicy = {
   ],
   keys: [
     { key: 'acme-1', client: 'acme', tier: 'gold' },
-    { key: `sha256:${createHash('sha256').update('acme-2').digest('hex').toUpperCase()}`, client: 'acme', tier: 'gold' },
+    {
+      key: `sha256:${createHash('sha256').update('acme-2').digest('hex').toUpperCase()}`,
+      client: 'acme',
+      tier: 'gold',
+    },
     { key: 'bolt-1', client: 'bolt', tier: 'free' },
     { key: 'schlüssel', client: 'umlaut', tier: 'free' },
   ],
@@ -50,13 +54,20 @@ function chain(change: Partial<IdentityPolicy> = {}): IdentityChain {
 
 test('a known key names its client, however it was configured', () => {
   for (const key of ['acme-1', 'acme-2']) {
-    expect(chain().identify(request({ key }))).toMatchObject({ kind: 'client', code: '', client: 'acme', tier: 'gold' });
+    expect(chain().identify(request({ key }))).toMatchObject({
+      kind: 'client',
+      code: '',
+      client: 'acme',
+      tier: 'gold',
+    });
   }
 });
 
 test('keys of one client share one bucket, other clients have their own', () => {
   const identities = chain();
-  const [first, second, other] = ['acme-1', 'acme-2', 'bolt-1'].map((key) => identities.identify(request({ key })).bucket);
+  const [first, second, other] = ['acme-1', 'acme-2', 'bolt-1'].map(
+    (key) => identities.identify(request({ key })).bucket,
+  );
   expect(first).toBe(second);
   expect(first).not.toBe(other);
   expect(first).toMatch(/^[A-Za-z0-9_-]{22}$/);
@@ -74,13 +85,20 @@ test('the first entry of the chain that names a client wins', () => {
 });
 
 test('entries behind the address are never reached', () => {
-  const identities = chain({ chain: [{ kind: 'ip', ipv6Prefix: 64 }, { kind: 'header', name: 'x-api-key' }] });
+  const identities = chain({
+    chain: [
+      { kind: 'ip', ipv6Prefix: 64 },
+      { kind: 'header', name: 'x-api-key' },
+    ],
+  });
   expect(identities.identify(request({ key: 'acme-1' })).client).toMatch(/^ip:/);
 });
 
 test('a chain without an address still ends with it', () => {
   const identities = chain({ chain: [{ kind: 'header', name: 'x-api-key' }] });
-  const [one, two] = ['2001:db8::1', '2001:db8::2'].map((address) => identities.identify(request({ address })));
+  const [one, two] = ['2001:db8::1', '2001:db8::2'].map((address) =>
+    identities.identify(request({ address })),
+  );
   expect(one?.client).toMatch(/^ip:[A-Za-z0-9_-]{22}$/);
   expect(one?.bucket).toBe(two?.bucket);
 });

@@ -37,31 +37,30 @@ describe('what goes back to the caller', () => {
 
   it("holds nothing of the instance's connection: its close is not the caller's", () => {
     const { list } = head([
-      ...[
-        'Connection',
-        'close, X-A',
-        'X-A',
-        '1',
-        'x-a',
-        '2',
-        'Keep-Alive',
-        'timeout=5',
-        'Proxy-Authenticate',
-        'x',
-      ],
-      ...[
-        'Trailer',
-        'x',
-        'Transfer-Encoding',
-        'chunked',
-        'Upgrade',
-        'h2c',
-        'TE',
-        'x',
-        'X-Request-Id',
-        'theirs',
-      ],
-      ...['X-Spillway-Attempt', '1', 'X-B', '1'],
+      'Connection',
+      'close, X-A',
+      'X-A',
+      '1',
+      'x-a',
+      '2',
+      'Keep-Alive',
+      'timeout=5',
+      'Proxy-Authenticate',
+      'x',
+      'Trailer',
+      'x',
+      'Transfer-Encoding',
+      'chunked',
+      'Upgrade',
+      'h2c',
+      'TE',
+      'x',
+      'X-Request-Id',
+      'theirs',
+      'X-Spillway-Attempt',
+      '1',
+      'X-B',
+      '1',
     ]);
     expect(list).toEqual(['X-B', '1']);
   });
@@ -121,15 +120,15 @@ describe('answers without a body', () => {
   });
 });
 
-describe('Location', () => {
-  function located(value: string, prefix = '/api', rewrite: string | null = null): string | undefined {
-    const plan = responsePlan(
-      { set: {}, remove: [] },
-      { prefix, rewrite, instances: ['http://10.0.0.1:9001', 'https://in.example'] },
-    );
-    return buildResponseHeaders(['Location', value], 302, 'GET', plan).list[1];
-  }
+function located(value: string, prefix = '/api', rewrite: string | null = null): string | undefined {
+  const plan = responsePlan(
+    { set: {}, remove: [] },
+    { prefix, rewrite, instances: ['http://10.0.0.1:9001', 'https://in.example'] },
+  );
+  return buildResponseHeaders(['Location', value], 302, 'GET', plan).list[1];
+}
 
+describe('Location', () => {
   it.each([
     ['http://10.0.0.1:9001/x?y#z', '/x?y#z'],
     ['HTTP://10.0.0.1:9001', '/'],

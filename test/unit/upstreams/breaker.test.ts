@@ -47,7 +47,18 @@ test('the fifth hard failure in a row opens it, the fourth does not', () => {
 
 test('a success in between starts the row again, an ignored outcome does not', () => {
   const target = breaker();
-  for (const result of ['hard', 'hard', 'hard', 'hard', 'ok', 'hard', 'hard', 'ignored', 'hard', 'hard'] as const) {
+  for (const result of [
+    'hard',
+    'hard',
+    'hard',
+    'hard',
+    'ok',
+    'hard',
+    'hard',
+    'ignored',
+    'hard',
+    'hard',
+  ] as const) {
     send(target, result, 1, 0);
   }
   expect(stateOf(target, 0)).toBe('closed');
@@ -205,15 +216,28 @@ test('the ramp admits from a tenth to all of the rate before, over five seconds'
   const perSecond: number[] = [];
   for (let second = 0; second < 5; second++) {
     let admitted = 0;
-    for (let now = at + second * 1000; now < at + (second + 1) * 1000; now++) admitted += send(target, 'ok', 1, now);
+    for (let now = at + second * 1000; now < at + (second + 1) * 1000; now++)
+      admitted += send(target, 'ok', 1, now);
     perSecond.push(admitted);
   }
   const curve = [76, 148, 220, 292, 364]; // 400 · (0.1 + 0.9 · (t + 0.5)/5)
   for (const [second, admitted] of perSecond.entries()) {
-    expect(Math.abs(admitted - (curve[second] ?? 0))).toBeLessThan(15);
+    expect(Math.abs(admitted - (curve[second] ?? 0))).toBeLessThan(4);
   }
   expect(stateOf(target, at + 5000)).toBe('closed');
   expect(send(target, 'ok', 1000, at + 5000)).toBe(1000);
+});
+
+test('the rate before is what was admitted, wherever in a second the outage begins', () => {
+  for (const beganMs of [3000, 10_000, 10_500, 19_999]) {
+    const target = breaker();
+    for (let now = 0; now < beganMs; now += 2.5) send(target, 'ok', 1, now);
+    send(target, 'hard', 5, beganMs);
+    target.record('ok', beganMs + 2000, target.allow(beganMs + 2000));
+    const view = target.view(beganMs + 2000);
+    if (view.state !== 'ramping') throw new Error(view.state);
+    expect(Math.abs(view.rateBefore - 400)).toBeLessThan(4);
+  }
 });
 
 test('a service of little traffic is not held under ten requests a second', () => {

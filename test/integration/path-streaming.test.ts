@@ -1,0 +1,214 @@
+/**
+ * Bytes flow, they are not collected: whatever the size of a body and however slow its reader, the worker's memory stays
+ * where it was, and what was sent is what arrives.
+ */
+import { createHash } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { startGateway } from '../harness/gateway.ts';
+import type { Gateway } from '../harness/gateway.ts';
+import { eventually } from '../harness/ports.ts';
+import { residentBytes } from '../harness/process.ts';
+import { openRaw } from '../harness/raw.ts';
+import { ask, begin, bodyOf, event, startService, untilIdle } from './path-fixture.ts';
+import type { Listening } from './path-fixture.ts';
+
+const MIB = 1024 * 1024;
+const BIG_BYTES = 100 * MIB;
+/** What a worker may grow by while it carries a big body. */
+const GROWTH_BYTES = 32 * MIB;
+
+/** A megabyte without a period that a lost or doubled chunk could hide in. */
+const piece = Buffer.alloc(MIB);
+for (let at = 0; at < MIB; at += 4) piece.writeUInt32LE((at * 2654435761) >>> 0, at);
+const bigHash = createHash('sha256');
+for (let sent = 0; sent < BIG_BYTES; sent += MIB) bigHash.update(piece);
+const BIG_SHA = bigHash.digest('hex');
+
+let origin: Listening;
+let gateway: Gateway;
+/** What the origin does with `/event-stream` is the test's. */
+let streams: ServerResponse[] = [];
+
+async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  switch (request.url) {
+    case '/down':
+      response.writeHead(200, { 'content-length': BIG_BYTES });
+      for (let sent = 0; sent < BIG_BYTES; sent += MIB) {
+        if (!response.write(piece)) await event(response, 'drain', 30_000);
+      }
+      response.end();
+      return;
+    case '/up': {
+      const hash = createHash('sha256');
+      let bytes = 0;
+      for await (const chunk of request) {
+        hash.update(chunk as Buffer);
+        bytes += (chunk as Buffer).length;
+        // A reader that is slower than its sender: without back pressure the difference piles up in the gateway.
+        if (bytes % (8 * MIB) < (chunk as Buffer).length) await pause(20);
+      }
+      response.end(`${bytes} ${hash.digest('hex')}`);
+      return;
+    }
+    case '/events':
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.flushHeaders();
+      streams.push(response);
+      return;
+    default:
+      response.writeHead(200, { 'content-length': 2 }).end('ok');
+  }
+}
+
+beforeAll(async () => {
+  origin = await startService((request, response) => {
+    serve(request, response).catch(() => response.destroy());
+  });
+  gateway = await startGateway(`
+listeners: [{ port: __PORT__, host: 127.0.0.1, limits: { bodyBytes: 200MiB } }]
+workers: 1
+services:
+  shop:
+    instances: [${origin.url}]
+    sla: 10s
+    timeout: { request: 30s, idle: 1s, tunnelIdle: 20s }
+    readiness: { path: /ready, interval: 60s }
+routes: [{ path: /, service: shop }]
+`);
+});
+
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await origin[Symbol.asyncDispose]();
+});
+
+function workerPid(): number {
+  const [pid] = gateway.workerPids();
+  if (pid === undefined) throw new Error('no worker');
+  return pid;
+}
+
+/** Runs `work` and tells by how much the worker's memory was above where it stood, at the most. */
+async function growthDuring(work: () => Promise<void>): Promise<number> {
+  const pid = workerPid();
+  const before = residentBytes(pid);
+  let most = before;
+  const timer = setInterval(() => {
+    most = Math.max(most, residentBytes(pid));
+  }, 20);
+  try {
+    await work();
+  } finally {
+    clearInterval(timer);
+  }
+  return most - before;
+}
+
+/** Memory that the process takes once, whatever it carries: its first requests and first megabytes. */
+async function warm(): Promise<void> {
+  for (let turn = 0; turn < 50; turn++) await ask(gateway.port);
+  await ask(gateway.port, { method: 'POST', path: '/up', body: Buffer.alloc(16 * MIB) });
+}
+
+describe('a body of 100 MiB', () => {
+  test('goes down to a slow reader byte for byte, and the worker does not collect it', async () => {
+    await warm();
+    const hash = createHash('sha256');
+    const growth = await growthDuring(async () => {
+      const { sent, answered } = begin(gateway.port, { path: '/down' });
+      sent.end();
+      const { message } = await answered;
+      let bytes = 0;
+      for await (const chunk of message) {
+        hash.update(chunk as Buffer);
+        bytes += (chunk as Buffer).length;
+        if (bytes % (8 * MIB) < (chunk as Buffer).length) await pause(20);
+      }
+      expect(bytes).toBe(BIG_BYTES);
+    });
+    expect(hash.digest('hex')).toBe(BIG_SHA);
+    expect(growth).toBeLessThanOrEqual(GROWTH_BYTES);
+  });
+
+  test.each([
+    ['with a length', false],
+    ['in chunks', true],
+  ])('goes up to a slow service byte for byte, %s, and the worker does not collect it', async (_, chunked) => {
+    await warm();
+    const growth = await growthDuring(async () => {
+      const length = chunked ? {} : { 'content-length': String(BIG_BYTES) };
+      const { sent, answered } = begin(gateway.port, { method: 'POST', path: '/up', headers: { ...length } });
+      for (let at = 0; at < BIG_BYTES; at += MIB) {
+        if (!sent.write(piece)) await event(sent, 'drain', 30_000);
+      }
+      sent.end();
+      const { message } = await answered;
+      expect(String(await bodyOf(message))).toBe(`${BIG_BYTES} ${BIG_SHA}`);
+    });
+    expect(growth).toBeLessThanOrEqual(GROWTH_BYTES);
+  });
+
+  test('that nobody reads pauses the service instead of filling the worker', async () => {
+    await warm();
+    await using client = await openRaw(gateway.port);
+    const growth = await growthDuring(async () => {
+      client.socket.pause();
+      client.write('GET /down HTTP/1.1\r\nhost: a.test\r\n\r\n');
+      // Long enough for 100 MiB over loopback many times over, were nothing to hold it back.
+      await pause(800);
+    });
+    expect(growth).toBeLessThanOrEqual(GROWTH_BYTES);
+    client.socket.destroy();
+    await untilIdle(gateway, 'shop');
+  });
+});
+
+describe('an event stream', () => {
+  test('has its head delivered before its first event, and each event by itself', async () => {
+    streams = [];
+    await using client = await openRaw(gateway.port);
+    client.write('GET /events HTTP/1.1\r\nhost: a.test\r\n\r\n');
+    const head = await client.until((text) => text.endsWith('\r\n\r\n'));
+    expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(head.toLowerCase()).toContain('content-type: text/event-stream');
+    expect(head).not.toContain('data:');
+    const [stream] = streams;
+    // The next event is written only after the one before has arrived: an answer that waits for more would never end.
+    for (const word of ['one', 'two', 'three']) {
+      stream?.write(`data: ${word}\n\n`);
+      await client.until((text) => text.includes(`data: ${word}\n\n`));
+    }
+    stream?.end('data: last\n\n');
+    const text = await client.until((all) => all.endsWith('0\r\n\r\n'));
+    expect(text.match(/data: \w+/g)).toEqual(['data: one', 'data: two', 'data: three', 'data: last']);
+  });
+
+  test('outlives `timeout.idle` in silence and then goes on', async () => {
+    streams = [];
+    await using client = await openRaw(gateway.port);
+    client.write('GET /events HTTP/1.1\r\nhost: a.test\r\n\r\n');
+    await client.until((text) => text.endsWith('\r\n\r\n'));
+    await pause(1500);
+    expect(client.isClosed()).toBe(false);
+    streams[0]?.end('data: late\n\n');
+    const text = await client.until((all) => all.endsWith('0\r\n\r\n'));
+    expect(text).toContain('data: late');
+  });
+
+  test('holds no permit: it is a stream, not a request in flight', async () => {
+    streams = [];
+    await using client = await openRaw(gateway.port);
+    client.write('GET /events HTTP/1.1\r\nhost: a.test\r\n\r\n');
+    await client.until((text) => text.endsWith('\r\n\r\n'));
+    await eventually('the permit is given back', async () => {
+      const { body } = await gateway.admin('/v1/services');
+      const { services } = body as { services: { shop: { shedding: { inFlight: number } } } };
+      return services.shop.shedding.inFlight === 0;
+    });
+    expect(client.isClosed()).toBe(false);
+  });
+});

@@ -1,0 +1,200 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ProbeTarget } from '../../src/io/prober.ts';
+import { seededRandom } from '../../src/kernel/random.ts';
+import { Fleet } from '../../src/upstreams/fleet.ts';
+import { policyOf } from '../unit/upstreams/fleet-model.ts';
+import { closedPort, httpOrigin, listening, target, tcpOrigin, Watch } from './prober-watch.ts';
+
+/** Nothing of this process runs meanwhile. */
+function block(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
+function many(count: number): ProbeTarget[] {
+  return Array.from({ length: count }, (_, index) => target('http://127.0.0.1:1', { id: `i${index}:80` }));
+}
+
+describe('the prober', () => {
+  it('asks each in its rhythm, ten per cent around the interval', async () => {
+    await using origin = await tcpOrigin(() => undefined);
+    using watch = new Watch();
+    watch.prober.configure([target(origin.url, { path: null, intervalMs: 200 })]);
+    const seen = await watch.count(8);
+    const gaps = seen.slice(1).map(({ at }, index) => at - (seen[index]?.at ?? 0));
+    const mean = gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length;
+    expect(mean).toBeGreaterThan(170);
+    expect(mean).toBeLessThan(260);
+    expect(new Set(gaps.map((gap) => Math.round(gap))).size).toBeGreaterThan(1);
+  });
+
+  it('runs at most fifty at once, and all in the end', async () => {
+    let most = 0;
+    await using origin = await tcpOrigin(() => {
+      most = Math.max(most, origin.sockets.size);
+    });
+    using watch = new Watch();
+    const names = Array.from({ length: 130 }, (_, index) => `i${index}:80`);
+    watch.prober.configure(names.map((id) => target(origin.url, { id, intervalMs: 60_000, timeoutMs: 150 })));
+    await watch.until(() => new Set(watch.seen.map(({ id }) => id)).size === names.length);
+    expect(most).toBeGreaterThan(25);
+    expect(most).toBeLessThanOrEqual(51); // a socket's end is seen a turn after the next one's begin
+  });
+
+  it('stretches intervals beyond five hundred probes a second', () => {
+    using watch = new Watch();
+    watch.prober.configure(many(500));
+    expect(watch.prober.stretch).toBe(1);
+    watch.prober.configure(many(2000));
+    expect(watch.prober.stretch).toBe(4);
+  });
+
+  it('asks no more what is not on its list, nor anything once stopped', async () => {
+    let asked = 0;
+    await using origin = await httpOrigin((_request, response) => {
+      asked++;
+      response.end();
+    });
+    await using other = await httpOrigin((_request, response) => response.end());
+    using watch = new Watch();
+    const short = { intervalMs: 20 };
+    watch.prober.configure([target(origin.url, short), target(other.url, short)]);
+    await watch.until(({ id }) => id === new URL(origin.url).host);
+    watch.prober.configure([target(other.url, short)]);
+    const before = asked;
+    const from = watch.seen.length;
+    await watch.count(from + 10);
+    expect(watch.seen.slice(from).every(({ id }) => id === new URL(other.url).host)).toBe(true);
+    expect(asked - before).toBeLessThanOrEqual(1); // one may have been on its way
+    watch.prober.stop();
+    const after = watch.seen.length;
+    block(60);
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+    expect(watch.seen).toHaveLength(after);
+  });
+
+  it('keeps the rhythm of what stays on the list', async () => {
+    await using origin = await tcpOrigin(() => undefined);
+    using watch = new Watch();
+    const same = target(origin.url, { path: null, intervalMs: 300 });
+    watch.prober.configure([same]);
+    const [first] = await watch.count(1);
+    for (let at = 0; at < 5; at++) watch.prober.configure([{ ...same }]);
+    const [, second] = await watch.count(2);
+    expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThan(200);
+  });
+
+  it('a timeout while our own loop was late is void', async () => {
+    await using origin = await tcpOrigin(() => undefined);
+    using watch = new Watch();
+    watch.prober.configure([target(origin.url, { timeoutMs: 100 })]);
+    setTimeout(() => {
+      block(300);
+    }, 50);
+    const [seen] = await watch.count(1);
+    expect(seen?.evidence).toMatchObject({ kind: 'void', reason: 'our own loop was late' });
+  });
+
+  it('an answer that came while our loop was busy counts, though its timer ran out', async () => {
+    const script = `
+      const server = require('node:http').createServer((request, response) => {
+        process.send('asked');
+        setTimeout(() => response.end('ok'), 40);
+      });
+      server.listen(0, '127.0.0.1', () => process.send(server.address().port));`;
+    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    try {
+      const [port] = (await once(child, 'message')) as [number];
+      using watch = new Watch();
+      watch.prober.configure([target(`http://127.0.0.1:${port}`, { timeoutMs: 300 })]);
+      await once(child, 'message');
+      block(340);
+      const [seen] = await watch.count(1);
+      expect(seen?.evidence).toMatchObject({ kind: 'pass' });
+    } finally {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }
+  });
+
+  it('a fleet loses a killed instance and gets it back, gently', async () => {
+    const fleets: Fleet[] = [];
+    const states: string[] = [];
+    using watch = new Watch((id, evidence, now) => {
+      const [fleet] = fleets;
+      fleet?.probe(id, evidence, now);
+      const state = fleet?.views(now)[0]?.state ?? 'none';
+      if (states.at(-1) !== state) states.push(state);
+    });
+    const first = await httpOrigin((_request, response) => response.end());
+    const readiness = { intervalMs: 200, rise: 2, fall: 2 };
+    const instances = [{ url: first.url, version: '', weight: 1 }];
+    fleets.push(new Fleet(policyOf(0, { instances, readiness }), seededRandom(1), performance.now(), true));
+    watch.prober.configure([target(first.url, { intervalMs: 200, timeoutMs: 100 })]);
+    await watch.until(() => states.includes('ready'));
+    await first[Symbol.asyncDispose]();
+    await watch.until(() => states.includes('down'));
+    await using _second = await httpOrigin((_request, response) => response.end(), first.port);
+    await watch.until(() => states.includes('warming'));
+    expect(states).toEqual(['ready', 'down', 'warming']);
+  });
+});
+
+describe('probes of https instances', () => {
+  let folder = '';
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'spillway-probe-'));
+    const subject = ['-subj', '/CN=shop.test', '-addext', 'subjectAltName=DNS:shop.test'];
+    const files = ['-keyout', join(folder, 'a.key'), '-out', join(folder, 'a.pem')];
+    const kind = [
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:prime256v1',
+      '-nodes',
+      '-days',
+      '2',
+    ];
+    execFileSync('openssl', ['req', ...kind, ...subject, ...files], { stdio: 'ignore' });
+  });
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  const noTls = { ca: null, cert: null, key: null, serverName: null };
+
+  it('verify the certificate against the authority and the name', async () => {
+    const options = { cert: readFileSync(join(folder, 'a.pem')), key: readFileSync(join(folder, 'a.key')) };
+    const server = createServer(options, (_request, response) => response.end());
+    await using origin = await listening(server, 0, 'https');
+    const ca = join(folder, 'a.pem');
+    for (const [tls, result] of [
+      [undefined, 'absent: connection failed: DEPTH_ZERO_SELF_SIGNED_CERT'],
+      [{ ...noTls, ca }, 'absent: connection failed: ERR_TLS_CERT_ALTNAME_INVALID'],
+      [{ ...noTls, ca, serverName: 'shop.test' }, 'pass: '],
+    ] as const) {
+      using watch = new Watch();
+      expect(await watch.first(target(origin.url, { tls }))).toBe(result);
+    }
+  });
+
+  it('a missing file is told at once and changes nothing', async () => {
+    const url = await closedPort();
+    using watch = new Watch();
+    watch.prober.configure([target(url, { intervalMs: 20 })]);
+    const tls = { ...noTls, ca: join(folder, 'none.pem') };
+    expect(() => {
+      watch.prober.configure([target('https://127.0.0.1:1', { tls })]);
+    }).toThrow('ENOENT');
+    await watch.count(3);
+  });
+});
