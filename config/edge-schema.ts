@@ -103,7 +103,9 @@ export const redis = z
     keySecret: secret()
       .nullable()
       .prefault(null)
-      .describe('keys the hash of client names, the same in all gateways; left out, it is made from the Redis address'),
+      .describe(
+        'keys the hash of client names, the same in all gateways; left out, it is made from the Redis address',
+      ),
     gateways: count(1, 10_000).prefault(1).describe('live gateways to assume until the store has told'),
   })
   .superRefine((value, context) => {

@@ -27,6 +27,7 @@ export const loadShed = fp((app: FastifyInstance, _options: object, ready: () =>
     }
     exchange.next = next;
     exchange.phase = 'queued';
+    exchange.enteredMs = now;
     service.admission.enter(exchange, now);
   });
   ready();

@@ -119,6 +119,11 @@ export class Supervisor {
     this.#meter.set('build_info', [options.version, options.commit, process.version], 1);
   }
 
+  /** How a shutdown goes, by the configuration in force. */
+  get shutdown(): Configuration['shutdown'] {
+    return this.#loaded.configuration.shutdown;
+  }
+
   /** Addresses that traffic and operators may use, as bound. */
   get addresses(): {
     readonly listeners: readonly { host: string; port: number; tls: boolean }[];

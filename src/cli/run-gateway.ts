@@ -6,6 +6,7 @@ import { loadConfiguration, loadConfigurationText, type Loaded } from '../../con
 import { startDemoInstances, type DemoInstances } from '../io/demo-instance.ts';
 import { errorMessage } from '../io/error-message.ts';
 import { portIsFree } from '../io/listen-sockets.ts';
+import { Lifecycle } from '../lifecycle/lifecycle.ts';
 import { Supervisor } from '../supervisor.ts';
 import { packageCommit, packageVersion } from './package-root.ts';
 import { demoText, startedText } from './banner.ts';
@@ -17,7 +18,6 @@ import { demoText, startedText } from './banner.ts';
  * which reaches the whole process group), SIGHUP reloads.
  */
 
-const SECOND_SIGNAL_MS = 500;
 const DEMO_PORT = 8080;
 const DEMO_ADMIN_PORT = 9090;
 
@@ -61,9 +61,12 @@ async function serve({ version, commit, load, instances }: ServeOptions): Promis
     destination({ dest: 1, sync: true }),
   );
   const supervisor = new Supervisor(loaded, { version, commit, load, log });
-  const ended = untilSignalled(supervisor);
+  const lifecycle = new Lifecycle();
+  const ended = untilSignalled(supervisor, lifecycle);
   try {
-    await supervisor.start();
+    // A signal may come before everything has started; then there is nothing to drain.
+    if ((await Promise.race([supervisor.start().then(() => 'started'), ended])) !== 'started') return await ended;
+    lifecycle.started(performance.now());
   } catch (error) {
     process.stderr.write(`spillway: ${errorMessage(error)}\n`);
     await supervisor.close();
@@ -77,20 +80,25 @@ async function serve({ version, commit, load, instances }: ServeOptions): Promis
 }
 
 /** Resolves with the exit code when the gateway has ended. */
-async function untilSignalled(supervisor: Supervisor): Promise<number> {
+async function untilSignalled(supervisor: Supervisor, lifecycle: Lifecycle): Promise<number> {
   return await new Promise((resolve) => {
-    let firstMs = 0;
     const stop = (): void => {
-      const now = performance.now();
-      if (firstMs === 0) {
-        firstMs = now;
-        void supervisor.drain().then(() => {
-          resolve(0);
-        });
-      } else if (now - firstMs >= SECOND_SIGNAL_MS) {
-        void supervisor.close().then(() => {
-          resolve(1);
-        });
+      const { delay, timeout } = supervisor.shutdown;
+      switch (lifecycle.signal({ delayMs: delay, timeoutMs: timeout }, performance.now())) {
+        case 'drain':
+          void supervisor.drain().then(() => {
+            resolve(0);
+          });
+          return;
+        case 'exit':
+          void supervisor.close().then(() => {
+            resolve(1);
+          });
+          return;
+        case 'ignore':
+          return;
+        default:
+          return;
       }
     };
     process.on('SIGTERM', stop);

@@ -154,11 +154,6 @@ export class IdentityChain {
     return this.#address(input.address).byAddress;
   }
 
-  /** The bucket of a client as logs and operators name it: a configured name, or `ip:` + hash. */
-  bucketOf(client: string): string {
-    return client.startsWith('ip:') ? client.slice(3) : clientBucket(this.#secret, 'client', client);
-  }
-
   #client(key: string): KnownClient | undefined {
     const seen = this.#byKey.get(key);
     if (seen !== undefined || key === UNUSABLE) return seen;

@@ -8,7 +8,7 @@
  */
 
 /** Classes of request fields. Everything up to `MAX_FORWARDS` passes on unless a rule says otherwise. */
-export const PLAIN = 0;
+const PLAIN = 0;
 export const ACCEPT = 1;
 export const AUTHORIZATION = 2;
 export const CONTENT_TYPE = 3;
@@ -35,7 +35,7 @@ export const X_FORWARDED_PROTO = 22;
 export const X_FORWARDED_HOST = 23;
 /** `x-forwarded-port` and the like: nobody's word but a trusted peer's. */
 export const X_FORWARDED_OTHER = 24;
-export const X_REAL_IP = 25;
+const X_REAL_IP = 25;
 export const VIA = 26;
 /** A `_` twin of a protected name. */
 export const FORGED = 27;

@@ -41,20 +41,17 @@ function checkName(value: string): HostCheck {
   const { length } = value;
   let end = length;
   let capitals = false;
-  let numeric = true;
+  let label = 0;
   let before = DOT;
   for (let index = 0; index < length; index++) {
     const code = value.charCodeAt(index);
-    if (code >= 97 && code <= 122) numeric = false;
-    else if (code >= 48 && code <= 57) {
-      // A digit fits anywhere.
+    if ((code >= 97 && code <= 122) || (code >= 48 && code <= 57) || code === 45 || code === 95) {
+      // Letters, digits, hyphens and underscores fit anywhere.
     } else if (code === DOT) {
       if (before === DOT) return REFUSED;
-    } else if (code === 45 || code === 95) numeric = false;
-    else if (code >= 65 && code <= 90) {
-      capitals = true;
-      numeric = false;
-    } else if (code === COLON) {
+      if (index + 1 < length && value.charCodeAt(index + 1) !== COLON) label = index + 1;
+    } else if (code >= 65 && code <= 90) capitals = true;
+    else if (code === COLON) {
       end = index;
       break;
     } else return REFUSED;
@@ -66,7 +63,7 @@ function checkName(value: string): HostCheck {
   const last = before === DOT ? end - 1 : end;
   if (last <= 0 || last > LONGEST_NAME) return REFUSED;
   const host = last === length ? value : value.slice(0, last);
-  if (numeric && !isIpv4(host)) return REFUSED;
+  if (isNumber(host, label) && !isIpv4(host)) return REFUSED;
   return { ok: true, host: capitals ? host.toLowerCase() : host, port };
 }
 
@@ -95,6 +92,21 @@ function portOf(value: string, from: number): number {
     port = port * 10 + digit;
   }
   return port > 65_535 ? BAD_PORT : port;
+}
+
+/**
+ * Whether the last label, from `start`, is a number: `0x7f.1` and `2130706433` are 127.0.0.1 to some readers and names to
+ * others, so a host that ends in one has to be an address in its usual form.
+ */
+function isNumber(host: string, start: number): boolean {
+  if (host.charCodeAt(start) > 57) return false;
+  const hex = host.charCodeAt(start) === 48 && (host.charCodeAt(start + 1) | 32) === 120;
+  for (let index = hex ? start + 2 : start; index < host.length; index++) {
+    const code = host.charCodeAt(index) | 32;
+    const digit = host.charCodeAt(index) >= 48 && host.charCodeAt(index) <= 57;
+    if (!digit && !(hex && code >= 97 && code <= 102)) return false;
+  }
+  return true;
 }
 
 /** Four numbers without leading zeros: `010` is ten to some readers and eight to others. */

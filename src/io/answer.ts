@@ -1,9 +1,13 @@
 import type { Buffer } from 'node:buffer';
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { buildResponseHeaders, type ResponseHead } from '../forwarding/response-headers.ts';
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
+import {
+  buildInterimHeaders,
+  buildResponseHeaders,
+  type ResponseHead,
+} from '../forwarding/response-headers.ts';
 import { addAffinity } from './affinity-answer.ts';
 import type { Attempt } from './attempt.ts';
-import { exchangeOf, type Exchange } from './exchange.ts';
+import { STREAM_AFTER_MS, exchangeOf, type Exchange } from './exchange.ts';
 import { discardRest } from './lingering.ts';
 import { addLimitFields } from './refusal.ts';
 
@@ -17,8 +21,6 @@ import { addLimitFields } from './refusal.ts';
 
 /** An instance that sends more interim answers than this is not talking HTTP to us. */
 const MOST_INTERIMS = 8;
-/** A body still flowing after this long keeps its permit no longer: it is a stream. */
-const STREAM_AFTER_MS = 10_000;
 
 export function answerInterim(attempt: Attempt, status: number, rawHeaders: readonly Buffer[]): void {
   const { exchange } = attempt;
@@ -27,13 +29,27 @@ export function answerInterim(attempt: Attempt, status: number, rawHeaders: read
     exchange.refuse('SPW_UPSTREAM_PROTOCOL', 'interim answers');
     return;
   }
-  if (status !== 103 || exchange.req.httpVersionMinor === 0 || exchange.res.headersSent) return;
-  const links: string[] = [];
-  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
-    if (rawHeaders[index]?.toString('latin1').toLowerCase() === 'link')
-      links.push(rawHeaders[index + 1]?.toString('latin1') ?? '');
+  // A caller of HTTP/1.0 knows no interim answers; a 100 is our own word, given when the request was admitted.
+  if (status === 100 || exchange.req.httpVersionMinor === 0 || exchange.res.headersSent) return;
+  writeInterim(exchange.res, status, buildInterimHeaders(rawHeaders));
+}
+
+/** Node before 26.2 can write early hints only, and of their links only those in the form it likes. */
+interface OlderResponse {
+  writeInformation?: ServerResponse['writeInformation'];
+  _writeRaw(text: string, encoding: 'latin1'): boolean;
+}
+
+function writeInterim(res: ServerResponse, status: number, headers: readonly string[]): void {
+  const older = res as unknown as OlderResponse;
+  if (older.writeInformation !== undefined) {
+    res.writeInformation(status, headers);
+    return;
   }
-  if (links.length > 0) exchange.res.writeEarlyHints({ link: links });
+  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Interim'}\r\n`;
+  for (let index = 0; index + 1 < headers.length; index += 2)
+    head += `${headers[index] ?? ''}: ${headers[index + 1] ?? ''}\r\n`;
+  older._writeRaw(`${head}\r\n`, 'latin1');
 }
 
 export function answerHead(
@@ -60,7 +76,10 @@ export function answerHead(
   exchange.headMs = now;
   const { timeout } = route.service.configuration;
   exchange.silenceMs = head.eventStream ? timeout.tunnelIdle : timeout.idle;
-  if (head.eventStream) exchange.permit?.asStream(now);
+  if (head.eventStream) {
+    exchange.permit?.asStream(now);
+    worker.recorder.settleBreaker(exchange, now);
+  }
   exchange.arm(now + Math.min(exchange.silenceMs, STREAM_AFTER_MS));
   res.writeHead(status, head.list);
   worker.flushSoon(exchange);
@@ -75,7 +94,10 @@ function addOwnHeaders(exchange: Exchange, head: ResponseHead, status: number, n
   if (snapshot.serverTiming) list.push('server-timing', serverTiming(exchange, now));
   // An answer that came before the upload was over leaves bytes on the connection that nobody will read.
   const early = exchange.facts.hasBody && !req.complete;
-  if (worker.draining || early || exchange.closes) list.push('connection', 'close');
+  if (worker.draining || early || exchange.closes) {
+    exchange.connection.closing = true;
+    list.push('connection', 'close');
+  }
   if (early) discardRest(exchange);
 }
 
@@ -135,6 +157,7 @@ export function answerRelayed(exchange: Exchange, response: IncomingMessage): vo
   exchange.phase = 'answering';
   exchange.silenceMs = route.service.configuration.timeout.idle;
   exchange.lastByteMs = exchange.worker.now();
+  exchange.headMs = exchange.lastByteMs;
   exchange.arm(exchange.lastByteMs + exchange.silenceMs);
   res.writeHead(status, head.list);
   response.on('data', (chunk: Buffer) => {

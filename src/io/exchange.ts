@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { tighterLimitMs } from '../forwarding/deadline.ts';
 import type { RequestFacts } from '../forwarding/request-facts.ts';
@@ -10,6 +11,7 @@ import type { Permit } from '../shedding/permit.ts';
 import type { ListenerConfiguration } from '../../config/schema.ts';
 import type { Identity, IdentityInput } from '../clients/identity.ts';
 import type { Pin } from '../affinity/session-cookie.ts';
+import type { Connection } from './connection.ts';
 import { writeRefusal } from './refusal.ts';
 import type { CompiledRoute, Snapshot } from './snapshot.ts';
 import type { WorkerContext } from './worker-context.ts';
@@ -42,6 +44,12 @@ export interface LiveAttempt {
   readonly dueMs: number;
 }
 
+/**
+ * A body still flowing after this long keeps its permit no longer: it is a stream. Half, and a few slow readers free the
+ * limit for more than the service can do; double, and their permits keep others out for nothing.
+ */
+export const STREAM_AFTER_MS = 10_000;
+
 const EXCHANGE = Symbol('exchange');
 
 interface Carrier {
@@ -53,13 +61,19 @@ export function exchangeOf(carrier: IncomingMessage | ServerResponse): Exchange 
   return (carrier as Carrier)[EXCHANGE];
 }
 
+/** Where it came in, and who begins the next request of the connection. */
+export interface ExchangeGate {
+  readonly listener: ListenerConfiguration;
+  over(exchange: Exchange): void;
+}
+
 export class Exchange extends WheelEntry implements Admittee, LimitCaller, IdentityInput {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly worker: WorkerContext;
   readonly snapshot: Snapshot;
-  /** Where it came in. */
-  readonly listener: ListenerConfiguration;
+  readonly connection: Connection;
+  readonly #gate: ExchangeGate;
   readonly facts: RequestFacts;
   readonly startedMs: number;
   requestId: string;
@@ -99,6 +113,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   /** The breaker's pass, to be given back with the outcome; 0: it was not asked. */
   breakerPass = 0;
   permit: Permit | undefined = undefined;
+  /** Moment at which it asked for admission. */
+  enteredMs = 0;
   queuedMs = 0;
 
   /** The instance's place in the balancer while a try is counted there, -1 else. */
@@ -135,9 +151,10 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   finished = false;
 
   constructor(
+    gate: ExchangeGate,
     worker: WorkerContext,
     snapshot: Snapshot,
-    listener: ListenerConfiguration,
+    connection: Connection,
     req: IncomingMessage,
     res: ServerResponse,
     facts: RequestFacts,
@@ -151,7 +168,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     this.req = req;
     this.res = res;
     this.facts = facts;
-    this.listener = listener;
+    this.#gate = gate;
+    this.connection = connection;
     this.requestId = worker.nextRequestId();
     this.startedMs = startedMs;
     this.upgradeSocket = upgradeSocket;
@@ -176,6 +194,10 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   get timeLimitMs(): number {
     const own = this.route?.timeoutMs ?? 0;
     return this.peerTrusted ? tighterLimitMs(own, this.facts.requestDeadline) : own;
+  }
+
+  get listener(): ListenerConfiguration {
+    return this.#gate.listener;
   }
 
   get secure(): boolean {
@@ -226,7 +248,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
 
   shed(code: ShedCode, reason: string): void {
     if (this.finished) return;
-    this.queuedMs = this.phase === 'queued' ? this.worker.now() - this.firstAttemptMs : 0;
+    this.queuedMs = this.worker.now() - this.enteredMs;
     this.phase = 'arrived';
     this.reason = reason;
     this.worker.recorder.shed(this, code, 'enforce');
@@ -258,9 +280,17 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     if (this.abortedBy === '') this.abortedBy = by;
     this.abandonAttempt();
     const socket = this.upgradeSocket ?? this.res.socket;
-    socket?.destroy();
+    // A body that ends with the connection would look whole to its reader: only a reset tells that it is not.
+    if (this.endsWithConnection && socket !== null && 'resetAndDestroy' in socket && !this.secure)
+      (socket as Socket).resetAndDestroy();
+    else socket?.destroy();
     // A tunnel's socket no longer belongs to the response, and a response without a socket never closes.
     if (socket === null || this.phase === 'tunnelling') this.finish();
+  }
+
+  /** HTTP/1.0 has no chunks: a body of unknown length lasts until the close. */
+  get endsWithConnection(): boolean {
+    return this.res.headersSent && this.expectedBytes < 0 && this.req.httpVersionMinor === 0;
   }
 
   abandonAttempt(): void {
@@ -313,9 +343,11 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   }
 
   #checkSilence(now: number): void {
+    const streamsAtMs = this.headMs + STREAM_AFTER_MS;
+    if (now >= streamsAtMs) this.permit?.asStream(now);
     const due = this.lastByteMs + this.silenceMs;
     if (due > now) {
-      this.arm(due);
+      this.arm(now < streamsAtMs ? Math.min(due, streamsAtMs) : due);
       return;
     }
     this.reason = 'idle';
@@ -346,6 +378,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     this.next = undefined;
     this.phase = 'done';
     worker.recorder.finished(this, now);
+    this.#gate.over(this);
   }
 }
 

@@ -42,7 +42,9 @@ export class FleetControl {
   #timer: NodeJS.Timeout | undefined = undefined;
   #ticker: NodeJS.Timeout | undefined = undefined;
   readonly #scouted = new Map<string, { service: string; id: string; evidence: Evidence }>();
+  #services: Configuration['services'] = {};
   #targets: readonly ProbeTarget[] = [];
+  #aimed = '';
   #sequence = 0;
 
   constructor(options: FleetControlOptions) {
@@ -74,18 +76,16 @@ export class FleetControl {
         onDependencyDown: onDependencyDown === 'serve' ? 'serve' : 'failFast',
       })),
     );
-    const targets: ProbeTarget[] = [];
     for (const [name, service] of services) {
       const policy = fleetPolicy(name, service);
       const known = this.#fleets.get(name);
       if (known === undefined) {
         this.#fleets.set(name, new Fleet(policy, this.#options.random, now, first));
       } else known.configure(policy, now);
-      targets.push(...probeTargets(name, service));
     }
-    if (first) for (const target of targets) this.#unprobed.add(`${target.service}/${target.id}`);
-    this.#targets = targets;
-    this.#prober.configure(targets);
+    this.#services = configuration.services;
+    this.#retarget();
+    if (first) for (const { service, id } of this.#targets) this.#unprobed.add(`${service}/${id}`);
     for (const { service, id, evidence } of this.#scouted.values())
       this.#fleets.get(service)?.probe(id, evidence, now);
     this.#scouted.clear();
@@ -102,7 +102,13 @@ export class FleetControl {
   async scout(configuration: Configuration): Promise<void> {
     const known = new Set(this.#targets.map(({ service, id }) => `${service}/${id}`));
     const targets = Object.entries(configuration.services)
-      .flatMap(([name, service]) => probeTargets(name, service))
+      .flatMap(([name, service]) =>
+        probeTargets(
+          name,
+          service,
+          service.instances.map(({ url }) => ({ id: instanceId(url), url })),
+        ),
+      )
       .filter(({ service, id }) => !known.has(`${service}/${id}`));
     this.#scouted.clear();
     if (targets.length === 0) return;
@@ -211,9 +217,23 @@ export class FleetControl {
     this.#publishSoon();
   }
 
+  /** Aims the probes at whoever is on the list or still leaving; those keep being asked until they are gone. */
+  #retarget(): void {
+    const targets = [...this.#fleets].flatMap(([name, fleet]) => {
+      const service = this.#services[name];
+      return service === undefined ? [] : probeTargets(name, service, fleet.probed());
+    });
+    const aimed = JSON.stringify(targets);
+    if (aimed === this.#aimed) return;
+    this.#aimed = aimed;
+    this.#targets = targets;
+    this.#prober.configure(targets);
+  }
+
   #tick(): void {
     const now = this.#options.now();
     for (const fleet of this.#fleets.values()) fleet.tick(now);
+    this.#retarget();
     this.publish();
   }
 
@@ -247,15 +267,26 @@ function fleetPolicy(service: string, configuration: ServiceConfiguration): Flee
   };
 }
 
-function probeTargets(service: string, configuration: ServiceConfiguration): ProbeTarget[] {
-  const { path, interval, timeout } = configuration.readiness;
-  return configuration.instances.map(({ url }) => ({
+function probeTargets(
+  service: string,
+  configuration: ServiceConfiguration,
+  instances: readonly { readonly id: string; readonly url: string }[],
+): ProbeTarget[] {
+  const { path, interval, timeout, identity } = configuration.readiness;
+  const checks = configuration.dependsOn.filter((dependency) => 'check' in dependency);
+  const expectation = {
+    requiredChecks: checks.filter(({ mode }) => mode === 'required').map(({ check }) => check),
+    optionalChecks: checks.filter(({ mode }) => mode === 'optional').map(({ check }) => check),
+    identity: identity ?? undefined,
+  };
+  return instances.map(({ id, url }) => ({
     service,
-    id: instanceId(url),
+    id,
     url,
     path,
     intervalMs: interval,
     timeoutMs: timeout,
     tls: configuration.tls ?? undefined,
+    expectation,
   }));
 }

@@ -1,12 +1,12 @@
 import { LEAST_CALL_MS } from '../forwarding/deadline.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
 import { buildRequestHeaders } from '../forwarding/request-headers.ts';
-import { mayRetry } from '../upstreams/retry-policy.ts';
+import { mayRetry, retryPauseMs } from '../upstreams/retry-policy.ts';
 import { answerChunk, answerEnd, answerHead, answerInterim } from './answer.ts';
 import { Attempt, type AttemptOwner } from './attempt.ts';
 import { additionsOf } from './caller.ts';
 import { chooseInstance, leaveInstance } from './choose-instance.ts';
-import type { Exchange } from './exchange.ts';
+import type { Exchange, LiveAttempt } from './exchange.ts';
 import { RequestBody } from './request-body.ts';
 import { openTunnel } from './tunnel.ts';
 
@@ -81,7 +81,7 @@ const owner: AttemptOwner = {
     if (route === undefined) return;
     const now = worker.now();
     const retryAfterMs = status === 503 || status === 429 ? retryAfterOf(rawHeaders, worker.wallMs()) : -1;
-    worker.recorder.attemptAnswered(exchange, attempt, status, Math.max(0, retryAfterMs), now);
+    worker.recorder.attemptAnswered(exchange, attempt, status, retryAfterMs, now);
     if (status >= 502 && status <= 504 && retry(attempt, 'response', status, retryAfterMs >= 0, now)) return;
     answerHead(attempt, status, rawHeaders, now);
   },
@@ -110,6 +110,33 @@ const owner: AttemptOwner = {
   },
 };
 
+/** The wait before another attempt, so that the callers of an instance that died do not arrive at the next one together. */
+class RetryPause implements LiveAttempt {
+  readonly #exchange: Exchange;
+  readonly dueMs: number;
+  #over = false;
+
+  constructor(exchange: Exchange, dueMs: number) {
+    this.#exchange = exchange;
+    this.dueMs = dueMs;
+  }
+
+  overdue(now: number): void {
+    if (!this.#over) startAttempt(this.#exchange, now);
+  }
+
+  abandon(): void {
+    this.#over = true;
+  }
+
+  resume(): void {
+    // Nothing is on its way yet.
+  }
+}
+
+/** Share of failing instances above which nothing is tried again. */
+const MOST_BLAMED = 0.5;
+
 /** Starts another attempt at another instance if the policy, the budget and the fleet allow it. */
 function retry(
   attempt: Attempt,
@@ -134,7 +161,8 @@ function retry(
     leftMs: exchange.deadlineMs - now,
     p50Ms: service.admission.view(now).p50Ms,
   });
-  if (!allowed) return false;
+  // While most instances fail, another try only adds load to what is breaking.
+  if (!allowed || service.balancer.blamedRatio(now) > MOST_BLAMED) return false;
   exchange.tried.push(attempt.slot);
   const before = exchange.slot;
   leaveInstance(exchange, now);
@@ -153,7 +181,9 @@ function retry(
   }
   attempt.abandon();
   worker.recorder.retried(exchange, 'sent');
-  startAttempt(exchange, now);
+  const pause = new RetryPause(exchange, now + retryPauseMs(exchange.attempts, worker.random));
+  exchange.attempt = pause;
+  exchange.arm(pause.dueMs);
   return true;
 }
 

@@ -5,10 +5,11 @@ import { sameAuthority } from '../forwarding/host.ts';
 import { clientErrorCode } from '../forwarding/parse-fault.ts';
 import { scanRequest, type HeadRules } from '../forwarding/request-head.ts';
 import { normalizeTarget, type Target } from '../forwarding/target.ts';
-import { errorRow } from '../kernel/errors.ts';
-import { formatProblem } from '../kernel/problem.ts';
+import type { ErrorCode } from '../kernel/errors.ts';
 import { locateCaller, refuseOverload } from './caller.ts';
-import { Exchange, exchangeOf } from './exchange.ts';
+import { connectionOf, type Arrival, type Connection } from './connection.ts';
+import { Exchange } from './exchange.ts';
+import { endWithRefusal } from './raw-refusal.ts';
 import { answerLocally } from './local-answers.ts';
 import type { ListenerConfiguration } from '../../config/schema.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -23,66 +24,44 @@ import type { WorkerContext } from './worker-context.ts';
  */
 export class FrontGate {
   readonly #worker: WorkerContext;
-  readonly #listener: ListenerConfiguration;
+  /** Where its requests come in. */
+  readonly listener: ListenerConfiguration;
   readonly #rulesOf = new WeakMap<Snapshot, HeadRules>();
 
   constructor(worker: WorkerContext, listener: ListenerConfiguration) {
     this.#worker = worker;
-    this.#listener = listener;
+    this.listener = listener;
   }
 
   readonly request = (req: IncomingMessage, res: ServerResponse): void => {
-    this.#enter(req, res);
-  };
-
-  /** `Expect: 100-continue`: the same way; the 100 is written when the request has been admitted. */
-  readonly checkContinue = (req: IncomingMessage, res: ServerResponse): void => {
-    this.#enter(req, res);
-  };
-
-  readonly checkExpectation = (req: IncomingMessage, res: ServerResponse): void => {
-    this.#enter(req, res);
+    this.#arrived(connectionOf(req.socket), { req, res, socket: undefined, head: undefined });
   };
 
   /** A WebSocket handshake walks the same steps, so that its refusals are answers. */
   readonly upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    const res = new ServerResponse(req);
-    res.assignSocket(socket as Socket);
     socket.on('error', swallow);
-    res.once('finish', () => {
-      res.detachSocket(socket as Socket);
-      (socket as Socket).destroySoon();
-    });
-    this.#enter(req, res, socket, head);
+    this.#arrived(connectionOf(socket), { req, res: undefined, socket, head });
   };
 
-  /** What the parser itself refused. An answer is written only where none has begun and none is owed before it. */
+  /** CONNECT comes without a response object; what follows it may be anything, so the connection ends. */
+  readonly connect = (_req: IncomingMessage, socket: Duplex): void => {
+    socket.on('error', swallow);
+    this.#broken(connectionOf(socket), socket, 'SPW_METHOD_NOT_ALLOWED');
+  };
+
+  /** What the parser itself refused. It is answered only when no other answer of the connection is under way or due. */
   readonly clientError = (error: Error, socket: Duplex): void => {
     if (socket.destroyed) return;
-    const running = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
+    const connection = connectionOf(socket);
     const code = clientErrorCode(error);
-    const exchange = running === undefined ? undefined : exchangeOf(running);
-    if (exchange !== undefined && !exchange.finished) {
-      if (code === 'SPW_CLIENT_CLOSED') exchange.cut('client');
-      else if (exchange.req.complete) {
-        // What cannot be read came behind a good request: that one gets its answer, nothing after it does.
-        exchange.closes = true;
-        if (running !== undefined) running.shouldKeepAlive = false;
-      } else if (running?.headersSent === true) exchange.cut('client');
-      else exchange.refuse(code);
-      return;
-    }
-    if (code === 'SPW_CLIENT_CLOSED' || !socket.writable) {
-      socket.destroy();
-      return;
-    }
-    const row = errorRow(code);
-    const problem = formatProblem(code, this.#worker.nextRequestId(), '', false);
-    this.#worker.recorder.unparsed(code);
-    socket.end(
-      `HTTP/1.1 ${row.status} ${row.title}\r\ncontent-type: ${problem.contentType}\r\ncontent-length: ${Buffer.byteLength(problem.body)}\r\n` +
-        `cache-control: no-store\r\ndate: ${new Date(this.#worker.wallMs()).toUTCString()}\r\nconnection: close\r\n\r\n${problem.body}`,
-    );
+    const { current } = connection;
+    if (code === 'SPW_CLIENT_CLOSED') {
+      if (current === undefined) socket.destroy();
+      else current.cut('client');
+    } else if (current === undefined || current.req.complete) {
+      this.#broken(connection, socket, code);
+    } else if (current.res.headersSent) current.cut('client');
+    else current.refuse(code, 'body');
   };
 
   /** A handshake that failed: nothing was asked yet, nothing is answered. */
@@ -90,7 +69,58 @@ export class FrontGate {
     socket.destroy();
   };
 
-  #enter(req: IncomingMessage, res: ServerResponse, socket?: Duplex, head?: Buffer): void {
+  /** The answer of a request has ended: the next in line begins. */
+  readonly over = (exchange: Exchange): void => {
+    const { connection, req } = exchange;
+    connection.current = undefined;
+    const { socket } = req;
+    if (socket.destroyed) return;
+    if (connection.brokenBy !== '' && !connection.closing) {
+      this.#broken(connection, socket, connection.brokenBy);
+      return;
+    }
+    const next = connection.next();
+    if (next !== undefined) this.#begin(connection, next);
+  };
+
+  #arrived(connection: Connection, arrival: Arrival): void {
+    if (connection.arrived(arrival)) this.#begin(connection, arrival);
+  }
+
+  #begin(connection: Connection, { req, res, socket, head }: Arrival): void {
+    if (res !== undefined) {
+      this.#enter(connection, req, res);
+      return;
+    }
+    if (socket === undefined || socket.destroyed) return;
+    const made = new ServerResponse(req);
+    made.assignSocket(socket as Socket);
+    made.once('finish', () => {
+      made.detachSocket(socket as Socket);
+      (socket as Socket).destroySoon();
+    });
+    this.#enter(connection, req, made, socket, head);
+  }
+
+  /** Answers what cannot be read, now or behind the running request, and ends the connection. */
+  #broken(connection: Connection, socket: Duplex, code: ErrorCode): void {
+    if (connection.closing) return;
+    if (connection.current !== undefined) {
+      if (connection.brokenBy === '') connection.brokenBy = code;
+      return;
+    }
+    connection.closing = true;
+    this.#worker.recorder.unparsed(code);
+    endWithRefusal(socket, code, this.#worker);
+  }
+
+  #enter(
+    connection: Connection,
+    req: IncomingMessage,
+    res: ServerResponse,
+    socket?: Duplex,
+    head?: Buffer,
+  ): void {
     const worker = this.#worker;
     const { snapshot } = worker;
     const now = worker.now();
@@ -101,7 +131,8 @@ export class FrontGate {
     }
     const { httpVersionMajor: major, httpVersionMinor: minor } = req;
     const facts = scanRequest(req.rawHeaders, method, major, minor, this.#rules(snapshot));
-    const exchange = new Exchange(worker, snapshot, this.#listener, req, res, facts, now, socket, head);
+    const exchange = new Exchange(this, worker, snapshot, connection, req, res, facts, now, socket, head);
+    connection.current = exchange;
     locateCaller(exchange);
     exchange.closes = facts.upgradeIgnored;
     const target = this.#judge(exchange, method);
@@ -133,7 +164,7 @@ export class FrontGate {
       exchange.refuse(facts.code, facts.reason);
       return undefined;
     }
-    const limit = this.#listener.limits.bodyBytes;
+    const limit = this.listener.limits.bodyBytes;
     if (limit > 0 && facts.contentLength > limit) {
       exchange.refuse('SPW_BODY_TOO_LARGE');
       return undefined;
@@ -156,7 +187,7 @@ export class FrontGate {
     let rules = this.#rulesOf.get(snapshot);
     if (rules === undefined) {
       rules = {
-        headerCount: this.#listener.limits.headerCount,
+        headerCount: this.listener.limits.headerCount,
         viaName: this.#worker.viaName,
         passUnusualBody: snapshot.passesUnusualBody,
       };

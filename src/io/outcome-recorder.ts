@@ -95,7 +95,7 @@ export class OutcomeRecorder {
   }
 
   tunnelAnswered(exchange: Exchange, status: number, rttMs: number, now: number): void {
-    this.#answered(exchange, exchange.slot, status, 0, rttMs, now);
+    this.#answered(exchange, exchange.slot, status, -1, rttMs, now);
   }
 
   attemptFailed(exchange: Exchange, attempt: Attempt, fault: UpstreamFault, now: number): void {
@@ -104,6 +104,14 @@ export class OutcomeRecorder {
 
   tunnelFailed(exchange: Exchange, fault: UpstreamFault, now: number): void {
     this.#failed(exchange, exchange.slot, fault, now);
+  }
+
+  /** Tells the breaker how the request went; a tunnel or an event stream does so at its head, others at their end. */
+  settleBreaker(exchange: Exchange, now: number): void {
+    const { breakerPass } = exchange;
+    if (breakerPass === 0) return;
+    exchange.breakerPass = 0;
+    exchange.route?.service.breaker.record(breakerVerdict(exchange), now, breakerPass);
   }
 
   /** The head was no valid HTTP: what was noted as an answer is the instance's failure after all. */
@@ -150,7 +158,8 @@ export class OutcomeRecorder {
     if (fault.kind !== 'own') service.balancer.failed(slot, fault.kind, now);
     if (fault.kind === 'timeout') permit?.head(now, 'drop');
     else permit?.head(now, 'failed');
-    if (fault.evidence !== 'none') this.#passive(exchange, slot, fault.evidence);
+    if (fault.kind === 'connect') this.#passive(exchange, slot, 'connect');
+    else if (fault.evidence !== 'none') this.#passive(exchange, slot, fault.evidence);
     this.#meter.add('upstream_requests_total', [
       service.name,
       service.balancer.idOf(slot),
@@ -193,7 +202,7 @@ export class OutcomeRecorder {
   #service(exchange: Exchange, now: number): void {
     const service = exchange.route?.service;
     if (service === undefined) return;
-    if (exchange.breakerPass > 0) service.breaker.record(breakerVerdict(exchange), now, exchange.breakerPass);
+    this.settleBreaker(exchange, now);
     if (exchange.affinityResult !== '')
       this.#meter.add('affinity_total', [service.name, exchange.affinityResult]);
     if (exchange.permit !== undefined)
@@ -279,5 +288,7 @@ function breakerVerdict(exchange: Exchange): 'ok' | 'hard' | 'ignored' {
   if (HARD.has(exchange.code)) return 'hard';
   if (exchange.headMs === 0) return 'ignored';
   if (exchange.abortedBy === 'upstream') return 'hard';
-  return exchange.status === 500 || exchange.status === 502 || exchange.status === 504 ? 'hard' : 'ok';
+  const { status } = exchange;
+  if (status === 503 || status === 429) return 'ignored';
+  return status === 500 || status === 502 || status === 504 ? 'hard' : 'ok';
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { Pool } from 'undici';
+import { readPem } from './pem.ts';
 
 /**
  * One connection pool an incarnation of an instance.
@@ -11,7 +11,7 @@ import { Pool } from 'undici';
  */
 
 export interface UpstreamTls {
-  /** Paths of PEM files; null: the public authorities, no certificate of our own. */
+  /** PEM text, or paths of PEM files; null: the public authorities, no certificate of our own. */
   readonly ca: string | null;
   readonly cert: string | null;
   readonly key: string | null;
@@ -56,9 +56,9 @@ export function tlsConnectOptions(tls: UpstreamTls | undefined): {
 } {
   return {
     rejectUnauthorized: true,
-    ...(tls === undefined || tls.ca === null ? {} : { ca: readFileSync(tls.ca) }),
-    ...(tls === undefined || tls.cert === null ? {} : { cert: readFileSync(tls.cert) }),
-    ...(tls === undefined || tls.key === null ? {} : { key: readFileSync(tls.key) }),
+    ...(tls === undefined || tls.ca === null ? {} : { ca: readPem(tls.ca) }),
+    ...(tls === undefined || tls.cert === null ? {} : { cert: readPem(tls.cert) }),
+    ...(tls === undefined || tls.key === null ? {} : { key: readPem(tls.key) }),
     ...(tls === undefined || tls.serverName === null ? {} : { servername: tls.serverName }),
   };
 }

@@ -24,7 +24,13 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
     exchange.cut('client');
     return;
   }
-  const problem = formatProblem(code, exchange.requestId, exchange.facts.accept, exchange.facts.navigation, membersOf(exchange));
+  const problem = formatProblem(
+    code,
+    exchange.requestId,
+    exchange.facts.accept,
+    exchange.facts.navigation,
+    membersOf(exchange),
+  );
   const headers: string[] = [
     'content-type',
     problem.contentType,
@@ -41,7 +47,10 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
   const unread = bodyMayBeLarge(exchange);
   const closes =
     row.closes || exchange.closes || worker.draining || unread || exchange.upgradeSocket !== undefined;
-  if (closes) headers.push('connection', 'close');
+  if (closes) {
+    exchange.connection.closing = true;
+    headers.push('connection', 'close');
+  }
   res.writeHead(row.status, headers);
   if (unread) discardRest(exchange);
   else if (!exchange.req.complete) exchange.req.resume();

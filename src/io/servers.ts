@@ -1,11 +1,12 @@
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import http, { type Server, type ServerOptions } from 'node:http';
 import https from 'node:https';
 import net from 'node:net';
 import tls, { type SecureContext } from 'node:tls';
 import type { ListenerConfiguration } from '../../config/schema.ts';
+import { isWebsocketUpgrade } from '../forwarding/request-head.ts';
 import type { FrontGate } from './front-gate.ts';
+import { readPem } from './pem.ts';
 import type { BoundHandle } from './listen-sockets.ts';
 
 /**
@@ -18,8 +19,6 @@ import type { BoundHandle } from './listen-sockets.ts';
 
 /** Twice as long and a slow client stays a second more; half and the check costs more than it saves. */
 const CHECK_INTERVAL_MS = 1000;
-/** Idle kept-alive connections are served once more after the listeners closed, then ended. */
-const IDLE_GRACE_MS = 5000;
 
 export class WorkerServer {
   readonly key: string;
@@ -38,9 +37,10 @@ export class WorkerServer {
     this.#server.maxConnections = configuration.maxConnections;
     Object.assign(this.#server, { dropMaxConnection: true });
     this.#server.on('request', gate.request);
-    this.#server.on('checkContinue', gate.checkContinue);
-    this.#server.on('checkExpectation', gate.checkExpectation);
+    this.#server.on('checkContinue', gate.request);
+    this.#server.on('checkExpectation', gate.request);
     this.#server.on('upgrade', gate.upgrade);
+    this.#server.on('connect', gate.connect);
     this.#server.on('clientError', gate.clientError);
     this.#server.on('tlsClientError', gate.tlsClientError);
   }
@@ -57,18 +57,14 @@ export class WorkerServer {
   }
 
   /**
-   * Accepts no more. Connections stay: one that is kept alive is served once more (its answers say `connection: close`),
-   * idle ones end after a grace, so that no request meets a socket that is just being closed.
+   * Accepts no more. Connections stay: one that is kept alive is served once more (its answers say `connection: close`).
    */
   stopAccepting(): void {
     // Not the HTTP server's own close, which ends idle connections at once.
     net.Server.prototype.close.call(this.#server, ignore);
-    const timer = setTimeout(() => {
-      this.#server.closeIdleConnections();
-    }, IDLE_GRACE_MS);
-    timer.unref();
   }
 
+  /** Ends connections on which no request runs. */
   closeIdle(): void {
     this.#server.closeIdleConnections();
   }
@@ -96,10 +92,10 @@ function createServer(configuration: ListenerConfiguration): Server {
     maxHeaderSize: configuration.limits.headerBytes,
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
     requireHostHeader: false,
-    insecureHTTPParser: false,
     noDelay: true,
     keepAlive: true,
     optimizeEmptyRequests: true,
+    httpValidation: 'strict',
     shouldUpgradeCallback: isWebSocket,
   };
   const { tls: secure } = configuration;
@@ -126,9 +122,9 @@ interface Certificate {
   readonly names: readonly string[];
 }
 
-function certificate(certPath: string, keyPath: string, minVersion: 'TLSv1.2' | 'TLSv1.3'): Certificate {
-  const cert = readFileSync(certPath);
-  const key = readFileSync(keyPath);
+function certificate(certificatePem: string, keyPem: string, minVersion: 'TLSv1.2' | 'TLSv1.3'): Certificate {
+  const cert = readPem(certificatePem);
+  const key = readPem(keyPem);
   return { cert, key, context: tls.createSecureContext({ cert, key, minVersion }), names: namesOf(cert) };
 }
 
@@ -152,5 +148,5 @@ function pickContext(certificates: readonly Certificate[], serverName: string): 
 
 /** Only a WebSocket handshake is handed to the tunnel; every other `Upgrade` is an ordinary request without it. */
 function isWebSocket(req: http.IncomingMessage): boolean {
-  return req.method === 'GET' && req.headers.upgrade?.toLowerCase() === 'websocket';
+  return isWebsocketUpgrade(req.method ?? '', req.httpVersionMinor, req.headers.upgrade);
 }

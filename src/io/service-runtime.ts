@@ -1,4 +1,4 @@
-import { sessionLeavesAt } from '../affinity/drain-map.ts';
+import { sessionLeavesAt } from '../affinity/drain-time.ts';
 import { SessionCount } from '../affinity/session-count.ts';
 import { SessionCookies, type Pin } from '../affinity/session-cookie.ts';
 import type { ServiceConfiguration } from '../../config/schema.ts';
@@ -92,12 +92,17 @@ export class ServiceRuntime {
     this.blockedBecause = states.readiness.because
       .map((cause) => `${cause.subject}: ${cause.state}`)
       .join(' ← ');
-    const alive = new Set(states.instances.map(({ id }) => id));
+    const alive = new Set(states.instances.filter(({ state }) => state !== 'gone').map(({ id }) => id));
     for (const [id, pool] of this.#pools) {
       if (alive.has(id)) continue;
       this.#pools.delete(id);
       retire(pool);
     }
+  }
+
+  /** A warming instance takes more by the second, without a new picture. */
+  refreshCeiling(now: number): void {
+    this.admission.setCeiling(this.balancer.openCap(), now);
   }
 
   override(override: ServiceOverride, now: number): void {

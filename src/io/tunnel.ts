@@ -25,11 +25,17 @@ class Tunnel implements LiveAttempt {
   #request: ClientRequest | undefined = undefined;
   #upstream: Socket | undefined = undefined;
   #over = false;
-  readonly dueMs = Infinity;
+  /** The handshake was handed to a socket. */
+  #sent = false;
+  #connectDueMs = Infinity;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
     this.#startedMs = exchange.worker.now();
+  }
+
+  get dueMs(): number {
+    return this.#sent ? Infinity : this.#connectDueMs;
   }
 
   start(): void {
@@ -41,7 +47,8 @@ class Tunnel implements LiveAttempt {
     exchange.attempts = 1;
     exchange.firstAttemptMs = now;
     exchange.attempt = this;
-    exchange.arm(exchange.deadlineMs);
+    this.#connectDueMs = now + service.configuration.timeout.connect;
+    exchange.arm(Math.min(this.#connectDueMs, exchange.deadlineMs));
     const url = new URL(service.balancer.urlOf(exchange.slot));
     const secure = url.protocol === 'https:';
     const request = (secure ? https : http).request({
@@ -57,6 +64,12 @@ class Tunnel implements LiveAttempt {
     } as https.RequestOptions);
     this.#request = request;
     exchange.permit?.attempt(now);
+    request.once('socket', (connection) => {
+      connection.once(secure ? 'secureConnect' : 'connect', () => {
+        this.#sent = true;
+        if (!this.#over) exchange.arm(exchange.deadlineMs);
+      });
+    });
     request.once('upgrade', (response, socket, head) => {
       this.#join(response, socket, head);
     });
@@ -64,7 +77,7 @@ class Tunnel implements LiveAttempt {
       this.#relay(response);
     });
     request.once('error', (error) => {
-      this.#fail(upstreamFault(error, request.reusedSocket ? 'waiting' : 'connect'));
+      this.#fail(upstreamFault(error, this.#sent ? 'waiting' : 'connect'));
     });
     request.end();
   }
@@ -81,12 +94,14 @@ class Tunnel implements LiveAttempt {
   }
 
   overdue(now: number): void {
-    if (now < this.#exchange.deadlineMs) {
-      this.#exchange.arm(this.#exchange.deadlineMs);
+    const { deadlineMs } = this.#exchange;
+    if (now < Math.min(this.dueMs, deadlineMs)) {
+      this.#exchange.arm(Math.min(this.dueMs, deadlineMs));
       return;
     }
+    const phase = this.#sent ? 'timeout' : 'connect-timeout';
     this.abandon();
-    this.#report(upstreamFault(undefined, 'timeout'));
+    this.#report(upstreamFault(undefined, phase));
   }
 
   #fail(fault: UpstreamFault): void {
@@ -126,6 +141,7 @@ class Tunnel implements LiveAttempt {
     exchange.headMs = now;
     exchange.phase = 'tunnelling';
     exchange.permit?.asStream(now);
+    exchange.worker.recorder.settleBreaker(exchange, now);
     exchange.silenceMs = exchange.route?.service.configuration.timeout.tunnelIdle ?? 0;
     exchange.lastByteMs = now;
     exchange.arm(now + exchange.silenceMs);

@@ -17,7 +17,7 @@ const LOOP_SAMPLE_MS = 20;
 const PASSIVE_MS = 100;
 /** Between two urgent reports: five failures in a row at a small service must not wait for a timer, nor flood the channel. */
 const URGENT_GAP_MS = 5;
-const MEMORY_MS = 1000;
+const SECOND_MS = 1000;
 
 type SendPassive = (service: string, reports: Readonly<Record<string, PassiveReport>>) => void;
 
@@ -31,7 +31,7 @@ export class WorkerBeat {
   #loopAt = 0;
   #passiveAt = 0;
   #urgentAt = 0;
-  #memoryAt = 0;
+  #secondAt = 0;
 
   constructor(context: WorkerContext, meter: Meter, sendPassive: SendPassive) {
     this.#context = context;
@@ -62,7 +62,7 @@ export class WorkerBeat {
     context.wheel.turn(now);
     if (now - this.#passiveAt >= PASSIVE_MS) this.#reportAll(now);
     else if (this.#urgent.size > 0 && now - this.#urgentAt >= URGENT_GAP_MS) this.#reportUrgent(now);
-    if (now - this.#memoryAt >= MEMORY_MS) this.#sampleMemory(now);
+    if (now - this.#secondAt >= SECOND_MS) this.#eachSecond(now);
   }
 
   #sampleLoop(now: number): void {
@@ -75,8 +75,9 @@ export class WorkerBeat {
     this.#meter.set('event_loop_lag_seconds', [], this.#context.pressure.lagMs(now) / 1000);
   }
 
-  #sampleMemory(now: number): void {
-    this.#memoryAt = now;
+  #eachSecond(now: number): void {
+    this.#secondAt = now;
+    for (const service of this.#context.services.values()) service.refreshCeiling(now);
     const { used_heap_size: used, heap_size_limit: limit } = v8.getHeapStatistics();
     const constrained = process.constrainedMemory();
     const container = constrained > 0 && constrained < 2 ** 52 ? process.memoryUsage.rss() / constrained : 0;

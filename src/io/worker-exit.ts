@@ -1,4 +1,5 @@
 import process from 'node:process';
+import { Lifecycle } from '../lifecycle/lifecycle.ts';
 import type { WorkerServer } from './servers.ts';
 import type { WorkerContext } from './worker-context.ts';
 
@@ -6,8 +7,8 @@ import type { WorkerContext } from './worker-context.ts';
  * How a worker leaves: in order, so that nobody notices.
  *
  * Readiness has failed: answers say `connection: close` and accepting goes on. After the delay the listeners close; a
- * kept-alive connection is still served once. When the last connection is gone the worker ends. In the last second before
- * the timeout nothing new is begun, at the timeout what is left is cut.
+ * kept-alive connection is still served once, idle ones end a little later. When the last connection is gone the worker
+ * ends. In the last second before the timeout nothing new is begun, at the timeout what is left is cut.
  */
 
 const CHECK_MS = 50;
@@ -18,23 +19,21 @@ export class WorkerExit {
   readonly #context: WorkerContext;
   readonly #servers: ReadonlyMap<string, WorkerServer>;
   readonly #onEmpty: () => void;
-  #since = -1;
-  #delayMs = 0;
-  #timeoutMs = 0;
-  #closed = false;
+  readonly #lifecycle = new Lifecycle();
+  #accepting = true;
   #timer: NodeJS.Timeout | undefined = undefined;
 
   constructor(context: WorkerContext, servers: ReadonlyMap<string, WorkerServer>, onEmpty: () => void) {
     this.#context = context;
     this.#servers = servers;
     this.#onEmpty = onEmpty;
+    this.#lifecycle.started(context.now());
   }
 
+  /** Begins to leave; a second call changes nothing. */
   drain(delayMs: number, timeoutMs: number): void {
-    if (this.#since >= 0) return;
-    this.#since = this.#context.now();
-    this.#delayMs = delayMs;
-    this.#timeoutMs = Math.max(timeoutMs, delayMs);
+    if (this.#timer !== undefined) return;
+    this.#lifecycle.signal({ delayMs, timeoutMs: Math.max(timeoutMs, delayMs) }, this.#context.now());
     this.#context.draining = true;
     this.#timer = setInterval(() => {
       void this.#step();
@@ -43,23 +42,27 @@ export class WorkerExit {
   }
 
   crash(): void {
-    if (this.#since < 0) this.drain(0, CRASH_GRACE_MS);
+    this.drain(0, CRASH_GRACE_MS);
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), CRASH_GRACE_MS).unref();
   }
 
   async #step(): Promise<void> {
-    const elapsedMs = this.#context.now() - this.#since;
-    if (elapsedMs < this.#delayMs) return;
-    if (!this.#closed) {
-      this.#closed = true;
+    const now = this.#context.now();
+    const { state } = this.#lifecycle;
+    const phase = this.#lifecycle.phase(now);
+    if (state.kind !== 'draining' || phase === 'failing-readiness') return;
+    if (this.#accepting) {
+      this.#accepting = false;
       for (const server of this.#servers.values()) server.stopAccepting();
     }
-    this.#context.lastSecond = this.#timeoutMs - elapsedMs <= 1000 && this.#timeoutMs > 2000;
+    this.#context.lastSecond = phase === 'last-second';
+    if (now - state.sinceMs >= state.plan.idleCloseMs)
+      for (const server of this.#servers.values()) server.closeIdle();
     const open = await Promise.all(
       [...this.#servers.values()].map(async (server) => await server.connections()),
     );
     const left = open.reduce((sum, count) => sum + count, 0);
-    if (left > 0 && elapsedMs < this.#timeoutMs) return;
+    if (!this.#lifecycle.settle(left, this.#context.now())) return;
     clearInterval(this.#timer);
     for (const server of this.#servers.values()) server.closeAll();
     for (const exchange of this.#context.tunnels) exchange.cut('gateway');

@@ -93,7 +93,8 @@ export class Admission implements PermitIssuer {
   enter(who: Admittee, now: number): void {
     this.#strain.arrived();
     if (this.#policy.mode === 'enforce') {
-      if (this.#flight.inFlight < this.#allowance && !this.#queue.precedes(who.rank)) this.#admit(who, 0, now);
+      if (this.#flight.inFlight < this.#allowance && !this.#queue.precedes(who.rank))
+        this.#admit(who, 0, now);
       else {
         this.#governor.wanted();
         this.#queue.enqueue(who, now);

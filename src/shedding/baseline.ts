@@ -58,19 +58,20 @@ export class Baseline {
       this.#learntAt = reading.inFlight;
       return;
     }
-    if (reading.steady && reading.inFlight >= MORE * this.#learntAt && reading.p50Ms <= SAME * this.p50Ms) this.verified = true;
+    if (reading.steady && reading.inFlight >= MORE * this.#learntAt && reading.p50Ms <= SAME * this.p50Ms)
+      this.verified = true;
     const mayRise = calm && clean;
     this.p50Ms = moved(this.p50Ms, reading.p50Ms, DOWN, mayRise);
     this.p95Ms = Math.max(this.p50Ms, moved(this.p95Ms, reading.p95Ms, DOWN_95, mayRise));
     if (mayRise) this.verified = true;
   }
 
-  /** The service is found to be slow by itself: this is its speed now, as far as one can tell under load. */
-  relearn(p50Ms: number, p95Ms: number, inFlight: number): void {
-    this.p50Ms = p50Ms;
-    this.p95Ms = Math.max(p50Ms, p95Ms);
-    this.verified = false;
-    this.#learntAt = inFlight;
+  /** The service is found to be slow by itself: this is its speed now. `sure`: as certain as a calm window. */
+  relearn(reading: Reading, sure: boolean): void {
+    this.p50Ms = reading.p50Ms;
+    this.p95Ms = Math.max(reading.p50Ms, reading.p95Ms);
+    this.verified = sure;
+    this.#learntAt = reading.inFlight;
   }
 
   /** The median above which the service counts as congested, ms. */

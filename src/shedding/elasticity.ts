@@ -34,21 +34,28 @@ const EVIDENCE = 4;
 const STILL_SLOWING = 0.25;
 /** The load must have moved at least this far down for a comparison. */
 const MOVED = 0.75;
-/** A climb ends where latency follows load by more than this share of the step plus a noise allowance. */
+/** A climb ends where latency follows load by more than this share of the step, plus the noise of two medians. */
 const CLIMB_FOLLOWS = 0.5;
-const CLIMB_NOISE = 0.1;
+const CLIMB_NOISE = 1.3;
+/** A smaller movement of the load (as a logarithm) explains nothing: ± 10 % is Poisson. */
+const LEAST_STEP = 0.15;
 /**
- * A jump: so many times the latency of the window before, and no less than the load rose meanwhile. A surge onto a service
- * of fixed capacity makes latency rise less than the load; only a service that has changed makes it rise more.
+ * A jump: so many times the latency of the last window in which nobody waited, lately, and no less than the load rose
+ * meanwhile. A surge onto a service of fixed capacity makes latency rise less than the load; only a service that has
+ * changed makes it rise more. A full service beside greedy neighbours may look like this at any time: hence "nobody waited".
  */
 const JUMP = 1.8;
+/** Slow answers come late, so the windows of the jump itself may still look fine: 500 misses them, 5000 sees surges. */
+const JUMP_WITHIN_MS = 1500;
 /** Latency up by more than load can explain (elasticity above 1.3, with room for noise): the jump is still going on. */
 const STILL_JUMPING = 1.3;
 const JUMPING_NOISE = 0.3;
+/** Eleven-fold; whoever asks for more has never had a steady window to judge by. */
+const MOST_CLIMB_WINDOWS = 6;
 const STUCK_SHARE = 1 / 3;
 const STUCK_WINDOWS = 2;
-/** Windows that a limit may sit low and congested before a climb is tried whatever the lateness. */
-const RETRY_WINDOWS = 5;
+/** Windows that a limit may sit low and congested before a climb is tried whatever the lateness; doubled each time. */
+const FIRST_RETRY_WINDOWS = 8;
 const MOST_RELEARNINGS = 2;
 
 /** A load and the latency that belongs to it. */
@@ -77,8 +84,8 @@ export type CongestedStep =
   | { readonly kind: 'cut' }
   /** The climb was answered: back to `limit`, then cut. */
   | { readonly kind: 'retreat'; readonly limit: number }
-  /** `relearn` false: believed twice already, the baseline stays. */
-  | { readonly kind: 'intrinsic'; readonly limit: number; readonly relearn: boolean };
+  /** `relearn` false: believed twice already, the baseline stays. `sure`: found by a climb, that is with more load, not less. */
+  | { readonly kind: 'intrinsic'; readonly limit: number; readonly relearn: boolean; readonly sure: boolean };
 
 const HOLD: CongestedStep = { kind: 'hold' };
 const CLIMB: CongestedStep = { kind: 'climb' };
@@ -94,8 +101,12 @@ export class Elasticity {
   #climbRefuted = false;
   #relearned = 0;
   #beganAt = 0;
+  #climbWindows = 0;
   #lowWindows = 0;
-  #previous: { readonly p50Ms: number; readonly inFlight: number } | undefined;
+  #retryAfter = FIRST_RETRY_WINDOWS;
+  /** The last window in which nobody waited, and the time since. */
+  #unbound: Reading | undefined;
+  #unboundForMs = 0;
   #jumped = false;
 
   /** The level that a brake interrupted, as far as its stragglers tell. */
@@ -113,7 +124,7 @@ export class Elasticity {
   /** The window was not congested. */
   fine(reading: Reading): void {
     this.cleared();
-    this.#previous = reading;
+    this.#pass(reading);
   }
 
   /** What is known of this episode no longer holds. */
@@ -125,6 +136,7 @@ export class Elasticity {
     this.#climbedFrom = undefined;
     this.#beganAt = 0;
     this.#lowWindows = 0;
+    this.#retryAfter = FIRST_RETRY_WINDOWS;
   }
 
   /** The window was calm as well: what was believed in the last episode no longer counts. */
@@ -137,10 +149,15 @@ export class Elasticity {
   judge(reading: Reading, at: Circumstances): CongestedStep {
     const { limit, late } = at;
     if (this.#beganAt === 0) this.#beganAt = limit;
-    if (this.#previous !== undefined && hasJumped(this.#previous, reading)) this.#jumped = true;
-    this.#previous = reading;
+    if (this.#unboundForMs <= JUMP_WITHIN_MS && hasJumped(this.#unbound, reading)) this.#jumped = true;
+    this.#pass(reading);
     if (late) this.#climbRefuted = true;
-    const level: Level = { inFlight: reading.inFlight, p50Ms: reading.p50Ms, samples: reading.samples, limit };
+    const level: Level = {
+      inFlight: reading.inFlight,
+      p50Ms: reading.p50Ms,
+      samples: reading.samples,
+      limit,
+    };
     if (this.#climbing) return this.#climb(level, reading, late);
     if (!reading.bound) return HOLD;
     const low = limit <= Math.max(at.floor, this.#beganAt * STUCK_SHARE);
@@ -149,13 +166,23 @@ export class Elasticity {
       const found = this.#compare(level, at.alone || this.#jumped);
       if (found !== undefined) return found;
     }
-    const overdue = this.#lowWindows >= RETRY_WINDOWS;
+    const overdue = this.#lowWindows >= this.#retryAfter;
     if ((this.#climbRefuted || !this.#jumped) && !overdue) return reading.steady || late ? CUT : HOLD;
+    if (overdue) this.#retryAfter *= 2;
     this.#lowWindows = 0;
     this.#climbing = true;
+    this.#climbWindows = 0;
     this.#climbingBlind = !this.#jumped;
-    this.#climbedFrom = reading.steady ? level : undefined;
+    // The window of the jump is a mixture of before and after: the next one is what a climb is measured from.
+    this.#climbedFrom = undefined;
     return CLIMB;
+  }
+
+  #pass(reading: Reading): void {
+    this.#unboundForMs += reading.elapsedMs;
+    if (reading.bound) return;
+    this.#unbound = reading;
+    this.#unboundForMs = 0;
   }
 
   /** Down: did less load help? Undefined: cannot be told yet, or it did. */
@@ -178,7 +205,7 @@ export class Elasticity {
     if (!evident && !stuck) return undefined;
     if (followed < (stuck ? INTRINSIC_WHEN_STUCK : INTRINSIC) * step) {
       if (!believable) return undefined;
-      return this.#intrinsic(Math.max(level.limit, reference.limit));
+      return this.#intrinsic(Math.max(level.limit, reference.limit), false);
     }
     this.#reference = level;
     return undefined;
@@ -186,22 +213,29 @@ export class Elasticity {
 
   /** Up: does latency follow? */
   #climb(level: Level, reading: Reading, late: boolean): CongestedStep {
+    // Nobody waits any more: the service has what it needs, and whatever its latency does now is not the climb's doing.
+    if (!reading.bound) return HOLD;
+    this.#climbWindows += 1;
+    if (this.#climbWindows > MOST_CLIMB_WINDOWS) return this.#retreat(level, level.limit);
     const from = this.#climbedFrom;
     if (reading.steady && from === undefined) this.#climbedFrom = level;
     if (reading.steady && from !== undefined) {
+      const samples = Math.min(level.samples, from.samples);
       const step = Math.log(level.inFlight / from.inFlight);
       const followed = Math.log(level.p50Ms / from.p50Ms);
       if (followed > STILL_JUMPING * Math.max(0, step) + JUMPING_NOISE) this.#climbedFrom = level;
-      else if (step > 0 && followed > CLIMB_FOLLOWS * step + CLIMB_NOISE) return this.#retreat(level, from.limit);
-      else if (step * Math.sqrt(Math.min(level.samples, from.samples)) >= EVIDENCE) return this.#settle(level, followed / step);
+      else if (step > LEAST_STEP && followed > CLIMB_FOLLOWS * step + CLIMB_NOISE / Math.sqrt(samples))
+        return this.#retreat(level, from.limit);
+      else if (step * Math.sqrt(samples) >= EVIDENCE) return this.#settle(level, followed / step);
     }
     if (late && !this.#climbingBlind) return this.#retreat(level, from?.limit ?? this.#beganAt);
-    return reading.bound ? CLIMB : HOLD;
+    return CLIMB;
   }
 
   /** There is evidence enough. */
   #settle(level: Level, elasticity: number): CongestedStep {
-    if (elasticity < (this.#climbingBlind ? INTRINSIC_BLIND : INTRINSIC)) return this.#intrinsic(level.limit);
+    if (elasticity < (this.#climbingBlind ? INTRINSIC_BLIND : INTRINSIC))
+      return this.#intrinsic(level.limit, !this.#climbingBlind);
     // Neither: a worker that had starved beside others keeps what it has won, and believes nothing.
     this.#climbing = false;
     this.#climbRefuted = true;
@@ -216,15 +250,16 @@ export class Elasticity {
     return { kind: 'retreat', limit: Math.min(limit, level.limit) };
   }
 
-  #intrinsic(limit: number): CongestedStep {
+  #intrinsic(limit: number, sure: boolean): CongestedStep {
     const relearn = this.#relearned < MOST_RELEARNINGS;
     if (relearn) this.#relearned += 1;
     this.cleared();
-    return { kind: 'intrinsic', limit, relearn };
+    return { kind: 'intrinsic', limit, relearn, sure };
   }
 }
 
-function hasJumped(before: { readonly p50Ms: number; readonly inFlight: number }, now: Reading): boolean {
+function hasJumped(before: Reading | undefined, now: Reading): boolean {
+  if (before === undefined) return false;
   const slower = now.p50Ms / before.p50Ms;
   return slower > JUMP && slower >= now.inFlight / Math.max(before.inFlight, 1e-3);
 }

@@ -50,7 +50,7 @@ const CLIMB = 1.5;
  * While critical requests wait here, so much more is tolerated: the workers cannot see each other's lines, and the one
  * that runs lower classes feels the latency and gives way. At 1 critical starves behind a greedy neighbour.
  */
-const CRITICAL_TOLERANCE = 1.0;
+const CRITICAL_TOLERANCE = 1.5;
 /** ½√L: Envoy's and fbthrift's headroom. */
 const SLOW_GROWTH = 0.5;
 /** A cut keeps at least this; harder falls below the knee, softer leaves the tail late. */
@@ -288,7 +288,8 @@ export class Governor {
     const { slaMs } = this.#settings;
     const toleranceMs = this.baseline.toleranceMs(reading.samples, slaMs);
     if (reading.p50Ms > toleranceMs) this.congestedAtMs = now;
-    const doubtful = !this.baseline.verified && (reading.p50Ms > toleranceMs || reading.p50Ms > DOUBT_SHARE * slaMs);
+    const doubtful =
+      !this.baseline.verified && (reading.p50Ms > toleranceMs || reading.p50Ms > DOUBT_SHARE * slaMs);
     if (this.#steers && this.#probe.wants(reading, doubtful, now)) {
       this.#limit = this.#probe.step(reading, this.#limit, this.#floor, this.baseline, now);
       return 'probe';
@@ -332,7 +333,7 @@ export class Governor {
         break;
       case 'intrinsic':
         this.#limit = step.limit;
-        if (step.relearn) this.#turnSlow(reading);
+        if (step.relearn) this.#turnSlow(reading, step.sure);
         break;
       case 'retreat':
         this.#limit = step.limit;
@@ -348,10 +349,10 @@ export class Governor {
     return step.kind;
   }
 
-  #turnSlow(reading: Reading): void {
+  #turnSlow(reading: Reading, sure: boolean): void {
     if (!this.slow) this.#speedBeforeSlowMs = this.baseline.p50Ms;
     this.slow = true;
-    this.baseline.relearn(reading.p50Ms, reading.p95Ms, reading.inFlight);
+    this.baseline.relearn(reading, sure);
   }
 
   /** What was in flight when the brake fired is the reference of the old level. */

@@ -87,7 +87,8 @@ export class Line {
     if (waitMs < this.#leastWaitMs) this.#leastWaitMs = waitMs;
     if (now - this.#intervalAtMs < INTERVAL_MS) return;
     this.#standing = this.#leastWaitMs > targetMs && this.length > 0 ? this.#standing + 1 : 0;
-    this.overloaded = this.#standing >= this.#patience && congested && now - this.#refusedAtMs < REFUSED_LATELY_MS;
+    this.overloaded =
+      this.#standing >= this.#patience && congested && now - this.#refusedAtMs < REFUSED_LATELY_MS;
     this.#leastWaitMs = Number.POSITIVE_INFINITY;
     this.#intervalAtMs = now;
   }

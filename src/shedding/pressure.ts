@@ -112,7 +112,8 @@ export class LoopPressure {
   /** The front gate's question for each arrival: a code, or '' to let it pass. */
   refuses(rank: PriorityRank, now: number, random: Random): ShedCode | '' {
     this.#arrived(rank);
-    if (rank > 0 && this.lagMs(now) >= this.#slaMs && (rank >= 2 || this.#busy > BUSY)) return 'SPW_SHED_DEADLINE';
+    if (rank > 0 && this.lagMs(now) >= this.#slaMs && (rank >= 2 || this.#busy > BUSY))
+      return 'SPW_SHED_DEADLINE';
     const pressure = Math.max(this.#loop, this.#memory);
     if (pressure === 0) return '';
     let below = 0;

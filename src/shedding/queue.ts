@@ -110,7 +110,9 @@ export class Queue {
   /** What the SLA leaves before an answer that takes so long, within a third and 0.7 of the SLA. */
   #beforeMs(answerMs: number): number {
     const least = WAIT_SLA_SHARE * this.#slaMs;
-    return answerMs === 0 ? least : Math.max(least, Math.min(MOST_WAIT_SLA_SHARE * this.#slaMs, this.#slaMs - answerMs));
+    return answerMs === 0
+      ? least
+      : Math.max(least, Math.min(MOST_WAIT_SLA_SHARE * this.#slaMs, this.#slaMs - answerMs));
   }
 
   /** Lets somebody wait, or sheds it; a less important one may be shed for its place. */

@@ -38,7 +38,8 @@ export class Strain {
   tick(now: number): void {
     if (now - this.#sliceAtMs < SLICE_MS) return;
     // A waiter may be refused in a later slice than it arrived in.
-    this.ratio = this.#refused === 0 ? 0 : Math.min(1, this.#refused / Math.max(1, this.#arrived, this.#refused));
+    this.ratio =
+      this.#refused === 0 ? 0 : Math.min(1, this.#refused / Math.max(1, this.#arrived, this.#refused));
     this.#arrived = 0;
     this.#refused = 0;
     this.#sliceAtMs = now;

@@ -162,5 +162,7 @@ export function windowSpanMs(p50Ms: number): number {
 }
 
 function quantile(sorted: Float64Array, share: number): number {
-  return sorted.length === 0 ? 0 : (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0);
+  return sorted.length === 0
+    ? 0
+    : (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0);
 }

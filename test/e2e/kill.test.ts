@@ -22,6 +22,8 @@ function config(instances: readonly string[], more = ''): string {
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: 2
 log: { access: off }
+# A machine that is busy elsewhere may look like overload; that is another test's subject.
+shedding: { mode: observe }
 services:
   shop:
     instances: [${instances.join(', ')}]

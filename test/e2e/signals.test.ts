@@ -15,6 +15,8 @@ function config(originUrl: string, shutdown: string, routes = '{ path: /, servic
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: 2
 log: { access: off }
+# A machine that is busy elsewhere may look like overload; that is another test's subject.
+shedding: { mode: observe }
 shutdown: ${shutdown}
 services:
   shop:
@@ -46,7 +48,7 @@ describe('SIGTERM', () => {
     await pause(700);
     balancer.abort();
     const result = await running;
-    expect(result.failed + result.refused, JSON.stringify(result.failureNotes)).toBe(0);
+    expect(result.failed + result.refused, JSON.stringify({ ...result, bins: [] })).toBe(0);
     expect(result.offered).toBeGreaterThan(300);
     expect(await gateway.process.exited).toEqual({ code: 0, signal: null });
     expect(await accepts(gateway.port)).toBe(false);
@@ -129,7 +131,7 @@ describe('a reload under load', () => {
       await eventually(`GET /new is ${status}`, async () => (await statusOfNew()) === status);
     }
     const result = await running;
-    expect(result.failed + result.refused, JSON.stringify(result.failureNotes)).toBe(0);
+    expect(result.failed + result.refused, JSON.stringify({ ...result, bins: [] })).toBe(0);
     expect(result.staleRetries).toBe(0);
     expect(result.offered).toBeGreaterThan(1200);
   });

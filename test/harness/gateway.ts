@@ -23,6 +23,8 @@ export interface GatewayOptions {
   readonly cwd?: string;
   /** Throws the access log away instead of collecting it. */
   readonly discardStdout?: boolean;
+  /** Another entry than this checkout's `src/main.ts`: a compiled one. */
+  readonly entry?: string;
   /** Arguments between `run` and `-c`. */
   readonly args?: readonly string[];
   /** How long it may take until `/readyz` answers 200. */
@@ -85,7 +87,7 @@ async function startOnce(yamlText: string, options: GatewayOptions): Promise<Gat
   const rewrite = (text: string): Promise<void> =>
     writeFile(configFile, completeConfig(text, port, adminPort));
   await rewrite(yamlText);
-  const entry = join(PROJECT_ROOT, 'src', 'main.ts');
+  const entry = options.entry ?? join(PROJECT_ROOT, 'src', 'main.ts');
   const running = await startProcess(
     process.execPath,
     [entry, 'run', ...(options.args ?? []), '-c', configFile],

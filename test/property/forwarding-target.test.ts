@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { checkHost, sameAuthority } from '../../src/forwarding/host.ts';
 import { normalizeTarget } from '../../src/forwarding/target.ts';
 
-const RUNS = { numRuns: 10_000 };
+/** A fixed seed, so that a red run can be run again. */
+const RUNS = { numRuns: 10_000, seed: 20_251_121 };
 
 /** Any octets, as node's parser hands them over. */
 const latin1 = fc.string({
@@ -146,6 +147,8 @@ const hostLike = fc
         '1',
         '255',
         '256',
+        '0x',
+        '.0X1',
         '@',
         ',',
         '/',

@@ -59,10 +59,6 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(0, 1, 100, 5000, 1e9) }),
 );
 
-function keyOf(one: InstanceView): string {
-  return `${one.id} ${one.version}`;
-}
-
 describe('the balancer, for any history', () => {
   it('gives nothing new to a closed instance, keeps every cap, and says why it gives nothing', () => {
     fc.assert(
@@ -71,17 +67,27 @@ describe('the balancer, for any history', () => {
         const balancer = new Balancer(policy, seededRandom(seed));
         let views: InstanceView[] = [];
         let now = 0;
-        // The naive model: which request is where, by address and version.
+        // The naive model: which request is where, by incarnation. One that was away is a new one.
+        const lives = new Map<string, number>();
+        const keyOf = ({ id, version }: InstanceView): string =>
+          `${id} ${version} ${lives.get(`${id} ${version}`)}`;
         const running: { slot: number; key: string }[] = [];
         const countOf = (key: string): number => running.filter((one) => one.key === key).length;
         for (const step of history) {
           switch (step.do) {
             case 'update':
-              views = step.kinds.flatMap((kind, index) =>
-                kind === 'absent'
-                  ? []
-                  : [view(index, { ...LOOKS[kind], version: `v${step.versions[index]}` })],
-              );
+              {
+                const before = new Set(views.map(({ id, version }) => `${id} ${version}`));
+                views = step.kinds.flatMap((kind, index) =>
+                  kind === 'absent'
+                    ? []
+                    : [view(index, { ...LOOKS[kind], version: `v${step.versions[index]}` })],
+                );
+                for (const { id, version } of views) {
+                  const name = `${id} ${version}`;
+                  if (!before.has(name)) lives.set(name, (lives.get(name) ?? 0) + 1);
+                }
+              }
               balancer.update(views, now);
               break;
             case 'wait':

@@ -23,20 +23,20 @@ export interface Expectation {
   readonly mayBeSilent?: true;
 }
 
-function refused(statuses: number | readonly number[], more: Partial<Expectation> = {}): Expectation {
+export function refused(statuses: number | readonly number[], more: Partial<Expectation> = {}): Expectation {
   const list = typeof statuses === 'number' ? [statuses] : statuses;
   return { statuses: list, closes: true, upstream: 'none', ...more };
 }
 
-function served(request: (request: StrictRequest) => string = () => ''): Expectation {
+export function served(request: (request: StrictRequest) => string = () => ''): Expectation {
   return { statuses: [200], closes: false, upstream: 'served', request };
 }
 
-function broken(statuses: number | readonly number[]): Expectation {
+export function broken(statuses: number | readonly number[]): Expectation {
   return refused(statuses, { upstream: 'broken', endless: true });
 }
 
-function target(wanted: string) {
+export function target(wanted: string) {
   return (request: StrictRequest): string =>
     request.target === wanted ? '' : `target ${request.target} instead of ${wanted}`;
 }
@@ -46,7 +46,7 @@ function body(wanted: string) {
     request.body === wanted ? '' : `body ${JSON.stringify(request.body)}`;
 }
 
-function without(...names: readonly string[]) {
+export function without(...names: readonly string[]) {
   return (request: StrictRequest): string =>
     names
       .filter((name) => fieldOf(request, name) !== undefined)
@@ -67,6 +67,11 @@ function all(...checks: readonly ((request: StrictRequest) => string)[]) {
       .map((check) => check(request))
       .filter((fault) => fault !== '')
       .join(', ');
+}
+
+/** The connection has to end behind the answer, although the request was served. */
+export function andCloses(expectation: Expectation): Expectation {
+  return { ...expectation, closes: true };
 }
 
 /** The client of the gateway may speak about its own connection, and of nothing else. */
@@ -154,7 +159,7 @@ export const EXPECTATIONS: Readonly<Record<string, Expectation>> = {
   FR46: served(all(field('content-length', '0'), body(''))),
   FR47: served(all(field('content-length', '5'), body('hello'))),
   FR48: refused(400),
-  HB02: served(all(ownConnection, without('upgrade', 'http2-settings'))),
+  HB02: andCloses(served(all(ownConnection, without('upgrade', 'http2-settings')))),
   HB04: served(field('x-forwarded-for', '127.0.0.1')),
   HB05: refused(400, MAY_STAY_OPEN),
   HB08: served(without('te')),

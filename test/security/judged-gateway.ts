@@ -1,8 +1,9 @@
+import { startGateway } from '../harness/gateway.ts';
 import { startModuleGate } from './module-gate.ts';
 
 /**
- * Who stands before the judge. This is the one place to switch: return the real process's port
- * (`startGateway` of ../harness/gateway.ts) instead, and the whole corpus judges that.
+ * Who stands before the judge: the forwarding modules alone, in the smallest gateway that can be made of them, and the real
+ * process. A fault of the first is one of the rules, a fault of the second alone is one of whoever owns the sockets.
  */
 
 export interface JudgedGateway {
@@ -10,6 +11,29 @@ export interface JudgedGateway {
   readonly close: () => Promise<void>;
 }
 
-export async function startTarget(originPort: number): Promise<JudgedGateway> {
-  return startModuleGate(originPort);
+export interface Judged {
+  readonly name: string;
+  readonly start: (originPort: number) => Promise<JudgedGateway>;
 }
+
+async function startProcess(originPort: number): Promise<JudgedGateway> {
+  const gateway = await startGateway(`
+listeners: [{ port: __PORT__, host: 127.0.0.1 }]
+workers: 1
+services: { origin: { instances: ["http://127.0.0.1:${originPort}"] } }
+routes: [{ path: /, service: origin }]
+log: { access: "off" }
+`);
+  return {
+    port: gateway.port,
+    close: async () => {
+      await gateway.stop();
+      await gateway[Symbol.asyncDispose]();
+    },
+  };
+}
+
+export const JUDGED: readonly Judged[] = [
+  { name: 'the modules alone', start: startModuleGate },
+  { name: 'the real process', start: startProcess },
+];

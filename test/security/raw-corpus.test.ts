@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { EXPECTATIONS, type Expectation } from './expectations.ts';
 import { BYTE_BY_BYTE, WHOLE, judge, randomCuts, type Cuts, type Placement, type RawCase } from './judge.ts';
-import { startTarget, type JudgedGateway } from './judged-gateway.ts';
+import { JUDGED, type JudgedGateway } from './judged-gateway.ts';
+import { OWN_CASES, OWN_EXPECTATIONS } from './own-cases.ts';
 import { RawOrigin } from './raw-origin.ts';
 import { readRequests } from './strict-parser.ts';
 
@@ -12,9 +13,10 @@ const CORPUS = JSON.parse(
 ) as readonly RawCase[];
 
 const SLICINGS = 20;
+const CASES = [...CORPUS, ...OWN_CASES];
 
 function expectationOf(rawCase: RawCase): Expectation {
-  const expectation = EXPECTATIONS[rawCase.id];
+  const expectation = EXPECTATIONS[rawCase.id] ?? OWN_EXPECTATIONS[rawCase.id];
   if (expectation === undefined) throw new Error(`no expectation for ${rawCase.id}`);
   return expectation;
 }
@@ -61,13 +63,13 @@ describe('the second parser tolerates nothing', () => {
   });
 });
 
-describe('raw requests', () => {
+describe.each(JUDGED)('raw requests before $name', ({ start }) => {
   let origin: RawOrigin;
   let target: JudgedGateway;
 
   beforeAll(async () => {
     origin = await RawOrigin.start();
-    target = await startTarget(origin.port);
+    target = await start(origin.port);
   });
 
   afterAll(async () => {
@@ -80,7 +82,7 @@ describe('raw requests', () => {
     return judge({ port: target.port, origin, rawCase, expectation, placement, cuts });
   }
 
-  describe.each(CORPUS)('$id $name', (rawCase) => {
+  describe.each(CASES)('$id $name', (rawCase) => {
     it('is answered as wanted', async () => {
       expect(await faultsOf(rawCase, 'alone', WHOLE)).toEqual([]);
     });
@@ -90,7 +92,7 @@ describe('raw requests', () => {
     });
 
     it('is answered the same however it is sliced', async () => {
-      const random = seededRandom(Number.parseInt(rawCase.id.slice(2), 10) + 1);
+      const random = seededRandom(CASES.indexOf(rawCase) + 1);
       for (let slicing = 0; slicing < SLICINGS; slicing++) {
         expect(await faultsOf(rawCase, 'alone', randomCuts(random))).toEqual([]);
       }
@@ -101,7 +103,7 @@ describe('raw requests', () => {
       expect(await faultsOf(rawCase, 'after a good one', BYTE_BY_BYTE)).toEqual([]);
     });
 
-    if (EXPECTATIONS[rawCase.id]?.endless !== true) {
+    if (expectationOf(rawCase).endless !== true) {
       it('is not mixed with a good request behind it', async () => {
         expect(await faultsOf(rawCase, 'before a good one', WHOLE)).toEqual([]);
         expect(await faultsOf(rawCase, 'before a good one', BYTE_BY_BYTE)).toEqual([]);

@@ -37,7 +37,9 @@ export interface Gate {
   enter(who: Entrant, now: number): void;
   leave(who: Entrant, now: number): void;
   tick(now: number): void;
-  view(now: number): Pick<AdmissionView, 'limit' | 'inFlight' | 'queueDepth' | 'baselineMs' | 'p50Ms' | 'slow'>;
+  view(
+    now: number,
+  ): Pick<AdmissionView, 'limit' | 'inFlight' | 'queueDepth' | 'baselineMs' | 'p50Ms' | 'slow'>;
 }
 
 export interface WorkerCost {
@@ -134,7 +136,10 @@ class Flow implements Entrant, Job {
     const { cost } = this.#worker;
     this.#worker.post(cost.shedMs, clock, (at) => {
       if (this.over) return;
-      const code = this.#worker.loop === undefined ? '' : this.#worker.pressure.refuses(this.rank, at, this.#worker.random);
+      const code =
+        this.#worker.loop === undefined
+          ? ''
+          : this.#worker.pressure.refuses(this.rank, at, this.#worker.random);
       if (code !== '') this.shed(code);
       else
         this.#worker.post(cost.requestMs - cost.shedMs, clock, (now) => {
@@ -243,7 +248,12 @@ export class World {
   }
 
   /** Poisson arrivals in [fromMs, toMs), `perSecond` may change with time. */
-  poisson(rank: PriorityRank, perSecond: number | ((now: number) => number), fromMs: number, toMs: number): void {
+  poisson(
+    rank: PriorityRank,
+    perSecond: number | ((now: number) => number),
+    fromMs: number,
+    toMs: number,
+  ): void {
     const random = this.random();
     const rate = typeof perSecond === 'number' ? (): number => perSecond : perSecond;
     const next = (now: number): void => {

@@ -74,7 +74,14 @@ export class PrototypeGate implements Gate {
     this.#random = random;
   }
 
-  view(): { limit: number; inFlight: number; queueDepth: number; baselineMs: number; p50Ms: number; slow: boolean } {
+  view(): {
+    limit: number;
+    inFlight: number;
+    queueDepth: number;
+    baselineMs: number;
+    p50Ms: number;
+    slow: boolean;
+  } {
     return {
       limit: Math.floor(this.#limit),
       inFlight: this.#inFlight,
@@ -92,9 +99,13 @@ export class PrototypeGate implements Gate {
       this.#run(who, 0, now);
       return;
     }
-    const capacity = this.#p50 > 0 ? Math.ceil(this.#limit * Math.max(1, (0.33 * this.#sla) / this.#p50)) : 1000;
+    const capacity =
+      this.#p50 > 0 ? Math.ceil(this.#limit * Math.max(1, (0.33 * this.#sla) / this.#p50)) : 1000;
     if (this.#waiting >= capacity) {
-      const victim = this.#lines.slice(who.rank + 1).findLast((line) => line.length > 0)?.shift();
+      const victim = this.#lines
+        .slice(who.rank + 1)
+        .findLast((line) => line.length > 0)
+        ?.shift();
       if (victim === undefined) {
         who.shed('SPW_SHED_QUEUE_FULL', 'full');
         return;
@@ -147,7 +158,8 @@ export class PrototypeGate implements Gate {
         const waited = now - place.at;
         this.#note(now, waited);
         const short = Math.max(2 * Math.max(5, 0.05 * this.#sla), 20) * (0.8 + 0.4 * this.#random());
-        if (waited > (this.#over && rank > 0 ? short : place.most)) place.who.shed('SPW_SHED_QUEUE_TIMEOUT', 'late');
+        if (waited > (this.#over && rank > 0 ? short : place.most))
+          place.who.shed('SPW_SHED_QUEUE_TIMEOUT', 'late');
         else this.#run(place.who, waited, now);
       }
     }
@@ -180,7 +192,13 @@ export class PrototypeGate implements Gate {
   }
 
   #brake(now: number): void {
-    if (this.#inFlight < 4 || this.#base95 === 0 || this.#base95 > 0.7 * this.#sla || now - this.#brakeAt < 50) return;
+    if (
+      this.#inFlight < 4 ||
+      this.#base95 === 0 ||
+      this.#base95 > 0.7 * this.#sla ||
+      now - this.#brakeAt < 50
+    )
+      return;
     let old = 0;
     for (const permit of this.starts) if (now - permit.at > 0.7 * this.#sla) old += 1;
     if (old <= 0.5 * this.#inFlight) {

@@ -132,6 +132,16 @@ describe('a Spring Boot document', () => {
   });
 });
 
+describe('a document that nests without end', () => {
+  it('is read four levels deep', () => {
+    let components: unknown = {};
+    for (let level = 9; level >= 1; level--) components = { [`c${level}`]: { status: 'DOWN', components } };
+    expect(judgeJson({ status: 'UP', components }, {}, 'application/json')).toBe(
+      'warn|checks c1, c2, c3, c4 failing|c1+c2+c3+c4',
+    );
+  });
+});
+
 describe('other JSON', () => {
   it('is read where it is a document and left to the status where it is none', () => {
     expect(judgeJson({ status: 'fail' }, {}, 'application/json')).toBe('explicit|the document says fail|');

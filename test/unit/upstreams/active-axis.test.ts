@@ -68,6 +68,7 @@ describe('what probes make of an instance', () => {
       [3, REFUSED],
     ]);
     expect(axis.value).toBe('failExplicit');
+    expect(axis.reason).toBe('status 503');
     expect(axis.portClosed).toBe(true);
   });
 

@@ -142,6 +142,19 @@ describe('the balancer', () => {
     expect(balancerOf([view(0)]).view(0)[0]?.rttMs).toBe(125);
   });
 
+  it('a host that comes back is expected at the median, though what was known of it has faded', () => {
+    const balancer = balancerOf([view(0), view(1)]);
+    for (const slot of [0, 1]) {
+      balancer.started(slot, 0);
+      balancer.head(slot, 40, 200, -1, 40);
+      balancer.finished(slot, 40);
+    }
+    balancer.update([view(0), view(1, { state: 'down', ...CLOSED })], 50);
+    balancer.head(0, 90, 200, -1, 60_000);
+    balancer.update([view(0), view(1, { state: 'warming', readyForMs: 0 })], 60_000);
+    expect(balancer.view(60_000)[1]?.rttMs).toBe(90);
+  });
+
   it('a long download does not look slow: only headers are timed', () => {
     const balancer = balancerOf([view(0)]);
     balancer.started(0, 0);

@@ -110,6 +110,16 @@ describe('an instance off the list', () => {
     expect(viewOf(fleet, 1).state).toBe('draining');
     fleet.probe(idOf(1), REFUSED, 2250);
     expect(viewOf(fleet, 1).state).toBe('gone');
+    fleet.probe(idOf(0), NO, 3000);
+    expect(fleet.state(3000)).toMatchObject({ state: 'down', reason: '1 of 1 not ready: status 503' });
+  });
+
+  it('that had said before that it drains does not come back by saying so no more', () => {
+    const fleet = readyFleet(2);
+    fleet.probe(idOf(1), DRAIN, 500);
+    fleet.configure(policyOf(1), 1000);
+    for (const now of [2000, 3000, 4000]) fleet.probe(idOf(1), PASS, now);
+    expect(viewOf(fleet, 1)).toMatchObject({ state: 'draining', reason: 'removed from the list' });
   });
 
   it('is probed until it is gone', () => {

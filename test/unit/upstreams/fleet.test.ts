@@ -127,11 +127,13 @@ describe('a fleet', () => {
     const fleet = readyFleet(1);
     for (const now of [1000, 1250]) fleet.probe(idOf(0), SILENCE, now);
     expect(statesOf(fleet)).toBe('down');
-    fleet.passive(idOf(0), report({ ok: 9 }), 1500); // answers to requests of before
-    fleet.passive(idOf(0), report({ ok: 9 }), 2250);
-    fleet.passive(idOf(0), report({ ok: 9 }), 2350);
+    fleet.passive(idOf(0), report({ ok: 9 }), 2200); // an answer to a request of before
+    fleet.passive(idOf(0), report({ ok: 9 }), 3200); // one
     expect(statesOf(fleet)).toBe('down');
-    fleet.passive(idOf(0), report({ ok: 9 }), 3250);
+    fleet.passive(idOf(0), report({ ok: 9 }), 4100); // too soon for another
+    fleet.tick(4150);
+    expect(statesOf(fleet)).toBe('down');
+    fleet.passive(idOf(0), report({ ok: 9 }), 4200); // two
     expect(statesOf(fleet)).toBe('warming');
   });
 
@@ -162,6 +164,20 @@ describe('a fleet', () => {
     }
     for (let index = 0; index < 5; index++) nine.passive(idOf(index), FIVE_HARD, 200);
     expect(statesOf(nine)).toBe('ejected ejected ejected ready ready ready ready ready ready');
+  });
+
+  it('judges an instance against the other open ones, not against itself or a closed one', () => {
+    const shielded = readyFleet(3);
+    shielded.passive(idOf(0), report({ soft: 10 }), 100);
+    shielded.passive(idOf(2), report({ ok: 10 }), 100);
+    shielded.probe(idOf(0), NO, 110);
+    shielded.passive(idOf(1), FIVE_HARD, 120);
+    expect(statesOf(shielded)).toBe('unready ejected ready');
+    const alike = readyFleet(2);
+    alike.passive(idOf(0), report({ ok: 4, soft: 6 }), 100);
+    alike.passive(idOf(1), report({ ok: 1000 }), 100);
+    alike.passive(idOf(1), FIVE_HARD, 300);
+    expect(statesOf(alike)).toBe('ready ready'); // 6 of 10 fail elsewhere too
   });
 
   it('when the last other one goes, an ejection gives way to a trial', () => {
@@ -219,6 +235,8 @@ describe('a fleet', () => {
     expect(fleet.state(3000).failingChecks).toEqual([
       { name: 'postgres', failing: 2, reporting: 3, sinceMs: 2000 },
     ]);
+    fleet.probe(idOf(2), SILENCE, 3500);
+    expect(fleet.state(3500).failingChecks).toMatchObject([{ failing: 2, reporting: 2 }]);
     for (const index of [0, 1]) fleet.probe(idOf(index), PASS, 4000);
     expect(fleet.state(4000).failingChecks).toEqual([]);
   });

@@ -133,6 +133,18 @@ describe('ejection of an outlier', () => {
     expect(outlier.state).toBe('ok');
   });
 
+  it('a failure on trial begins the count anew where the service cannot spare it', () => {
+    const outlier = ejectedAt0();
+    outlier.tick(5000);
+    const last = { othersRatio: () => 0, mayEject: () => false };
+    outlier.take(report({ ok: 2 }), 5001, MIDDLE, last);
+    outlier.take(report({ hard: 1, trailingHard: 1 }), 5002, MIDDLE, last);
+    outlier.take(report({ ok: 2 }), 5003, MIDDLE, last);
+    expect(outlier.state).toBe('trial');
+    outlier.take(report({ ok: 1 }), 5004, MIDDLE, last);
+    expect(outlier.state).toBe('ok');
+  });
+
   it('grows less after each quiet minute', () => {
     for (const [quietMs, spanMs] of [
       [59_000, 10_000],

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { DrainMap, sessionLeavesAt } from '../../../src/affinity/drain-map.ts';
+import { sessionLeavesAt } from '../../../src/affinity/drain-time.ts';
 import { seededRandom } from '../../../src/kernel/random.ts';
 
 function sid(random: () => number): string {
@@ -27,27 +27,6 @@ test('they leave one after the other: no second of the last fifth takes more tha
   expect(Math.max(...seconds)).toBeLessThan(1150);
 });
 
-test('a session goes to its leaving instance until its moment, and to an enabled one for ever', () => {
-  const drains = new DrainMap();
-  const session = '0000000080000000'; // the middle: 0.9
-  drains.begin('a:1', 5000);
-  expect(drains.keeps('a:1', session, 60_000, 58_999)).toBe(true);
-  expect(drains.keeps('a:1', session, 60_000, 59_000)).toBe(false);
-  expect(drains.keeps('b:1', session, 60_000, 1e9)).toBe(true);
-  drains.end('a:1');
-  expect(drains.keeps('a:1', session, 60_000, 1e9)).toBe(true);
-});
-
-test('hearing of a drain again does not prolong it', () => {
-  const drains = new DrainMap();
-  drains.begin('a:1', 0);
-  drains.begin('a:1', 50_000);
-  expect(drains.keeps('a:1', 'ffffffffffffffff', 60_000, 60_000)).toBe(false);
-  expect(drains.isDraining('a:1')).toBe(true);
-});
-
 test('without a session timeout a drain moves everybody at once', () => {
-  const drains = new DrainMap();
-  drains.begin('a:1', 10);
-  expect(drains.keeps('a:1', '00000000ffffffff', 0, 10)).toBe(false);
+  expect(sessionLeavesAt(10, 0, '00000000ffffffff')).toBe(10);
 });

@@ -21,28 +21,3 @@ export function sessionLeavesAt(startMs: number, sessionTimeoutMs: number, sid: 
   const share = Number.parseInt(sid.slice(8, 16), 16) / 2 ** 32;
   return startMs + sessionTimeoutMs * (1 - SPREAD + SPREAD * share);
 }
-
-/** The drains under way, by instance; as large as the number of instances that are leaving. */
-export class DrainMap {
-  readonly #startMs = new Map<string, number>();
-
-  /** A drain began at `startMs` (monotonic ms of this process). Hearing of the same drain again changes nothing. */
-  begin(instance: string, startMs: number): void {
-    if (!this.#startMs.has(instance)) this.#startMs.set(instance, startMs);
-  }
-
-  /** The instance is gone, or takes new sessions again. */
-  end(instance: string): void {
-    this.#startMs.delete(instance);
-  }
-
-  isDraining(instance: string): boolean {
-    return this.#startMs.has(instance);
-  }
-
-  /** Whether a pinned session still goes to the instance at `now`; true for one that is not leaving. */
-  keeps(instance: string, sid: string, sessionTimeoutMs: number, now: number): boolean {
-    const startMs = this.#startMs.get(instance);
-    return startMs === undefined || now < sessionLeavesAt(startMs, sessionTimeoutMs, sid);
-  }
-}
