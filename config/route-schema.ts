@@ -10,7 +10,7 @@ import { guard, quota } from './limit-schema.ts';
 import { count, duration, flag, headerName, name, text, token, word } from './units-schema.ts';
 
 /** Fields that frame a message or belong to one connection, and those that only the gateway may speak. */
-const RESERVED = new Set([
+const RESERVED: ReadonlySet<string> = new Set([
   'connection',
   'content-length',
   'expect',

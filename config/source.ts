@@ -35,7 +35,7 @@ interface FindingMore {
   readonly atKey?: boolean;
 }
 
-const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype']);
+const FORBIDDEN_KEYS: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
 type Tree = Document.Parsed;
 

@@ -18,7 +18,7 @@ export interface Threshold {
   readonly bound: { readonly atLeast: number } | { readonly atMost: number };
 }
 
-export const THRESHOLDS: readonly Threshold[] = [
+const THRESHOLDS: readonly Threshold[] = [
   {
     scenario: 'baseline',
     what: 'share of requests served while nothing is overloaded',

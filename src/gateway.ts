@@ -17,7 +17,7 @@ import { WorkerRuntime } from './io/worker-runtime.ts';
  * Step 1, the front gate, stands before it on the raw listener (`io/front-gate.ts`); step 8 closes every request, also
  * those refused before this list, when its response ends (`io/outcome-recorder.ts`).
  */
-export async function composeApplication(snapshot: Snapshot): Promise<FastifyInstance> {
+async function composeApplication(snapshot: Snapshot): Promise<FastifyInstance> {
   const app: FastifyInstance = fastify({
     logger: false,
     logController: new LogController({ disableRequestLogging: true }),

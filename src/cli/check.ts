@@ -12,7 +12,7 @@ import { EXIT } from './exit-codes.ts';
 import type { Output } from './output.ts';
 
 /** What `run` and `check` read when nothing else is said. */
-export const DEFAULT_FILE = 'spillway.yaml';
+const DEFAULT_FILE = 'spillway.yaml';
 
 export interface CheckOptions {
   /** Path of the file; `spillway.yaml` here when left out. */
@@ -44,7 +44,7 @@ export async function check(
 }
 
 /** One line each, on stderr; also for `run` and `reload`, which meet the same findings. */
-export function printFindings(findings: readonly Finding[], output: Output): void {
+function printFindings(findings: readonly Finding[], output: Output): void {
   for (const finding of findings) {
     const line = formatFinding(finding);
     const mark = ` ${finding.severity}:`;

@@ -27,7 +27,9 @@ export function packageCommit(environment: Readonly<Record<string, string | unde
     const folder = path.join(packageRoot(), '.git');
     const head = readFileSync(path.join(folder, 'HEAD'), 'utf8').trim();
     if (!head.startsWith('ref: ')) return head.slice(0, 12);
-    return readFileSync(path.join(folder, head.slice('ref: '.length)), 'utf8').trim().slice(0, 12);
+    return readFileSync(path.join(folder, head.slice('ref: '.length)), 'utf8')
+      .trim()
+      .slice(0, 12);
   } catch {
     return '';
   }

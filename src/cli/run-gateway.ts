@@ -65,7 +65,8 @@ async function serve({ version, commit, load, instances }: ServeOptions): Promis
   const ended = untilSignalled(supervisor, lifecycle);
   try {
     // A signal may come before everything has started; then there is nothing to drain.
-    if ((await Promise.race([supervisor.start().then(() => 'started'), ended])) !== 'started') return await ended;
+    if ((await Promise.race([supervisor.start().then(() => 'started'), ended])) !== 'started')
+      return await ended;
     lifecycle.started(performance.now());
   } catch (error) {
     process.stderr.write(`spillway: ${errorMessage(error)}\n`);

@@ -50,7 +50,7 @@ export function formatAddress(address: Address): string {
   return isV4(address) ? formatV4(address[6] ?? 0, address[7] ?? 0) : formatV6(address);
 }
 
-export function fromV4(value: number): Address {
+function fromV4(value: number): Address {
   return [0, 0, 0, 0, 0, 0xffff, value >>> 16, value & 0xffff];
 }
 

@@ -47,60 +47,149 @@ function row(
 }
 
 export const ERRORS = {
-  SPW_RATE_CLIENT: row(429, 'Quota exceeded', 'This client has used up its rate limit.', 'client', { type: QUOTA }),
-  SPW_RATE_ROUTE: row(429, 'Quota exceeded', 'This client has used up the rate limit of this route.', 'client', {
+  SPW_RATE_CLIENT: row(429, 'Quota exceeded', 'This client has used up its rate limit.', 'client', {
     type: QUOTA,
   }),
-  SPW_CONCURRENCY_CLIENT: row(429, 'Too many concurrent requests', 'This client has too many requests in flight.', 'client', {
-    type: QUOTA,
-  }),
-  SPW_RATE_GLOBAL: row(503, 'Capacity used up', 'A limit shared by many callers is used up.', 'gateway', { type: CAPACITY }),
-  SPW_RATE_STORE_DOWN: row(503, 'Limits unavailable', 'The rate limit store cannot be reached.', 'gateway'),
-  SPW_SHED_CONCURRENCY: row(503, 'Overloaded', 'The service works at its limit and nothing may wait.', 'gateway', {
+  SPW_RATE_ROUTE: row(
+    429,
+    'Quota exceeded',
+    'This client has used up the rate limit of this route.',
+    'client',
+    {
+      type: QUOTA,
+    },
+  ),
+  SPW_CONCURRENCY_CLIENT: row(
+    429,
+    'Too many concurrent requests',
+    'This client has too many requests in flight.',
+    'client',
+    {
+      type: QUOTA,
+    },
+  ),
+  SPW_RATE_GLOBAL: row(503, 'Capacity used up', 'A limit shared by many callers is used up.', 'gateway', {
     type: CAPACITY,
   }),
-  SPW_SHED_QUEUE_FULL: row(503, 'Overloaded', 'The waiting line of the service is full.', 'gateway', { type: CAPACITY }),
+  SPW_RATE_STORE_DOWN: row(503, 'Limits unavailable', 'The rate limit store cannot be reached.', 'gateway'),
+  SPW_SHED_CONCURRENCY: row(
+    503,
+    'Overloaded',
+    'The service works at its limit and nothing may wait.',
+    'gateway',
+    {
+      type: CAPACITY,
+    },
+  ),
+  SPW_SHED_QUEUE_FULL: row(503, 'Overloaded', 'The waiting line of the service is full.', 'gateway', {
+    type: CAPACITY,
+  }),
   SPW_SHED_QUEUE_TIMEOUT: row(503, 'Overloaded', 'The request waited too long for the service.', 'gateway', {
     type: CAPACITY,
   }),
   SPW_SHED_DEADLINE: row(503, 'Overloaded', 'The request could not have been answered in time.', 'gateway', {
     type: CAPACITY,
   }),
-  SPW_SHED_OVERLOAD: row(503, 'Overloaded', 'The gateway itself is overloaded.', 'gateway', { type: CAPACITY }),
+  SPW_SHED_OVERLOAD: row(503, 'Overloaded', 'The gateway itself is overloaded.', 'gateway', {
+    type: CAPACITY,
+  }),
   SPW_NO_READY_INSTANCE: row(503, 'No ready instance', 'No instance of the service is ready.', 'upstream'),
-  SPW_DEPENDENCY_DOWN: row(503, 'Dependency down', 'Something that the service cannot work without is down.', 'upstream'),
-  SPW_CIRCUIT_OPEN: row(503, 'Circuit open', 'The service failed too often and is given a pause.', 'upstream'),
+  SPW_DEPENDENCY_DOWN: row(
+    503,
+    'Dependency down',
+    'Something that the service cannot work without is down.',
+    'upstream',
+  ),
+  SPW_CIRCUIT_OPEN: row(
+    503,
+    'Circuit open',
+    'The service failed too often and is given a pause.',
+    'upstream',
+  ),
   SPW_DRAINING: row(503, 'Draining', 'This gateway is shutting down.', 'gateway', { closes: true }),
-  SPW_CONNECT_FAILED: row(502, 'Connection failed', 'No connection to the service could be made.', 'upstream'),
-  SPW_UPSTREAM_RESET: row(502, 'Connection lost', 'The service closed the connection before it answered.', 'upstream'),
-  SPW_UPSTREAM_PROTOCOL: row(502, 'Invalid answer', 'The service did not answer with valid HTTP.', 'upstream'),
+  SPW_CONNECT_FAILED: row(
+    502,
+    'Connection failed',
+    'No connection to the service could be made.',
+    'upstream',
+  ),
+  SPW_UPSTREAM_RESET: row(
+    502,
+    'Connection lost',
+    'The service closed the connection before it answered.',
+    'upstream',
+  ),
+  SPW_UPSTREAM_PROTOCOL: row(
+    502,
+    'Invalid answer',
+    'The service did not answer with valid HTTP.',
+    'upstream',
+  ),
   SPW_UPSTREAM_TIMEOUT: row(504, 'No answer in time', 'The service did not answer in time.', 'upstream'),
   SPW_DEADLINE_EXCEEDED: row(504, 'Deadline exceeded', 'The time for this request was used up.', 'gateway'),
-  SPW_CLIENT_CLOSED: row(499, 'Client closed request', 'The caller left before the answer.', 'client', { closes: true }),
+  SPW_CLIENT_CLOSED: row(499, 'Client closed request', 'The caller left before the answer.', 'client', {
+    closes: true,
+  }),
   SPW_NO_ROUTE: row(404, 'Not found', 'No route leads here.', 'client'),
   SPW_METHOD_NOT_ALLOWED: row(405, 'Method not allowed', 'This route does not take that method.', 'client'),
-  SPW_BAD_REQUEST: row(400, 'Bad request', 'The request is not valid HTTP or can be read in two ways.', 'client', {
-    closes: true,
-  }),
+  SPW_BAD_REQUEST: row(
+    400,
+    'Bad request',
+    'The request is not valid HTTP or can be read in two ways.',
+    'client',
+    {
+      closes: true,
+    },
+  ),
   SPW_UNKNOWN_KEY: row(401, 'Unknown key', 'The key of this request is not known here.', 'client'),
   SPW_FORBIDDEN: row(403, 'Forbidden', 'This address is not served.', 'client'),
-  SPW_BODY_TOO_LARGE: row(413, 'Body too large', 'The body is larger than this listener accepts.', 'client', { closes: true }),
-  SPW_URI_TOO_LONG: row(414, 'URI too long', 'The request target is longer than 8 KiB.', 'client', { closes: true }),
-  SPW_HEADERS_TOO_LARGE: row(431, 'Headers too large', 'The header section is too large or has too many fields.', 'client', {
+  SPW_BODY_TOO_LARGE: row(413, 'Body too large', 'The body is larger than this listener accepts.', 'client', {
     closes: true,
   }),
-  SPW_REQUEST_TIMEOUT: row(408, 'Request timeout', 'The request did not arrive in time.', 'client', { closes: true }),
-  SPW_EXPECTATION_FAILED: row(417, 'Expectation failed', 'The only expectation met here is 100-continue.', 'client', {
+  SPW_URI_TOO_LONG: row(414, 'URI too long', 'The request target is longer than 8 KiB.', 'client', {
     closes: true,
   }),
+  SPW_HEADERS_TOO_LARGE: row(
+    431,
+    'Headers too large',
+    'The header section is too large or has too many fields.',
+    'client',
+    {
+      closes: true,
+    },
+  ),
+  SPW_REQUEST_TIMEOUT: row(408, 'Request timeout', 'The request did not arrive in time.', 'client', {
+    closes: true,
+  }),
+  SPW_EXPECTATION_FAILED: row(
+    417,
+    'Expectation failed',
+    'The only expectation met here is 100-continue.',
+    'client',
+    {
+      closes: true,
+    },
+  ),
   SPW_MISDIRECTED: row(421, 'Misdirected request', 'This connection is not good for that host.', 'client'),
   SPW_INTERNAL: row(500, 'Internal error', 'The gateway failed to handle this request.', 'gateway'),
-  SPW_NOT_IMPLEMENTED: row(501, 'Not implemented', 'The gateway does not implement this transfer coding.', 'client', {
-    closes: true,
-  }),
-  SPW_HTTP_VERSION: row(505, 'HTTP version not supported', 'HTTP/1.0 and HTTP/1.1 are spoken here.', 'client', {
-    closes: true,
-  }),
+  SPW_NOT_IMPLEMENTED: row(
+    501,
+    'Not implemented',
+    'The gateway does not implement this transfer coding.',
+    'client',
+    {
+      closes: true,
+    },
+  ),
+  SPW_HTTP_VERSION: row(
+    505,
+    'HTTP version not supported',
+    'HTTP/1.0 and HTTP/1.1 are spoken here.',
+    'client',
+    {
+      closes: true,
+    },
+  ),
   SPW_LOOP: row(508, 'Loop detected', 'The request already went through this gateway.', 'client'),
 } as const satisfies Readonly<Record<string, ErrorRow>>;
 

@@ -10,7 +10,12 @@ export type Priority = (typeof PRIORITIES)[number];
 /** 0 critical, 1 default, 2 sheddable, 3 background. */
 export type PriorityRank = 0 | 1 | 2 | 3;
 
-const RANKS: Readonly<Record<Priority, PriorityRank>> = { critical: 0, default: 1, sheddable: 2, background: 3 };
+const RANKS: Readonly<Record<Priority, PriorityRank>> = {
+  critical: 0,
+  default: 1,
+  sheddable: 2,
+  background: 3,
+};
 
 export function rankOf(priority: Priority): PriorityRank {
   return RANKS[priority];

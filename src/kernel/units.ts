@@ -8,11 +8,21 @@ const SIZE = /^(\d+(?:\.\d+)?)(B|KiB|MiB|GiB)$/;
 const RATE = /^(\d+(?:\.\d+)?)\/(s|m|h|d)$/;
 const RATIO = /^(\d+(?:\.\d+)?)%$/;
 
-const DURATION_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const DURATION_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
 const SIZE_BYTES: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1_048_576, GiB: 1_073_741_824 };
 const RATE_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
-function scaled(text: string, pattern: RegExp, factors: Readonly<Record<string, number>>): number | undefined {
+function scaled(
+  text: string,
+  pattern: RegExp,
+  factors: Readonly<Record<string, number>>,
+): number | undefined {
   const match = pattern.exec(text);
   if (match === null) return undefined;
   const factor = factors[match[2] ?? ''];

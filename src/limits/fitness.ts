@@ -34,7 +34,7 @@ const PAUSE_JITTER = 0.2;
 const TRIALS_TO_CLOSE = 2;
 const LONGEST_RETURN_MS = 500;
 /** Heartbeats while fit: gateways are forgotten after three missed ones. */
-export const BEAT_EVERY_MS = 1000;
+const BEAT_EVERY_MS = 1000;
 /** The window of the ratio rule: four slices of 250 ms, aged on use. */
 const SLICE_MS = 250;
 const SLICES = 4;

@@ -19,7 +19,7 @@ import { Refusals } from './refusals.ts';
 import type { LimitStore, StoreCall, StoreReply, StoreView } from './store.ts';
 
 /** In order of precedence when several refuse. The first two are a caller's own, the others are shared by many. */
-export const LEVELS = ['client', 'route', 'tier', 'route-total', 'global'] as const;
+const LEVELS = ['client', 'route', 'tier', 'route-total', 'global'] as const;
 
 export type Level = (typeof LEVELS)[number];
 

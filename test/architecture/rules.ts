@@ -48,6 +48,14 @@ type Room =
 /** The process entry and the two composition roots. */
 const ENTRIES: ReadonlySet<string> = new Set(['src/main.ts', 'src/gateway.ts', 'src/supervisor.ts']);
 
+/** What a plugin may call of io: the exchange, and the steps that need sockets. */
+const STEPS: ReadonlySet<string> = new Set([
+  'src/io/exchange.ts',
+  'src/io/caller.ts',
+  'src/io/choose-instance.ts',
+  'src/io/forward.ts',
+]);
+
 /** A plugin adapts its own feature; most have one. */
 const PLUGIN_FEATURES: Readonly<Record<string, readonly Feature[]>> = {
   'request-context': ['forwarding'],
@@ -121,7 +129,7 @@ function mayImport(from: Room, to: Room, toFile: string): boolean {
     case 'io':
       return to.kind === 'kernel' || to.kind === 'feature' || to.kind === 'io';
     case 'plugin':
-      if (to.kind === 'kernel' || to.kind === 'plugin' || toFile === 'src/io/exchange.ts') return true;
+      if (to.kind === 'kernel' || to.kind === 'plugin' || STEPS.has(toFile)) return true;
       return to.kind === 'feature' && (PLUGIN_FEATURES[from.plugin] ?? [to.feature]).includes(to.feature);
     case 'config':
       return to.kind === 'kernel' || to.kind === 'config';

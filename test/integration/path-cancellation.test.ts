@@ -86,7 +86,12 @@ const upload = (path: string): string =>
 describe('a client that leaves', () => {
   test.each([
     ['while it waits for the head', '/wait', 'GET /wait HTTP/1.1\r\nhost: a.test\r\n\r\n', false],
-    ['while it waits, on a rewriting route', '/wait', 'GET /changed/wait HTTP/1.1\r\nhost: a.test\r\n\r\n', false],
+    [
+      'while it waits, on a rewriting route',
+      '/wait',
+      'GET /changed/wait HTTP/1.1\r\nhost: a.test\r\n\r\n',
+      false,
+    ],
     ['in the middle of its upload', '/wait', upload('/wait'), false],
     ['in the middle of its upload on a rewriting route', '/wait', upload('/changed/wait'), false],
     ['in the middle of the answer', '/wait', 'GET /wait HTTP/1.1\r\nhost: a.test\r\n\r\n', true],

@@ -92,7 +92,11 @@ function lastSeen(): Seen {
 }
 
 /** What the instance saw of a request with these header lines. */
-async function seenFor(lines: readonly string[], to: Gateway = gateway, path = '/'): Promise<readonly string[]> {
+async function seenFor(
+  lines: readonly string[],
+  to: Gateway = gateway,
+  path = '/',
+): Promise<readonly string[]> {
   const text = `GET ${path} HTTP/1.1\r\n${['host: shop.example:8443', ...lines].join('\r\n')}\r\n\r\n`;
   const { answers } = await rawExchange(to.port, text);
   expect(answers.at(-1)?.status).toBe(200);
@@ -123,7 +127,7 @@ describe('on the way to the instance', () => {
     expect(valueOf(rawHeaders, 'x-request-id')).toBe(valueOf(lastSeen().rawHeaders, 'x-request-id'));
   });
 
-  test("a client that is known by its key is named with its tier, and its key passes as it came", async () => {
+  test('a client that is known by its key is named with its tier, and its key passes as it came', async () => {
     const headers = await seenFor(['X-API-Key: secret-key']);
     expect(valueOf(headers, 'x-spillway-client')).toBe('acme');
     expect(valueOf(headers, 'x-spillway-tier')).toBe('gold');
@@ -250,7 +254,9 @@ describe('on the way to the instance', () => {
 
   test('a route sets and removes fields both ways', async () => {
     answer = (_, response) => {
-      response.writeHead(200, { 'x-inner': '1', 'x-answer': 'by the service', 'content-length': 2 }).end('ok');
+      response
+        .writeHead(200, { 'x-inner': '1', 'x-answer': 'by the service', 'content-length': 2 })
+        .end('ok');
     };
     const { rawHeaders } = await ask(gateway.port, {
       path: '/changed',

@@ -163,12 +163,15 @@ describe('a body of 100 MiB', () => {
   test.each([
     ['with a length', false],
     ['in chunks', true],
-  ])('goes up to a slow service byte for byte, %s, and the worker does not collect it', async (_, chunked) => {
-    const peak = await peakDuring(async () => {
-      expect(await upload(chunked)).toBe(`${BIG_BYTES} ${BIG_SHA}`);
-    });
-    expect(peak - plateau).toBeLessThanOrEqual(GROWTH_BYTES);
-  });
+  ])(
+    'goes up to a slow service byte for byte, %s, and the worker does not collect it',
+    async (_, chunked) => {
+      const peak = await peakDuring(async () => {
+        expect(await upload(chunked)).toBe(`${BIG_BYTES} ${BIG_SHA}`);
+      });
+      expect(peak - plateau).toBeLessThanOrEqual(GROWTH_BYTES);
+    },
+  );
 
   test('that nobody reads pauses the service instead of filling the worker', async () => {
     await using client = await openRaw(gateway.port);

@@ -281,7 +281,9 @@ describe('the tunnel', () => {
 describe('a refusal', () => {
   test.each([403, 503, 200])('%i by the instance is relayed as the answer it is', async (status) => {
     onRaw = (_, socket) => {
-      socket.end(`HTTP/1.1 ${status} Word\r\nx-reason: mine\r\ncontent-length: 5\r\nconnection: close\r\n\r\nnever`);
+      socket.end(
+        `HTTP/1.1 ${status} Word\r\nx-reason: mine\r\ncontent-length: 5\r\nconnection: close\r\n\r\nnever`,
+      );
     };
     const { answers } = await rawExchange(gateway.port, handshake('/raw'));
     const [answer] = answers;
