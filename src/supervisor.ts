@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import os from 'node:os';
+import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
@@ -76,7 +77,7 @@ export class Supervisor {
     this.#options = options;
     this.#loaded = loaded;
     this.#pool = new WorkerPool({
-      entry: fileURLToPath(new URL('./main.ts', import.meta.url)),
+      entry: fileURLToPath(new URL(`./main${path.extname(import.meta.url)}`, import.meta.url)),
       now: systemNow,
       environment: {},
       events: {

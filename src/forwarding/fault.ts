@@ -122,7 +122,9 @@ function reset(code: string, phase: 'waiting' | 'body'): UpstreamFault {
 function errorCode(error: unknown): string {
   if (typeof error !== 'object' || error === null) return '';
   const { code } = error as { readonly code?: unknown };
-  return typeof code === 'string' ? code : '';
+  if (typeof code === 'string') return code;
+  // undici's parser error has no code of its own where llhttp gave none.
+  return error instanceof Error && error.name === 'HTTPParserError' ? 'HPE_INVALID' : '';
 }
 
 function messageOf(error: unknown): string {

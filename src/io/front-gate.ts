@@ -8,7 +8,7 @@ import { normalizeTarget, type Target } from '../forwarding/target.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
 import { locateCaller, refuseOverload } from './caller.ts';
 import { connectionOf, type Arrival, type Connection } from './connection.ts';
-import { Exchange } from './exchange.ts';
+import { Exchange, exchangeOf } from './exchange.ts';
 import { endWithRefusal } from './raw-refusal.ts';
 import { answerLocally } from './local-answers.ts';
 import type { ListenerConfiguration } from '../../config/schema.ts';
@@ -98,6 +98,8 @@ export class FrontGate {
     made.once('finish', () => {
       made.detachSocket(socket as Socket);
       (socket as Socket).destroySoon();
+      // The server, which closes other responses, has let go of this one: nobody else would end its exchange.
+      exchangeOf(made)?.finish();
     });
     this.#enter(connection, req, made, socket, head);
   }
