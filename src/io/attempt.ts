@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici';
 import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
 import type { Exchange, LiveAttempt } from './exchange.ts';
+import type { ConnectionAware, UpstreamConnection } from './pools.ts';
 import type { RequestBody } from './request-body.ts';
 
 /**
@@ -27,7 +28,8 @@ export type AttemptStage = 'connecting' | 'sent' | 'answered' | 'over';
 
 type Controller = Dispatcher.DispatchController;
 
-export class Attempt implements LiveAttempt, Dispatcher.DispatchHandler {
+export class Attempt implements LiveAttempt, Dispatcher.DispatchHandler, ConnectionAware {
+  connection: UpstreamConnection | undefined = undefined;
   readonly exchange: Exchange;
   readonly slot: number;
   readonly startedMs: number;
@@ -61,7 +63,8 @@ export class Attempt implements LiveAttempt, Dispatcher.DispatchHandler {
   overdue(now: number): void {
     const { exchange } = this;
     const connecting = this.stage === 'connecting' && now >= this.#connectDueMs;
-    const late = now >= exchange.deadlineMs && !exchange.extendDeadline(now);
+    const stalled = this.body?.stalledFor(now, exchange.bodySilenceMs) ?? false;
+    const late = now >= exchange.deadlineMs && (stalled || !exchange.extendDeadline(now));
     if (!connecting && !late) {
       exchange.arm(Math.min(this.dueMs, Math.max(exchange.deadlineMs, now + 1)));
       return;
@@ -133,6 +136,10 @@ export class Attempt implements LiveAttempt, Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     if (this.stage !== 'answered') return;
+    if (this.connection?.broken === true) {
+      this.#fail(upstreamFault(undefined, 'body'));
+      return;
+    }
     this.stage = 'over';
     this.#owner.end(this);
   }

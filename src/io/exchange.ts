@@ -196,6 +196,11 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     return this.peerTrusted ? tighterLimitMs(own, this.facts.requestDeadline) : own;
   }
 
+  /** The longest silence inside a body, ms. */
+  get bodySilenceMs(): number {
+    return this.route?.service.configuration.timeout.idle ?? 0;
+  }
+
   get listener(): ListenerConfiguration {
     return this.#gate.listener;
   }

@@ -134,8 +134,9 @@ class RetryPause implements LiveAttempt {
   }
 }
 
-/** Share of failing instances above which nothing is tried again. */
+/** Share of failing instances above which nothing is tried again. Of one or two the failed one alone is that many. */
 const MOST_BLAMED = 0.5;
+const FEW_INSTANCES = 3;
 
 /** Starts another attempt at another instance if the policy, the budget and the fleet allow it. */
 function retry(
@@ -162,7 +163,8 @@ function retry(
     p50Ms: service.admission.view(now).p50Ms,
   });
   // While most instances fail, another try only adds load to what is breaking.
-  if (!allowed || service.balancer.blamedRatio(now) > MOST_BLAMED) return false;
+  const { instances } = service;
+  if (!allowed || (instances >= FEW_INSTANCES && service.balancer.blamedRatio(now) > MOST_BLAMED)) return false;
   exchange.tried.push(attempt.slot);
   const before = exchange.slot;
   leaveInstance(exchange, now);

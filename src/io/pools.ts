@@ -1,4 +1,4 @@
-import { Pool } from 'undici';
+import { Client, Pool, type buildConnector, type Dispatcher } from 'undici';
 import { readPem } from './pem.ts';
 
 /**
@@ -31,8 +31,54 @@ const KEEP_ALIVE_MAX_MS = 30_000;
 const KEEP_ALIVE_MARGIN_MS = 2000;
 const REQUESTS_PER_SOCKET = 1000;
 
+/** What an attempt may ask of the connection it runs on. */
+export interface UpstreamConnection {
+  /**
+   * The socket broke. undici takes a reset for the end of a body that ends with its connection; a cut answer must not
+   * look whole to the caller, so the attempt asks here.
+   */
+  broken: boolean;
+}
+
+/** A dispatch handler that wants to know its connection. */
+export interface ConnectionAware {
+  connection: UpstreamConnection | undefined;
+}
+
+/** A client that tells its handlers the connection and notes when the socket breaks. */
+class WatchedClient extends Client {
+  readonly #connection: UpstreamConnection;
+
+  constructor(origin: string | URL, options: Client.Options) {
+    const connection: UpstreamConnection = { broken: false };
+    // The pool has made its connect options into a connector already.
+    const connect = options.connect as buildConnector.connector;
+    super(origin, {
+      ...options,
+      connect: (target, done) => {
+        connection.broken = false;
+        connect(target, (...outcome) => {
+          const [, socket] = outcome;
+          // Before undici's own listener, which would tell the handler first.
+          socket?.on('error', () => {
+            connection.broken = true;
+          });
+          done(...outcome);
+        });
+      },
+    });
+    this.#connection = connection;
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    if ('connection' in handler) (handler as ConnectionAware).connection = this.#connection;
+    return super.dispatch(options, handler);
+  }
+}
+
 export function openPool(url: string, options: PoolOptions): Pool {
   return new Pool(url, {
+    factory: (origin, clientOptions) => new WatchedClient(origin, clientOptions as Client.Options),
     connections: Math.max(1, options.connections),
     pipelining: 1,
     headersTimeout: 0,

@@ -23,6 +23,8 @@ export class RequestBody extends Readable {
   /** Bytes handed on so far; 0 means that the body is untouched. */
   bytes = 0;
   #attached = false;
+  /** Moment since which the instance takes no more, 0 while it does. */
+  #pausedMs = 0;
 
   /** @param limitBytes 0 = no limit; past it `onTooLarge` is called once and nothing more is read. */
   constructor(source: IncomingMessage, limitBytes: number, onTooLarge: () => void) {
@@ -32,7 +34,13 @@ export class RequestBody extends Readable {
     this.#onTooLarge = onTooLarge;
   }
 
+  /** Whether bytes have been waiting for so long without anybody taking them. */
+  stalledFor(now: number, spanMs: number): boolean {
+    return this.#pausedMs > 0 && now - this.#pausedMs >= spanMs;
+  }
+
   override _read(): void {
+    this.#pausedMs = 0;
     if (this.#attached) {
       this.#source.resume();
       return;
@@ -55,7 +63,9 @@ export class RequestBody extends Readable {
       this.#onTooLarge();
       return;
     }
-    if (!this.push(chunk)) this.#source.pause();
+    if (this.push(chunk)) return;
+    this.#pausedMs = performance.now();
+    this.#source.pause();
   }
 
   #detach(): void {

@@ -51,6 +51,8 @@ export class ServiceRuntime {
   blockedBecause = '';
   /** Some instance takes requests, be it only of sessions it has. */
   open = false;
+  /** On the list now. */
+  instances = 0;
   readonly #passive = new Map<string, PassiveSlice>();
   /** Answers within the SLA, later ones, sheds, of the last ten seconds. */
   readonly #recent = new SliceWindow(1000, 10, 3);
@@ -84,7 +86,9 @@ export class ServiceRuntime {
     if (states.sequence <= this.#sequence) return;
     this.#sequence = states.sequence;
     this.balancer.update(states.instances, now);
+    const alive = new Set(states.instances.filter(({ state }) => state !== 'gone').map(({ id }) => id));
     this.#indexTags(now);
+    this.instances = alive.size;
     this.open = states.instances.some(({ opensNew, keepsPinned, panic }) => opensNew || keepsPinned || panic);
     this.admission.setCeiling(this.balancer.openCap(), now);
     const failFast = this.configuration.onDependencyDown !== 'serve';
@@ -92,7 +96,6 @@ export class ServiceRuntime {
     this.blockedBecause = states.readiness.because
       .map((cause) => `${cause.subject}: ${cause.state}`)
       .join(' ← ');
-    const alive = new Set(states.instances.filter(({ state }) => state !== 'gone').map(({ id }) => id));
     for (const [id, pool] of this.#pools) {
       if (alive.has(id)) continue;
       this.#pools.delete(id);

@@ -36,6 +36,8 @@ export type ShutdownPhase = 'failing-readiness' | 'closing-listeners' | 'last-se
 const LAST_MS = 1000;
 /** A keep-alive client's next request has usually come by then. Half: more find a closed socket; double: sockets linger. */
 const IDLE_MS = 5000;
+/** Whoever asks for no delay is not kept waiting by connections on which nothing runs. */
+const IDLE_LEAST_MS = 500;
 
 export function planShutdown({ delayMs, timeoutMs }: ShutdownPolicy): ShutdownPlan {
   // With a timeout of a second or less, half of it is still left for serving.
@@ -43,7 +45,7 @@ export function planShutdown({ delayMs, timeoutMs }: ShutdownPolicy): ShutdownPl
   const listenersCloseMs = Math.min(delayMs, refuseMs);
   return {
     listenersCloseMs,
-    idleCloseMs: Math.min(listenersCloseMs + IDLE_MS, refuseMs),
+    idleCloseMs: Math.min(listenersCloseMs + Math.min(IDLE_MS, Math.max(IDLE_LEAST_MS, delayMs)), refuseMs),
     refuseMs,
     cutMs: timeoutMs,
   };
