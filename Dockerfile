@@ -6,7 +6,7 @@ FROM node:26.10.0-bookworm-slim AS build
 WORKDIR /build
 COPY package.json package-lock.json ./
 # The compiler and its platform binary are development and optional dependencies: nothing is omitted here.
-RUN npm ci --no-audit --no-fund
+RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json ./
 COPY src src
 COPY plugins plugins

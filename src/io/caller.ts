@@ -16,10 +16,12 @@ export function locateCaller(exchange: Exchange): void {
   const { req, facts, snapshot } = exchange;
   const { trusted } = snapshot;
   const { header } = snapshot.configuration.trust;
-  exchange.peerAddress = req.socket.remoteAddress ?? '';
-  exchange.peerTrusted = trusted.includes(exchange.peerAddress);
+  const peer = req.socket.remoteAddress ?? '';
+  // In its shortest form: a listener on both families shows IPv4 callers as ::ffff:1.2.3.4.
+  exchange.peerAddress = clientAddress(peer, header, '', trusted);
+  exchange.peerTrusted = trusted.includes(peer);
   const told = exchange.peerTrusted ? (header === 'forwarded' ? facts.forwarded : facts.xForwardedFor) : '';
-  exchange.address = clientAddress(exchange.peerAddress, header, told, trusted);
+  exchange.address = told === '' ? exchange.peerAddress : clientAddress(peer, header, told, trusted);
   if (exchange.peerTrusted && isRequestId(facts.xRequestId)) exchange.requestId = facts.xRequestId;
 }
 

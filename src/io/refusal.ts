@@ -43,6 +43,8 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
   ];
   if (row.retryAfter) headers.push('retry-after', String(retryAfterOf(exchange, code)));
   addLimitFields(exchange, headers);
+  // A 401 must name a way to authenticate (RFC 9110 §15.5.2).
+  if (row.status === 401) headers.push('www-authenticate', 'ApiKey realm="api"');
   if (exchange.allow !== '') headers.push('allow', exchange.allow);
   const unread = bodyMayBeLarge(exchange);
   const closes =

@@ -165,7 +165,8 @@ export class InstanceRecord {
     this.reason = this.#reasonOf(state);
     this.keepsPinned = keepsPinned;
     this.trial = open && outlier.state === 'trial';
-    this.panic = state === 'down' && this.admin === 'enabled' && presence === 'present';
+    // A closed port is certain: asking there again would only turn a quick 503 into a 502.
+    this.panic = state === 'down' && this.admin === 'enabled' && presence === 'present' && !active.portClosed;
     const face = `${state} ${keepsPinned} ${this.trial} ${this.panic} ${since} ${this.spec.weight} ${this.reason}`;
     const changed = face !== this.#face;
     this.#face = face;
