@@ -84,6 +84,12 @@ export class AccessLog {
   #second = -1;
   #refusals = 0;
   #broken = false;
+  readonly #batchLimit: number;
+  #batch = '';
+  #batchBytes = 0;
+  #batchLines = 0;
+  /** Lines of the piece that the stream is being given. */
+  #passing = 0;
   /** Lines not written: refusals over the rate, and what a slow or broken reader did not take. */
   dropped = 0;
 
@@ -99,8 +105,9 @@ export class AccessLog {
       maxWrite: file ? 2 * FILE_BATCH_BYTES : MAX_LINE_BYTES,
       maxLength: MAX_WAITING_BYTES,
     });
+    this.#batchLimit = file ? FILE_BATCH_BYTES : MAX_LINE_BYTES;
     this.#stream.on('drop', () => {
-      this.dropped += 1;
+      this.dropped += this.#passing;
     });
     // A full disk shows as waiting and then dropped lines; a reader that left (EPIPE) ends this log. Neither ends the worker.
     this.#stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -119,18 +126,45 @@ export class AccessLog {
       this.dropped += 1;
       return;
     }
-    if (this.#broken) this.dropped += 1;
-    else this.#stream.write(formatLine(record));
+    if (this.#broken) {
+      this.dropped += 1;
+      return;
+    }
+    const line = lineOf(record);
+    const text = line.end();
+    this.#gather(text, line.wide ? Buffer.byteLength(text) : text.length);
+  }
+
+  /** Lines are handed to the stream by the batch, since it measures every piece it is given. */
+  #gather(text: string, bytes: number): void {
+    if (this.#batchBytes + bytes > this.#batchLimit) this.#pass();
+    this.#batch += text;
+    this.#batchBytes += bytes;
+    this.#batchLines += 1;
+  }
+
+  #pass(): void {
+    if (this.#batchBytes === 0) return;
+    const lines = this.#batchLines;
+    const text = this.#batch;
+    this.#batch = '';
+    this.#batchBytes = 0;
+    this.#batchLines = 0;
+    this.#passing = lines;
+    this.#stream.write(text);
   }
 
   /** Hands what has gathered to the operating system; to be called about once a second. */
   flush(): void {
-    if (!this.#broken) this.#stream.flush();
+    if (this.#broken) return;
+    this.#pass();
+    this.#stream.flush();
   }
 
   /** Writes what is left and closes; resolves when it is written, or cannot be. */
   async end(): Promise<void> {
     if (this.#broken) return;
+    this.#pass();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#stream.once('close', resolve);
     this.#stream.once('error', () => {
@@ -180,6 +214,10 @@ function levelOf(record: AccessRecord): number {
 
 /** The line of a record with its newline: valid JSON, at most `MAX_LINE_BYTES` of UTF-8. */
 export function formatLine(record: AccessRecord): string {
+  return lineOf(record).end();
+}
+
+function lineOf(record: AccessRecord): Line {
   const line = new Line(record.wallMs, levelOf(record));
   line.text('requestId', record.requestId);
   line.text('code', record.code);
@@ -198,7 +236,7 @@ export function formatLine(record: AccessRecord): string {
   line.number('bytesIn', record.bytesIn);
   line.number('bytesOut', record.bytesOut);
   line.number('attempts', record.attempts);
-  return line.end();
+  return line;
 }
 
 function withoutQuery(path: string): string {
@@ -208,6 +246,8 @@ function withoutQuery(path: string): string {
 
 /** A line in the making, with the bytes that its strings may still take. */
 class Line {
+  /** It may hold characters of more than one byte. */
+  wide = false;
   #out: string;
   #left = MAX_LINE_BYTES - FRAME_BYTES;
 
@@ -224,6 +264,7 @@ class Line {
   text(key: string, value: string): void {
     const room = this.#left < MAX_STRING_BYTES ? this.#left : MAX_STRING_BYTES;
     const plain = value.length <= room && isPlain(value);
+    if (!plain) this.wide = true;
     const shown = plain ? value : escaped(value, room);
     this.#left -= plain ? value.length : Buffer.byteLength(shown);
     this.#out += `,"${key}":"${shown}"`;

@@ -140,6 +140,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   /** Length of the answer's body, -1 when it was not told. */
   expectedBytes = -1;
   bodyBegun = false;
+  /** The request's last byte was in when it was forwarded: then no time is added for it, and its queue time counts. */
+  bodyWhole = false;
   /** The answer's last byte was handed to the response. */
   ended = false;
   /** The caller reads slowly; the instance is paused until it drained. */
@@ -208,11 +210,6 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   get secure(): boolean {
     return 'encrypted' in this.req.socket;
   }
-
-  /** A body without a length grew past the limit. */
-  readonly bodyTooLarge = (): void => {
-    this.refuse('SPW_BODY_TOO_LARGE');
-  };
 
   /** Goes on with the step after the one that waited; nothing happens once the request is over. */
   proceed(): void {
@@ -335,12 +332,13 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   }
 
   /**
-   * Moves the deadline while the request's own body is still coming, since its time counts from its last byte in.
+   * Moves the deadline while the request's own body is still coming, since its time counts from its last byte in. What
+   * an instance that reads slowly has not taken yet counts as coming; one that takes nothing is the attempt's business.
    * @returns true when there is time left after all
    */
   extendDeadline(now: number): boolean {
-    if (!this.facts.hasBody) return false;
-    const arrivedMs = this.req.complete ? (this.body?.endedMs ?? 0) : now;
+    if (!this.facts.hasBody || this.bodyWhole || this.body === undefined) return false;
+    const arrivedMs = this.body.endedMs === 0 ? now : this.body.endedMs;
     const deadlineMs = arrivedMs + this.timeLimitMs;
     if (deadlineMs <= Math.max(now, this.deadlineMs)) return false;
     this.deadlineMs = deadlineMs;

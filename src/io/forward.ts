@@ -29,6 +29,7 @@ export function forward(exchange: Exchange, path: string): void {
   }
   exchange.upstreamPath = exchange.query === '' ? path : path + exchange.query;
   exchange.phase = 'forwarding';
+  exchange.bodyWhole = exchange.req.complete;
   if (exchange.facts.expectContinue) exchange.res.writeContinue();
   if (exchange.upgradeSocket === undefined) {
     route.service.budget.attempt(now);
@@ -65,7 +66,10 @@ function startAttempt(exchange: Exchange, now: number): void {
 }
 
 function bodyOf(exchange: Exchange): RequestBody {
-  const body = new RequestBody(exchange.req, exchange.listener.limits.bodyBytes, exchange.bodyTooLarge);
+  const body = new RequestBody(exchange.req, exchange.listener.limits.bodyBytes, () => {
+    // A body without a length grew past the limit.
+    exchange.refuse('SPW_BODY_TOO_LARGE');
+  });
   exchange.body = body;
   return body;
 }
@@ -164,7 +168,8 @@ function retry(
   });
   // While most instances fail, another try only adds load to what is breaking.
   const { instances } = service;
-  if (!allowed || (instances >= FEW_INSTANCES && service.balancer.blamedRatio(now) > MOST_BLAMED)) return false;
+  if (!allowed || (instances >= FEW_INSTANCES && service.balancer.blamedRatio(now) > MOST_BLAMED))
+    return false;
   exchange.tried.push(attempt.slot);
   const before = exchange.slot;
   leaveInstance(exchange, now);

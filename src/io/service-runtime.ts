@@ -39,6 +39,7 @@ export class ServiceRuntime {
   readonly #fallbackSecret: string;
   readonly #pools = new Map<string, Pool>();
   readonly #slotByTag = new Map<string, number>();
+  readonly #tagBySlot: string[] = [];
   readonly #sessions = new Map<string, SessionCount>();
   #workers: number;
   #sequence = -1;
@@ -142,7 +143,7 @@ export class ServiceRuntime {
   }
 
   tagOfSlot(slot: number): string {
-    return this.cookies?.tagOf(this.balancer.idOf(slot)) ?? '';
+    return this.#tagBySlot[slot] ?? '';
   }
 
   /** Whether the session may stay: its instance serves pinned sessions, and a drain has not yet come to this one. */
@@ -177,8 +178,10 @@ export class ServiceRuntime {
 
   #indexTags(now: number): void {
     this.#slotByTag.clear();
+    this.#tagBySlot.length = 0;
     if (this.cookies === undefined) return;
     for (const { id, slot } of this.balancer.view(now)) {
+      this.#tagBySlot[slot] = this.cookies.tagOf(id);
       for (const tag of this.cookies.tagsOf(id)) this.#slotByTag.set(tag, slot);
     }
   }
