@@ -45,12 +45,6 @@ export const NOT_YET: readonly Row[] = [
   { path: 'clients.identify.*.mtls', sentence: 'the entry names nobody and the chain goes on' },
   { path: 'tiers.*.concurrency', sentence: 'requests in flight are not limited by client' },
   { path: 'limits.global.shards', sentence: 'the limit is one key in the store' },
-  {
-    path: 'limits.enforcement',
-    values: ['leased'],
-    sentence: 'every decision asks the store, as with `exact`',
-  },
-  { path: 'limits.maxOverAdmission', sentence: 'every decision asks the store, so nothing is over-admitted' },
   { path: 'services.*.discovery', sentence: 'the service has no instances; list them in `instances`' },
   { path: 'services.*.timeout.stream', sentence: 'answers live as long as they move' },
   { path: 'services.*.limits.responseBytes', sentence: 'answers may be of any size' },

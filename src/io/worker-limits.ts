@@ -56,7 +56,7 @@ export class WorkerLimits {
     return this.#open.condition;
   }
 
-  configure({ redis }: Configuration, workers: number): void {
+  configure({ redis, limits }: Configuration, workers: number): void {
     const mark = redis === null ? 'embedded' : JSON.stringify([redis.url, redis.timeout, redis.gateways]);
     const before = this.#open;
     if (mark !== before.mark)
@@ -64,7 +64,11 @@ export class WorkerLimits {
     const { store } = this.#open;
     if (store instanceof RedisLimitStore) store.setWorkers(workers);
     this.limiter.setWorkers(workers);
-    this.limiter.configure({ onUnavailable: redis?.onUnavailable ?? 'local', store });
+    this.limiter.configure({
+      onUnavailable: redis?.onUnavailable ?? 'local',
+      store,
+      leases: { enforcement: limits.enforcement, maxOverRatio: limits.maxOverAdmission },
+    });
     if (before.store !== store) before.store.close();
   }
 

@@ -13,8 +13,10 @@ import type { ErrorCode } from '../kernel/errors.ts';
 import type { Random } from '../kernel/random.ts';
 import { EmbeddedStore, WORKER_BUCKETS } from './embedded-store.ts';
 import type { CompiledRate } from './gcra.ts';
-import { REPLY_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
+import { REPLY_PER_LEVEL, TERMS_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
 import { holdRemaining, Holds, holdWaitMs } from './hold.ts';
+import { Leases, type LeasePolicy } from './leases.ts';
+import { Refill } from './refill.ts';
 import { Refusals } from './refusals.ts';
 import type { LimitStore, StoreCall, StoreReply, StoreView } from './store.ts';
 
@@ -61,7 +63,7 @@ export interface LimitDecision {
   readonly retryAfterMs: number;
   /** Whole seconds of chance to be added to `Retry-After`, at most. */
   readonly jitterSeconds: number;
-  readonly path: 'none' | 'store' | 'hold' | 'fallback';
+  readonly path: 'none' | 'lease' | 'store' | 'hold' | 'fallback';
   /** In the order of the charges; empty when no level was asked. */
   readonly levels: readonly LevelState[];
   /** Observed levels that would have refused. */
@@ -103,7 +105,8 @@ export class Limiter {
   readonly #holds: Holds;
   readonly #local: EmbeddedStore;
   readonly #refusals = new Refusals();
-  readonly #paths = { none: 0, store: 0, hold: 0, fallback: 0 };
+  readonly #paths = { none: 0, lease: 0, store: 0, hold: 0, fallback: 0 };
+  readonly #leases = new Leases();
   #store: LimitStore;
   #onUnavailable: OnUnavailable;
   #workers: number;
@@ -126,13 +129,20 @@ export class Limiter {
       return;
     }
     if (this.#holds.size() > 0 && this.#onHold(caller, now)) return;
-    const call = new PendingDecision(this, caller);
+    if (this.#leases.take(caller.charges, caller.cost, now)) {
+      this.#paths.lease++;
+      this.#refill(caller.charges, now);
+      caller.decided(passed('lease', this.#leases.levels(caller.charges), NOTHING));
+      return;
+    }
+    const call = new PendingDecision(this, caller, this.#leases, now);
     if (!this.#store.decide(call, now)) this.fallBack(call, now);
   }
 
   /** A reload: keys hold no numbers, so buckets stay; holds were computed from the old limits and go. */
-  configure(policy: { onUnavailable: OnUnavailable; store?: LimitStore }): void {
+  configure(policy: { onUnavailable: OnUnavailable; store?: LimitStore; leases?: LeasePolicy }): void {
     this.#onUnavailable = policy.onUnavailable;
+    if (policy.leases !== undefined) this.#leases.configure(policy.leases);
     if (policy.store !== undefined) this.#store = policy.store;
     this.#holds.clear();
     this.#refusals.clear();
@@ -140,6 +150,7 @@ export class Limiter {
 
   setWorkers(workers: number): void {
     this.#workers = Math.max(1, workers);
+    this.#leases.setHolders(this.#store.gateways() * this.#workers);
   }
 
   view(now: number): LimiterView {
@@ -157,8 +168,17 @@ export class Limiter {
     this.#fallback = false;
     const { charges, cost } = call.caller;
     for (let i = 0; i < charges.length; i++) {
-      const { key, rate, enforced } = charges[i] as Charge;
+      const charge = charges[i] as Charge;
+      const { key, rate, enforced } = charge;
       const at = 1 + i * REPLY_PER_LEVEL;
+      if (call.asksMore(i)) this.#leases.refilled(charge);
+      this.#leases.granted(
+        charge,
+        (reply[at] as number) - cost,
+        reply[at + 1] as number,
+        (reply[at + 3] as number) / TICKS_PER_MS,
+        now,
+      );
       const waitTicks = reply[at + 2] as number;
       if (waitTicks > 0 && enforced) {
         const fullMs = (reply[at + 3] as number) / TICKS_PER_MS;
@@ -172,6 +192,7 @@ export class Limiter {
   fallBack(call: PendingDecision, now: number): void {
     this.#fallback = true;
     const { caller } = call;
+    for (const [i, charge] of caller.charges.entries()) if (call.asksMore(i)) this.#leases.refilled(charge);
     switch (this.#onUnavailable) {
       case 'allow':
         this.#paths.fallback++;
@@ -189,6 +210,15 @@ export class Limiter {
         this.#finish(caller, reply, 'fallback', now);
       }
     }
+  }
+
+  /** Asks for what leases lack, in the background; a store that is unfit is asked again with the next request. */
+  #refill(charges: readonly Charge[], now: number): void {
+    this.#leases.setHolders(this.#store.gateways() * this.#workers);
+    const terms = this.#leases.refills(charges, now);
+    if (terms.length === 0) return;
+    const refill = new Refill(this.#leases, terms);
+    if (!this.#store.decide(refill, now)) refill.unavailable();
   }
 
   #onHold(caller: LimitCaller, now: number): boolean {
@@ -303,18 +333,25 @@ export class PendingDecision implements StoreCall {
   readonly terms: readonly number[];
   readonly #limiter: Limiter;
 
-  constructor(limiter: Limiter, caller: LimitCaller) {
+  constructor(limiter: Limiter, caller: LimitCaller, leases: Leases, now: number) {
     this.#limiter = limiter;
     this.caller = caller;
     const { charges, cost } = caller;
     const keys: string[] = [];
     const terms: number[] = [];
-    for (const { key, rate, enforced } of charges) {
+    for (const charge of charges) {
+      const { key, rate, enforced } = charge;
       keys.push(key);
-      terms.push(rate.unitTicks, rate.burst, cost, cost, enforced ? 1 : 0);
+      const least = leases.least(charge, cost, now);
+      terms.push(rate.unitTicks, rate.burst, least, leases.wanted(charge, cost, now), enforced ? 1 : 0);
     }
     this.keys = keys;
     this.terms = terms;
+  }
+
+  /** Whether more than the request's cost was asked of a level, for the worker's lease. */
+  asksMore(level: number): boolean {
+    return (this.terms[level * TERMS_PER_LEVEL + 3] ?? 0) > this.caller.cost;
   }
 
   answered(reply: StoreReply, now: number): void {

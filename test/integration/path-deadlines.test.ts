@@ -22,6 +22,7 @@ const QUEUE_SLA_MS = 5000;
 
 let origin: Listening;
 let drip: FaultOrigin;
+let deaf: FaultOrigin;
 let gateway: Gateway;
 let waiting: { request: IncomingMessage; response: ServerResponse }[] = [];
 
@@ -31,8 +32,16 @@ beforeAll(async () => {
     pieces: () => `HTTP/1.1 200 OK\r\nx-drip: ${'d'.repeat(500)}\r\n\r\n`,
     gapMs: 50,
   });
+  deaf = await startFaultOrigin();
   origin = await startService((request, response) => {
     request.on('error', () => undefined);
+    if (request.url === '/patient/slowly') {
+      readSlowly(request).then(
+        (bytes) => response.end(String(bytes)),
+        () => response.destroy(),
+      );
+      return;
+    }
     if (request.url === '/upload') {
       bodyOf(request).then(
         (body) => response.end(String(body.length)),
@@ -44,7 +53,7 @@ beforeAll(async () => {
     } else response.end(String(valueOf(request.rawHeaders, 'x-request-deadline-ms')));
   });
   gateway = await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
+listeners: [{ port: __PORT__, host: 127.0.0.1, limits: { bodyBytes: 32MiB } }]
 workers: 1
 trust: { proxies: [127.0.0.1] }
 services:
@@ -60,6 +69,16 @@ services:
     sla: 500ms
     timeout: { request: ${REQUEST_MS}ms }
     readiness: { path: /ready, interval: 60s }
+  deaf:
+    instances: [${deaf.url}]
+    sla: 500ms
+    timeout: { request: ${REQUEST_MS}ms, idle: ${IDLE_MS}ms }
+    readiness: { path: /ready, interval: 60s }
+  patient:
+    instances: [${origin.url}]
+    sla: 500ms
+    timeout: { request: 1500ms, idle: ${IDLE_MS}ms }
+    readiness: { path: /ready, interval: 60s }
   single:
     instances: [${origin.url}]
     sla: ${QUEUE_SLA_MS}ms
@@ -70,6 +89,8 @@ routes:
   - { path: /, service: shop }
   - { path: /hold/short, service: shop, timeout: 300ms }
   - { path: /drip, service: drip }
+  - { path: /deaf, service: deaf }
+  - { path: /patient, service: patient }
   - { path: /hold/single, service: single }
 `);
 });
@@ -78,11 +99,25 @@ afterAll(async () => {
   await gateway[Symbol.asyncDispose]();
   await origin[Symbol.asyncDispose]();
   await drip[Symbol.asyncDispose]();
+  await deaf[Symbol.asyncDispose]();
 });
 
 beforeEach(() => {
   waiting = [];
 });
+
+const MIB = 1024 * 1024;
+
+/** Reads a mebibyte at a time and thinks about each. */
+async function readSlowly(request: IncomingMessage): Promise<number> {
+  let bytes = 0;
+  for await (const chunk of request) {
+    const before = Math.floor(bytes / MIB);
+    bytes += (chunk as Buffer).length;
+    if (Math.floor(bytes / MIB) > before) await pause(150);
+  }
+  return bytes;
+}
 
 async function timed<Result>(work: Promise<Result>): Promise<readonly [result: Result, tookMs: number]> {
   const startedMs = performance.now();
@@ -161,6 +196,26 @@ describe('the head of an answer', () => {
   });
 });
 
+describe('a large upload', () => {
+  test('to an instance that reads slowly but reads may take longer than the deadline', async () => {
+    const body = Buffer.alloc(20 * MIB);
+    const [answer, tookMs] = await timed(ask(gateway.port, { method: 'POST', path: '/patient/slowly', body }));
+    expect([answer.status, String(answer.body)]).toEqual([200, String(body.length)]);
+    expect(tookMs).toBeGreaterThan(1500);
+  });
+
+  test('to an instance that stops reading is 504 after `timeout.idle`, not a 408 for its caller', async () => {
+    deaf.set('stopReading');
+    await using client = await openRaw(gateway.port);
+    client.write(`POST /deaf HTTP/1.1\r\nhost: a.test\r\ncontent-length: ${30 * MIB}\r\n\r\n`);
+    client.write(Buffer.alloc(30 * MIB));
+    const { answers } = await client.untilAnswers(1, 10_000);
+    expect(answers[0]?.status).toBe(504);
+    expect(answers[0]?.body).toContain('"SPW_UPSTREAM_TIMEOUT"');
+    await untilIdle(gateway, 'deaf');
+  });
+});
+
 describe('the queue', () => {
   test('is part of the time: what was waited there is gone from what the instance is told', async () => {
     const first = begin(gateway.port, { path: '/hold/single/1' });
@@ -182,6 +237,28 @@ describe('the queue', () => {
     await untilIdle(gateway, 'single');
     // 300 ms and more were spent in the queue, and the log says so.
     await gateway.process.waitForLine(/"path":"\/hold\/single\/2".*"queueMs":[3-9]\d\d/);
+  });
+
+  test('counts for a request with a body as well', async () => {
+    const first = begin(gateway.port, { path: '/hold/single/1' });
+    first.sent.end();
+    await eventually('the first is served', () => waiting.length === 1);
+    const startedMs = performance.now();
+    const second = begin(gateway.port, {
+      method: 'POST',
+      path: '/hold/single/posted',
+      body: 'x',
+      headers: { 'x-request-deadline-ms': '2000' },
+    });
+    second.sent.end('x');
+    await pause(1000);
+    waiting[0]?.response.end();
+    const { answer, message } = await second.answered;
+    expectProblem({ ...answer, body: await bodyOf(message) }, 504, 'SPW_UPSTREAM_TIMEOUT');
+    expect(performance.now() - startedMs).toBeGreaterThan(1950);
+    // Were its time counted from its turn, it would be 3 s.
+    expect(performance.now() - startedMs).toBeLessThan(2800);
+    await untilIdle(gateway, 'single');
   });
 
   test('that took too long is 503, with the time that was waited in the log', async () => {
