@@ -24,6 +24,7 @@ import type { Listening } from './path-fixture.ts';
 
 let echo: Listening;
 let alone: FaultOrigin;
+let refusing: FaultOrigin;
 /** Two instances for each test that counts calls: one that has failed is not asked again so soon. */
 const pairs = new Map<string, readonly [FaultOrigin, FaultOrigin]>();
 let unverified: Server;
@@ -93,6 +94,7 @@ beforeAll(async () => {
       .catch(() => response.destroy());
   });
   alone = await startFaultOrigin();
+  refusing = await startFaultOrigin();
   for (const { kind } of PAIRS) {
     for (const [, prefix] of MOUNTS)
       pairs.set(`${kind}${prefix.slice(1)}`, [await startFaultOrigin(), await startFaultOrigin()]);
@@ -102,7 +104,7 @@ beforeAll(async () => {
     ['alone', alone.url],
     ...[...pairs].map(([name, both]) => [name, both.map(({ url }) => url).join(', ')] as const),
     ['unverified', `https://localhost:${(unverified.address() as AddressInfo).port}`],
-    ['refused', 'http://127.0.0.1:1'],
+    ['refused', refusing.url],
   ];
   gateway = await startGateway(`
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
@@ -123,6 +125,7 @@ routes:${services
     .map(([name]) => `\n  - { path: /p/${name}, service: ${name} }\n  - { path: /r/${name}, service: ${name}, rewrite: /p/${name} }`)
     .join('')}
 `);
+  await refusing.refuse();
 });
 
 afterAll(async () => {

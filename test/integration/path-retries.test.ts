@@ -116,14 +116,15 @@ routes: [{ path: /, service: shop }]
 
   test('an answer that has begun is never repeated', async () => {
     failing.set('diesMidLength');
+    const before = failing.requests.length;
     await using client = await openRaw(gateway.port);
-    for (let turn = 0; turn < 60 && failing.requests.length === 0; turn++) {
+    for (let turn = 0; turn < 60 && failing.requests.length === before; turn++) {
       client.write('GET / HTTP/1.1\r\nhost: a.test\r\n\r\n');
       await client.untilAnswers(turn + 1);
     }
     const last = (await client.untilAnswers(100)).answers.at(-1);
     expect(last).toMatchObject({ status: 200, complete: false, body: 'half of it' });
-    expect(failing.requests).toHaveLength(1);
+    expect(failing.requests.length - before).toBe(1);
   });
 });
 
