@@ -100,7 +100,13 @@ function addOwnHeaders(exchange: Exchange, head: ResponseHead, status: number, n
     exchange.connection.closing = true;
     list.push('connection', 'close');
   }
-  if (early) discardRest(exchange);
+}
+
+/** The answer is whole: what is left of an upload reaches nobody any more, and is dropped so that the answer arrives. */
+function leaveUpload({ exchange, body }: Attempt): void {
+  if (body === null || exchange.req.complete) return;
+  body.destroy();
+  discardRest(exchange);
 }
 
 function serverTiming(exchange: Exchange, now: number): string {
@@ -117,6 +123,7 @@ export function answerChunk(attempt: Attempt, chunk: Buffer): void {
   exchange.lastByteMs = worker.now();
   if (exchange.bytesOut === exchange.expectedBytes) {
     exchange.ended = true;
+    leaveUpload(attempt);
     // As text a small body joins the head in one write; as bytes it would be a second buffer, and a dearer system call.
     if (chunk.length <= ONE_WRITE_BYTES) res.end(chunk.toString('latin1'), 'latin1');
     else res.end(chunk);
@@ -141,6 +148,7 @@ export function answerEnd(attempt: Attempt): void {
   const { exchange } = attempt;
   exchange.attempt = undefined;
   exchange.bodyBegun = true;
+  leaveUpload(attempt);
   if (!exchange.ended) exchange.res.end();
 }
 

@@ -127,7 +127,11 @@ export class Attempt implements LiveAttempt, Dispatcher.DispatchHandler, Connect
       return;
     }
     this.stage = 'answered';
-    this.#owner.head(this, status, raw);
+    try {
+      this.#owner.head(this, status, raw);
+    } catch (error) {
+      this.#ourFault(error);
+    }
   }
 
   onResponseData(_controller: Controller, chunk: Buffer): void {
@@ -148,6 +152,14 @@ export class Attempt implements LiveAttempt, Dispatcher.DispatchHandler, Connect
     if (this.stage === 'over') return;
     const phase = this.stage === 'connecting' ? 'connect' : this.stage === 'sent' ? 'waiting' : 'body';
     this.#fail(upstreamFault(error, phase));
+  }
+
+  /** What we throw ourselves never counts against the instance. */
+  #ourFault(error: unknown): void {
+    const { exchange } = this;
+    exchange.worker.recorder.fault(error);
+    this.abandon();
+    exchange.refuse('SPW_INTERNAL', 'a step failed');
   }
 
   #fail(fault: UpstreamFault): void {

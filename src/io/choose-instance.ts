@@ -32,7 +32,6 @@ function take(exchange: Exchange, slot: number, now: number): void {
   exchange.instance = service.balancer.idOf(slot);
   exchange.version = service.balancer.versionOf(slot);
   service.balancer.started(slot, now);
-  exchange.worker.recorder.picked(exchange);
 }
 
 /** Gives an attempt's place at its instance back. */

@@ -301,8 +301,6 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     attempt?.abandon();
   }
 
-  // Time --------------------------------------------------------------------------------------------------------------
-
   /** Arms the wheel for whichever limit comes next. */
   arm(dueMs: number): void {
     this.worker.wheel.arm(this, dueMs);
@@ -316,7 +314,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
         this.refuse('SPW_DEADLINE_EXCEEDED');
         return;
       case 'forwarding':
-        this.attempt?.overdue(now);
+        this.#overdue(now);
         return;
       case 'answering':
       case 'tunnelling':
@@ -328,6 +326,16 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
         return;
       default:
         this.phase satisfies never;
+    }
+  }
+
+  /** A throw here would come out of the wheel and end the worker. */
+  #overdue(now: number): void {
+    try {
+      this.attempt?.overdue(now);
+    } catch (error) {
+      this.worker.recorder.fault(error);
+      this.refuse('SPW_INTERNAL', 'a step failed');
     }
   }
 
@@ -373,6 +381,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     }
     if (this.phase === 'queued') route?.service.admission.leave(this, now);
     this.abandonAttempt();
+    worker.tunnels.delete(this);
     if (this.slot >= 0) {
       route?.service.balancer.finished(this.slot, now);
       this.slot = -1;

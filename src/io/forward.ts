@@ -42,6 +42,7 @@ function startAttempt(exchange: Exchange, now: number): void {
   if (route === undefined) return;
   const { service } = route;
   exchange.attempts++;
+  exchange.worker.recorder.picked(exchange);
   if (exchange.firstAttemptMs === 0) exchange.firstAttemptMs = now;
   const body = facts.hasBody ? bodyOf(exchange) : null;
   const attempt = new Attempt(
@@ -171,7 +172,7 @@ function retry(
   if (!allowed || (instances >= FEW_INSTANCES && service.balancer.blamedRatio(now) > MOST_BLAMED))
     return false;
   exchange.tried.push(attempt.slot);
-  const before = exchange.slot;
+  const { slot, instance, version, pickReason } = exchange;
   leaveInstance(exchange, now);
   let code: ErrorCode | '' = chooseInstance(exchange);
   if (code !== '' && phase === 'sent-no-byte') {
@@ -183,7 +184,8 @@ function retry(
     // Nobody else can take it, or the budget is spent: the first answer stands.
     if (code === '') leaveInstance(exchange, now);
     worker.recorder.retried(exchange, code === '' ? 'budget' : 'no_instance');
-    restorePlace(exchange, before, now);
+    Object.assign(exchange, { slot, instance, version, pickReason });
+    service.balancer.started(slot, now);
     return false;
   }
   attempt.abandon();
@@ -192,11 +194,6 @@ function retry(
   exchange.attempt = pause;
   exchange.arm(pause.dueMs);
   return true;
-}
-
-function restorePlace(exchange: Exchange, slot: number, now: number): void {
-  exchange.slot = slot;
-  exchange.route?.service.balancer.started(slot, now);
 }
 
 /** What an instance's `Retry-After` says, ms: seconds or a date; -1 when there is none. Nonsense counts as zero. */

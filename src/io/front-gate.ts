@@ -24,6 +24,8 @@ import type { WorkerContext } from './worker-context.ts';
  */
 export class FrontGate {
   readonly #worker: WorkerContext;
+  /** Its listener left the configuration: connections end with their next answer. */
+  leaving = false;
   /** Where its requests come in. */
   readonly listener: ListenerConfiguration;
   readonly #rulesOf = new WeakMap<Snapshot, HeadRules>();
@@ -40,13 +42,17 @@ export class FrontGate {
   /** A WebSocket handshake walks the same steps, so that its refusals are answers. */
   readonly upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer): void => {
     socket.on('error', swallow);
-    this.#arrived(connectionOf(socket), { req, res: undefined, socket, head });
+    const connection = connectionOf(socket);
+    if (connection.current === undefined) this.#arrived(connection, { req, res: undefined, socket, head });
+    else this.#unread(connection, socket);
   };
 
   /** CONNECT comes without a response object; what follows it may be anything, so the connection ends. */
   readonly connect = (_req: IncomingMessage, socket: Duplex): void => {
     socket.on('error', swallow);
-    this.#broken(connectionOf(socket), socket, 'SPW_METHOD_NOT_ALLOWED');
+    const connection = connectionOf(socket);
+    this.#broken(connection, socket, 'SPW_METHOD_NOT_ALLOWED');
+    if (connection.current !== undefined) this.#watch(connection, socket);
   };
 
   /** What the parser itself refused. It is answered only when no other answer of the connection is under way or due. */
@@ -82,6 +88,21 @@ export class FrontGate {
     const next = connection.next();
     if (next !== undefined) this.#begin(connection, next);
   };
+
+  /** An upgrade behind a running answer: not begun, and the connection ends with that answer. */
+  #unread(connection: Connection, socket: Duplex): void {
+    connection.closing = true;
+    if (connection.current !== undefined) connection.current.closes = true;
+    this.#watch(connection, socket);
+  }
+
+  /** Node reads a socket no more once it has handed it over; without a reader nobody would see the caller leave. */
+  #watch(connection: Connection, socket: Duplex): void {
+    socket.resume();
+    socket.once('end', () => {
+      connection.current?.cut('client');
+    });
+  }
 
   #arrived(connection: Connection, arrival: Arrival): void {
     if (connection.arrived(arrival)) this.#begin(connection, arrival);
@@ -136,7 +157,7 @@ export class FrontGate {
     const exchange = new Exchange(this, worker, snapshot, connection, req, res, facts, now, socket, head);
     connection.current = exchange;
     locateCaller(exchange);
-    exchange.closes = facts.upgradeIgnored;
+    exchange.closes = facts.upgradeIgnored || this.leaving;
     const target = this.#judge(exchange, method);
     if (target === undefined || answerLocally(exchange, target.asterisk)) return;
     const match = snapshot.table.match(facts.hostName, method, target.path, facts);

@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Exchange } from './exchange.ts';
+import type { WorkerContext } from './worker-context.ts';
 import { WheelEntry } from './wheel.ts';
 
 /**
@@ -61,6 +63,44 @@ class Discard extends WheelEntry {
     this.#socket.destroySoon = this.#destroySoon;
     // An answer still being written ends the connection itself, since it says `connection: close`.
     if (this.#exchange.res.writableFinished) this.#destroySoon();
+  };
+}
+
+/** Destroys a socket a moment after our side was closed: what still comes must not turn into a reset at once. */
+class Linger extends WheelEntry {
+  readonly #socket: Duplex;
+
+  constructor(socket: Duplex) {
+    super();
+    this.#socket = socket;
+  }
+
+  override expired(): void {
+    this.#socket.destroy();
+  }
+}
+
+/** Our side of the socket has ended, or ends now; the rest follows when the caller closes, or half a second later. */
+export function lingerOn(socket: Duplex, worker: WorkerContext): void {
+  const linger = new Linger(socket);
+  worker.wheel.arm(linger, worker.now() + DISCARD_MS);
+  socket.once('close', () => {
+    worker.wheel.disarm(linger);
+  });
+}
+
+/** Ends the connection of a last answer in order, with what may still come behind the request that was answered. */
+export function closeInOrder(exchange: Exchange): void {
+  const { req, worker } = exchange;
+  const { socket } = req;
+  if (socket.destroyed) return;
+  if (!req.complete) {
+    new Discard(exchange).start();
+    return;
+  }
+  socket.destroySoon = () => {
+    socket.end();
+    lingerOn(socket, worker);
   };
 }
 

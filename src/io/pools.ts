@@ -22,7 +22,7 @@ export interface UpstreamTls {
 export interface PoolOptions {
   readonly connections: number;
   readonly connectTimeoutMs: number;
-  readonly tls: UpstreamTls | undefined;
+  readonly tls: TlsConnectOptions;
 }
 
 const KEEP_ALIVE_MS = 4000;
@@ -88,18 +88,20 @@ export function openPool(url: string, options: PoolOptions): Pool {
     keepAliveTimeoutThreshold: KEEP_ALIVE_MARGIN_MS,
     maxRequestsPerClient: REQUESTS_PER_SOCKET,
     allowH2: false,
-    connect: { timeout: options.connectTimeoutMs * 2, ...tlsConnectOptions(options.tls) },
+    connect: { timeout: options.connectTimeoutMs * 2, ...options.tls },
   });
 }
 
+export interface TlsConnectOptions {
+  readonly rejectUnauthorized: true;
+  readonly ca?: Buffer;
+  readonly cert?: Buffer;
+  readonly key?: Buffer;
+  readonly servername?: string;
+}
+
 /** What `tls.connect` needs to reach an https instance; certificates are always verified. */
-export function tlsConnectOptions(tls: UpstreamTls | undefined): {
-  rejectUnauthorized: true;
-  ca?: Buffer;
-  cert?: Buffer;
-  key?: Buffer;
-  servername?: string;
-} {
+export function tlsConnectOptions(tls: UpstreamTls | undefined): TlsConnectOptions {
   return {
     rejectUnauthorized: true,
     ...(tls === undefined || tls.ca === null ? {} : { ca: readPem(tls.ca) }),

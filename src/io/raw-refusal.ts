@@ -2,28 +2,12 @@ import type { Duplex } from 'node:stream';
 import { localAnswer } from '../forwarding/local-methods.ts';
 import { errorRow, type ErrorCode } from '../kernel/errors.ts';
 import { formatProblem } from '../kernel/problem.ts';
+import { lingerOn } from './lingering.ts';
 import type { WorkerContext } from './worker-context.ts';
-import { WheelEntry } from './wheel.ts';
 
 /**
  * A refusal where there is no response object, since the parser made none: written onto the socket, then the end.
  */
-
-/** The other side may still be sending: a reset at once could overtake the answer. */
-const LINGER_MS = 500;
-
-class Linger extends WheelEntry {
-  readonly #socket: Duplex;
-
-  constructor(socket: Duplex) {
-    super();
-    this.#socket = socket;
-  }
-
-  override expired(): void {
-    this.#socket.destroy();
-  }
-}
 
 export function endWithRefusal(socket: Duplex, code: ErrorCode, worker: WorkerContext): void {
   if (!socket.writable) {
@@ -34,11 +18,7 @@ export function endWithRefusal(socket: Duplex, code: ErrorCode, worker: WorkerCo
   const requestId = worker.nextRequestId();
   const { contentType, body } = formatProblem(code, requestId, '', false);
   const allow = code === 'SPW_METHOD_NOT_ALLOWED' ? `allow: ${connectAllow()}\r\n` : '';
-  const linger = new Linger(socket);
-  worker.wheel.arm(linger, worker.now() + LINGER_MS);
-  socket.once('close', () => {
-    worker.wheel.disarm(linger);
-  });
+  lingerOn(socket, worker);
   socket.end(
     `HTTP/1.1 ${row.status} ${row.title}\r\ncontent-type: ${contentType}\r\n${allow}content-length: ${Buffer.byteLength(body)}\r\n` +
       `cache-control: no-store\r\nx-request-id: ${requestId}\r\ndate: ${new Date(worker.wallMs()).toUTCString()}\r\n` +

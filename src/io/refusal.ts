@@ -2,7 +2,7 @@ import { errorRow, type ErrorCode } from '../kernel/errors.ts';
 import { formatProblem, type ProblemExtra } from '../kernel/problem.ts';
 import { limitFields, retryAfterSeconds } from '../limits/fields.ts';
 import type { Exchange } from './exchange.ts';
-import { discardRest } from './lingering.ts';
+import { closeInOrder } from './lingering.ts';
 
 /**
  * How the gateway says no: one prebuilt body, one header list, one write, and the connection left in a state that both
@@ -54,7 +54,7 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
     headers.push('connection', 'close');
   }
   res.writeHead(row.status, headers);
-  if (unread) discardRest(exchange);
+  if (closes && exchange.upgradeSocket === undefined) closeInOrder(exchange);
   else if (!exchange.req.complete) exchange.req.resume();
   res.end(problem.body);
 }

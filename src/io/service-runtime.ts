@@ -11,7 +11,7 @@ import type { Random } from '../kernel/random.ts';
 import { SliceWindow } from '../kernel/window.ts';
 import type { Pool } from 'undici';
 import type { ServiceOverride, ServiceStates } from './ipc.ts';
-import { openPool } from './pools.ts';
+import { openPool, tlsConnectOptions, type TlsConnectOptions } from './pools.ts';
 
 /**
  * What a worker has learned of one service, and the connections to its instances.
@@ -37,7 +37,8 @@ export class ServiceRuntime {
   readonly budget: RetryBudget;
   readonly #random: Random;
   readonly #fallbackSecret: string;
-  readonly #pools = new Map<string, Pool>();
+  readonly #pools = new Map<string, { readonly url: string; readonly pool: Pool }>();
+  #tls: TlsConnectOptions;
   readonly #slotByTag = new Map<string, number>();
   readonly #tagBySlot: string[] = [];
   readonly #sessions = new Map<string, SessionCount>();
@@ -64,6 +65,7 @@ export class ServiceRuntime {
     this.#random = options.random;
     this.#workers = options.workers;
     this.#fallbackSecret = options.fallbackSecret;
+    this.#tls = tlsConnectOptions(configuration.tls ?? undefined);
     this.admission = new Admission(this.#admissionPolicy(), options.random, options.now);
     this.balancer = new Balancer(this.#balancingPolicy(), options.random);
     this.breaker = new Breaker(this.#breakerPolicy(), options.random);
@@ -72,7 +74,10 @@ export class ServiceRuntime {
   }
 
   configure(configuration: ServiceConfiguration, workers: number, now: number): void {
+    // Read before anything changes: a file that is gone must leave all as it was.
+    const tls = tlsConnectOptions(configuration.tls ?? undefined);
     if (poolMark(configuration) !== poolMark(this.configuration)) this.#closePools();
+    this.#tls = tls;
     this.configuration = configuration;
     this.#workers = workers;
     this.balancer.configure(this.#balancingPolicy());
@@ -88,6 +93,8 @@ export class ServiceRuntime {
     this.#sequence = states.sequence;
     this.balancer.update(states.instances, now);
     const alive = new Set(states.instances.filter(({ state }) => state !== 'gone').map(({ id }) => id));
+    for (const id of this.#passive.keys()) if (!alive.has(id)) this.#passive.delete(id);
+    for (const id of this.#sessions.keys()) if (!alive.has(id)) this.#sessions.delete(id);
     this.#indexTags(now);
     this.instances = alive.size;
     this.open = states.instances.some(({ opensNew, keepsPinned, panic }) => opensNew || keepsPinned || panic);
@@ -97,7 +104,7 @@ export class ServiceRuntime {
     this.blockedBecause = states.readiness.because
       .map((cause) => `${cause.subject}: ${cause.state}`)
       .join(' ← ');
-    for (const [id, pool] of this.#pools) {
+    for (const [id, { pool }] of this.#pools) {
       if (alive.has(id)) continue;
       this.#pools.delete(id);
       retire(pool);
@@ -118,20 +125,28 @@ export class ServiceRuntime {
   /** The pool of an instance; opened at the first request that needs it. */
   pool(slot: number): Pool {
     const id = this.balancer.idOf(slot);
+    const url = this.balancer.urlOf(slot);
     const open = this.#pools.get(id);
-    if (open !== undefined) return open;
-    const { timeout, tls, balancing } = this.configuration;
-    const pool = openPool(this.balancer.urlOf(slot), {
+    if (open?.url === url) return open.pool;
+    // The same address may be spoken to in another way now; nothing goes out in clear text any more then.
+    if (open !== undefined) retire(open.pool);
+    const { timeout, balancing } = this.configuration;
+    const pool = openPool(url, {
       connections: balancing.maxConcurrencyPerInstance,
       connectTimeoutMs: timeout.connect,
-      tls: tls ?? undefined,
+      tls: this.#tls,
     });
-    this.#pools.set(id, pool);
+    this.#pools.set(id, { url, pool });
     return pool;
   }
 
+  /** How an https instance is reached; the files were read when the configuration was taken. */
+  get tls(): TlsConnectOptions {
+    return this.#tls;
+  }
+
   #closePools(): void {
-    for (const pool of this.#pools.values()) retire(pool);
+    for (const { pool } of this.#pools.values()) retire(pool);
     this.#pools.clear();
   }
 
@@ -187,7 +202,7 @@ export class ServiceRuntime {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#pools.values()].map((pool) => pool.destroy()));
+    await Promise.all([...this.#pools.values()].map(({ pool }) => pool.destroy()));
     this.#pools.clear();
   }
 

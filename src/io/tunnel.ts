@@ -8,7 +8,6 @@ import { buildSwitchingHead } from '../forwarding/response-headers.ts';
 import { answerRelayed } from './answer.ts';
 import { additionsOf } from './caller.ts';
 import type { Exchange, LiveAttempt } from './exchange.ts';
-import { tlsConnectOptions } from './pools.ts';
 
 /**
  * WebSocket upgrades as a transparent tunnel.
@@ -45,6 +44,7 @@ class Tunnel implements LiveAttempt {
     const { service } = route;
     const now = worker.now();
     exchange.attempts = 1;
+    worker.recorder.picked(exchange);
     exchange.firstAttemptMs = now;
     exchange.attempt = this;
     this.#connectDueMs = now + service.configuration.timeout.connect;
@@ -60,7 +60,7 @@ class Tunnel implements LiveAttempt {
       setHost: false,
       agent: false,
       allowHalfOpen: true,
-      ...(secure ? tlsConnectOptions(service.configuration.tls ?? undefined) : {}),
+      ...(secure ? service.tls : {}),
     } as https.RequestOptions);
     this.#request = request;
     exchange.permit?.attempt(now);

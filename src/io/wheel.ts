@@ -61,8 +61,9 @@ export class Wheel {
   turn(now: number): void {
     const target = Math.floor(now / SLOT_MS);
     const missed = Math.min(target - this.#tick, SLOTS);
-    for (let step = 1; step <= missed; step++) this.#visit((target - missed + step) % SLOTS, now);
+    // Whatever is armed by what fires now belongs to a later turn.
     if (target > this.#tick) this.#tick = target;
+    for (let step = 1; step <= missed; step++) this.#visit((target - missed + step) % SLOTS, now);
   }
 
   #visit(slot: number, now: number): void {
