@@ -18,6 +18,7 @@ import { findingsOf, OWN_WORDS } from './issues.ts';
 import { CONFIGURATION_NODE } from './json-schema.ts';
 import { checkKeys, keyDigest } from './keys.ts';
 import type { PlacedKey } from './keys.ts';
+import { checkCertificates } from './certificates.ts';
 import { checkNotYet } from './not-yet.ts';
 import { checkReferences } from './references.ts';
 import { configurationSchema } from './schema.ts';
@@ -76,6 +77,7 @@ export function loadConfigurationText(text: string, name: string, environment: E
   const keys = collectKeys(source, environment);
   findings.push(...keys.findings);
   if (!result.success) return judged(findings);
+  findings.push(...checkCertificates(source, result.data));
   const clients = {
     ...result.data.clients,
     keys: keys.rows.map((row) => ({ key: keyDigest(row.key), client: row.client, tier: row.tier })),

@@ -122,7 +122,11 @@ export const shedding = z.strictObject({
     .describe(
       'places to wait; `auto` = what can be served within a third of the SLA, at least the limit; 0 = none',
     ),
-  limit: shedLimit.prefault('auto').describe('requests in flight; `auto` = found from latency'),
+  limit: shedLimit
+    .prefault('auto')
+    .describe(
+      'requests in flight, shared out over the workers, at least one each; `auto` = found from latency',
+    ),
 });
 
 /** In a service: only what differs. Made whole by the root's transform. */

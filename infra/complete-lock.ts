@@ -18,13 +18,39 @@ interface LockEntry {
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
 
-const SYSTEMS = ['openharmony', 'android', 'darwin', 'freebsd', 'netbsd', 'openbsd', 'sunos', 'aix', 'linux', 'win32'];
-const PROCESSORS = ['arm64', 'x64', 'ia32', 'ppc64', 'riscv64', 's390x', 'mips64el', 'loong64', 'wasm32', 'arm'];
+const SYSTEMS = [
+  'openharmony',
+  'android',
+  'darwin',
+  'freebsd',
+  'netbsd',
+  'openbsd',
+  'sunos',
+  'aix',
+  'linux',
+  'win32',
+];
+const PROCESSORS = [
+  'arm64',
+  'x64',
+  'ia32',
+  'ppc64',
+  'riscv64',
+  's390x',
+  'mips64el',
+  'loong64',
+  'wasm32',
+  'arm',
+];
 
 function platformEntry(name: string, version: string, dev: boolean): LockEntry {
   const system = SYSTEMS.find((word) => name.includes(word));
   const processor = PROCESSORS.find((word) => name.includes(word));
-  const libc = name.endsWith('-musl') ? 'musl' : name.endsWith('-gnu') && system === 'linux' ? 'glibc' : undefined;
+  const libc = name.endsWith('-musl')
+    ? 'musl'
+    : name.endsWith('-gnu') && system === 'linux'
+      ? 'glibc'
+      : undefined;
   return {
     version,
     ...(processor === undefined ? {} : { cpu: [processor] }),
@@ -48,4 +74,7 @@ for (const [path, entry] of Object.entries({ ...packages })) {
 }
 const { '': root, ...others } = packages;
 const sorted = Object.entries(others).toSorted(([a], [b]) => a.localeCompare(b, 'en'));
-writeFileSync(FILE, `${JSON.stringify({ ...lock, packages: { '': root, ...Object.fromEntries(sorted) } }, null, 2)}\n`);
+writeFileSync(
+  FILE,
+  `${JSON.stringify({ ...lock, packages: { '': root, ...Object.fromEntries(sorted) } }, null, 2)}\n`,
+);

@@ -9,16 +9,17 @@ import type { Loaded as LoadResult } from '../config/load.ts';
 import type { Configuration } from '../config/schema.ts';
 import type { ReadinessView, ReloadView } from './io/admin-port.ts';
 import { startAdminServer, type AdminServer } from './io/admin-server.ts';
+import { Conditions } from './io/conditions.ts';
 import { ControlPlane } from './io/control-plane.ts';
-import { errorMessage } from './io/error-message.ts';
 import { FleetControl } from './io/fleet-control.ts';
-import type { ServiceStates, ToSupervisor, ToWorker } from './io/ipc.ts';
+import type { ServiceStates, ToSupervisor } from './io/ipc.ts';
 import { serveLimitBatch } from './io/limit-store/ipc.ts';
-import { Listeners, type BoundListener } from './io/listeners.ts';
+import { Listeners } from './io/listeners.ts';
 import { Meter } from './io/meter.ts';
 import { MetricsPage } from './io/metrics-page.ts';
 import { Questions } from './io/questions.ts';
-import { describeChanges, restartOnly } from './io/reload.ts';
+import { Reloader } from './io/reloader.ts';
+import { Rollout, type LoadedConfiguration } from './io/rollout.ts';
 import { systemNow, systemWallMs } from './io/system-clock.ts';
 import { clientHashSecret } from './io/client-hash-secret.ts';
 import { WorkerPool, type WorkerProcess } from './io/worker-pool.ts';
@@ -36,18 +37,16 @@ import { EmbeddedStore, SUPERVISOR_BUCKETS } from './limits/embedded-store.ts';
 const FIRST_PROBES_MS = 5000;
 /** Listening waits this long for the first probes, so that the first request finds a ready instance. */
 const LISTEN_WITHOUT_PROBES_MS = 1000;
-const CONFIGURE_TIMEOUT_MS = 10_000;
+/** Half: one bad second of a busy machine ends a start; double: a worker that cannot start is tried for half a minute. */
+const START_DEATHS = 5;
+/** A worker that could not take its configuration or listeners is told again: a missing file may be back. */
+const RETRY_MS = 5000;
 
 export interface SupervisorOptions {
   readonly version: string;
   readonly commit: string;
   readonly load: () => LoadResult;
   readonly log: Logger;
-}
-
-interface Loaded {
-  readonly configuration: Configuration;
-  readonly hash: string;
 }
 
 export class Supervisor {
@@ -62,33 +61,33 @@ export class Supervisor {
   readonly #control: ControlPlane;
   readonly #affinitySecret = randomBytes(32).toString('base64url');
   readonly #fallbackClientSecret = randomBytes(32).toString('base64url');
-  readonly #viaName = `spillway-${randomBytes(4).toString('hex')}`;
   readonly #startedMs = systemNow();
-  readonly #waiting = new Set<() => void>();
-  #loaded: Loaded;
-  #generation = 0;
-  #mayListen = false;
-  #draining = false;
-  #reloading: Promise<ReloadView> | undefined = undefined;
+  readonly #conditions = new Conditions();
+  readonly #rollout: Rollout;
+  readonly #reloader: Reloader;
+  #phase: 'starting' | 'serving' | 'ending' = 'starting';
+  #deaths = 0;
   #admin: AdminServer | undefined = undefined;
-  #listenFailure = '';
+  #startFault = '';
 
-  constructor(loaded: Loaded, options: SupervisorOptions) {
+  constructor(loaded: LoadedConfiguration, options: SupervisorOptions) {
     this.#options = options;
-    this.#loaded = loaded;
     this.#pool = new WorkerPool({
       entry: fileURLToPath(new URL(`./main${path.extname(import.meta.url)}`, import.meta.url)),
       now: systemNow,
       environment: {},
       events: {
         onHello: (worker) => {
-          this.#configureWorker(worker);
+          this.#rollout.configure(worker);
         },
         onMessage: (worker, message) => {
           this.#message(worker, message);
         },
         onExit: (worker, reason, expected) => {
           this.#workerGone(worker, reason, expected);
+        },
+        onNoProcess: (reason) => {
+          options.log.error({ reason }, 'no process for a worker; trying again');
         },
       },
     });
@@ -98,6 +97,9 @@ export class Supervisor {
       meter: this.#meter,
       onStates: (states) => {
         this.#broadcastStates(states);
+      },
+      onFault: (reason) => {
+        options.log.error({ reason }, 'instances cannot be probed as configured');
       },
     });
     this.#control = new ControlPlane({
@@ -110,11 +112,48 @@ export class Supervisor {
       metricsPage: this.#metricsPage,
       now: systemNow,
       wallMs: systemWallMs,
-      current: () => this.#loaded,
+      current: () => this.#rollout.loaded,
       readiness: () => this.#readiness(),
       reload: async (by) => await this.reload(by),
       onOverride: (override) => {
         this.#pool.broadcast({ type: 'override', override });
+      },
+    });
+    this.#rollout = new Rollout(loaded, {
+      pool: this.#pool,
+      secrets: (configuration) => ({
+        affinity: this.#affinitySecret,
+        clientHash: clientHashSecret(configuration, this.#fallbackClientSecret),
+      }),
+      viaName: `spillway-${randomBytes(4).toString('hex')}`,
+      states: () => this.#fleets.states(),
+      overrides: () => this.#control.overrides(),
+      workerCount,
+    });
+    this.#reloader = new Reloader({
+      log: options.log,
+      load: () => {
+        const result = options.load();
+        const warnings = result.warnings.map(formatFinding);
+        if (!result.ok) return { ok: false, faults: result.faults.map(formatFinding), warnings };
+        const { configuration, hash } = result;
+        return { ok: true, loaded: { configuration, hash }, warnings };
+      },
+      pool: this.#pool,
+      fleets: this.#fleets,
+      listeners: this.#listeners,
+      rollout: this.#rollout,
+      conditions: this.#conditions,
+      phase: () => this.#phase,
+      adminRefusal: ({ admin }) => this.#admin?.refusal(admin) ?? '',
+      onCommit: (configuration) => {
+        this.#fleets.forget();
+        this.#admin?.configure(configuration.admin);
+        this.#pool.scale(workerCount(configuration));
+      },
+      onResult: (result) => {
+        this.#control.lastReload = { at: new Date(systemWallMs()).toISOString(), result };
+        this.#meter.add('config_reloads_total', [result]);
       },
     });
     this.#meter.set('build_info', [options.version, options.commit, process.version], 1);
@@ -122,7 +161,7 @@ export class Supervisor {
 
   /** How a shutdown goes, by the configuration in force. */
   get shutdown(): Configuration['shutdown'] {
-    return this.#loaded.configuration.shutdown;
+    return this.#rollout.loaded.configuration.shutdown;
   }
 
   /** Addresses that traffic and operators may use, as bound. */
@@ -130,7 +169,7 @@ export class Supervisor {
     readonly listeners: readonly { host: string; port: number; tls: boolean }[];
     readonly admin: string;
   } {
-    const { listeners } = this.#loaded.configuration;
+    const { listeners } = this.#rollout.loaded.configuration;
     return {
       listeners: this.#listeners.current.map(({ index, socket }) => ({
         host: socket.host,
@@ -147,118 +186,51 @@ export class Supervisor {
    * @throws Error when an address cannot be bound or a worker cannot start with the configuration.
    */
   async start(): Promise<void> {
-    const { configuration } = this.#loaded;
+    const { configuration } = this.#rollout.loaded;
     const { admin } = configuration;
     this.#admin = await startAdminServer(this.#control, { ...admin, log: this.#options.log });
     this.#listeners.commit(this.#listeners.prepare(configuration.listeners));
+    this.#rollout.begin(this.#listeners.current);
     this.#fleets.configure(configuration, true);
     this.#pool.scale(workerCount(configuration));
-    await this.#until(() => this.#fleets.firstProbesIn(), LISTEN_WITHOUT_PROBES_MS);
-    this.#mayListen = true;
-    for (const worker of this.#pool.current())
-      if (worker.generation === this.#generation) this.#listen(worker);
-    await this.#until(() => this.#readiness().ready || this.#listenFailure !== '', Infinity);
-    if (this.#listenFailure !== '') throw new Error(this.#listenFailure);
+    await this.#conditions.until(() => this.#fleets.firstProbesIn(), LISTEN_WITHOUT_PROBES_MS);
+    this.#rollout.listen();
+    await this.#conditions.until(() => this.#readiness().ready || this.#startFault !== '', Infinity);
+    if (this.#startFault !== '') throw new Error(this.#startFault);
+    if (this.#phase === 'starting') this.#phase = 'serving';
+    this.#conditions.wake();
   }
 
-  /** Loads the configuration again and swaps it in one step; a broken one changes nothing. One at a time. */
+  /** Loads the configuration again and swaps it in one step; one that fails changes nothing. One at a time. */
   async reload(by: string): Promise<ReloadView> {
-    if (this.#reloading !== undefined) await this.#reloading;
-    this.#reloading = this.#reload(by);
-    try {
-      return await this.#reloading;
-    } finally {
-      this.#reloading = undefined;
-    }
+    return await this.#reloader.reload(by);
   }
 
   /** Drains: readiness fails, listeners close after the delay, running requests end, then it resolves. */
   async drain(): Promise<void> {
-    if (this.#draining) return;
-    this.#draining = true;
-    const { delay, timeout } = this.#loaded.configuration.shutdown;
+    if (this.#phase === 'ending') return;
+    this.#phase = 'ending';
+    this.#conditions.wake();
+    const { delay, timeout } = this.#rollout.loaded.configuration.shutdown;
     this.#options.log.info({ delayMs: delay, timeoutMs: timeout }, 'draining');
     this.#pool.stopRestarting();
     this.#pool.drain({ type: 'drain', delayMs: delay, timeoutMs: timeout });
     const closing = setTimeout(() => {
       this.#listeners.close();
     }, delay);
-    await this.#until(() => this.#pool.all().length === 0, timeout + 1000);
+    await this.#conditions.until(() => this.#pool.all().length === 0, timeout + 1000);
     clearTimeout(closing);
     await this.close();
   }
 
   /** Ends everything at once. */
   async close(): Promise<void> {
+    this.#phase = 'ending';
     this.#pool.stopRestarting();
     this.#pool.killAll();
     this.#fleets.stop();
     this.#listeners.close();
     await this.#admin?.close();
-  }
-
-  // Configuration -----------------------------------------------------------------------------------------------------
-
-  async #reload(by: string): Promise<ReloadView> {
-    const { log, load } = this.#options;
-    const result = load();
-    if (!result.ok) return this.#refuseReload(result.faults.map(formatFinding), by);
-    const before = this.#loaded.configuration;
-    const { configuration, hash } = result;
-    const warnings = [...result.warnings.map(formatFinding), ...restartOnly(before, configuration)];
-    let change;
-    try {
-      change = this.#listeners.prepare(configuration.listeners);
-    } catch (error) {
-      return this.#refuseReload([errorMessage(error)], by);
-    }
-    const changes = describeChanges(before, configuration);
-    await this.#fleets.scout(configuration);
-    this.#loaded = { configuration, hash };
-    this.#generation++;
-    this.#fleets.configure(configuration, false);
-    const workers = this.#pool.current();
-    for (const worker of workers) this.#configureWorker(worker);
-    const generation = this.#generation;
-    await this.#until(
-      () => workers.every((worker) => worker.state === 'dead' || worker.generation >= generation),
-      CONFIGURE_TIMEOUT_MS,
-    );
-    this.#listeners.commit(change);
-    for (const worker of workers) {
-      for (const listener of change.added) this.#sendListener(worker, listener);
-      for (const key of change.removed) worker.send({ type: 'unlisten', key });
-    }
-    this.#pool.scale(workerCount(configuration));
-    this.#control.lastReload = { at: new Date(systemWallMs()).toISOString(), result: 'ok' };
-    this.#meter.add('config_reloads_total', ['ok']);
-    log.info({ by, changes }, 'configuration reloaded');
-    return { ok: true, changes, faults: [], warnings };
-  }
-
-  #refuseReload(faults: string[], by: string): ReloadView {
-    this.#control.lastReload = { at: new Date(systemWallMs()).toISOString(), result: 'refused' };
-    this.#meter.add('config_reloads_total', ['refused']);
-    this.#options.log.warn({ by, faults }, 'configuration not reloaded');
-    return { ok: false, changes: [], faults, warnings: [] };
-  }
-
-  #configureWorker(worker: WorkerProcess): void {
-    const { configuration } = this.#loaded;
-    const message: ToWorker = {
-      type: 'configure',
-      generation: this.#generation,
-      configuration,
-      workers: workerCount(configuration),
-      secrets: {
-        affinity: this.#affinitySecret,
-        clientHash: clientHashSecret(configuration, this.#fallbackClientSecret),
-      },
-      viaName: this.#viaName,
-      states: this.#fleets.states(),
-      overrides: this.#control.overrides(),
-    };
-    worker.send(message);
   }
 
   // Workers -----------------------------------------------------------------------------------------------------------
@@ -267,26 +239,22 @@ export class Supervisor {
     switch (message.type) {
       case 'hello':
         return;
-      case 'configured': {
-        const first = worker.generation < 0;
-        worker.generation = message.generation;
-        if (first && this.#mayListen) this.#listen(worker);
+      case 'configured':
+        this.#rollout.taken(worker, message.generation);
+        break;
+      case 'refused': {
+        const { generation, reason } = message;
+        this.#options.log.error({ worker: worker.pid, reason }, 'worker refused the configuration');
+        if (this.#rollout.refused(generation, reason)) this.#workerCannot(worker, reason);
         break;
       }
-      case 'refused':
-        this.#options.log.error(
-          { worker: worker.pid, reason: message.reason },
-          'worker refused the configuration',
-        );
-        this.#listenFailure = message.reason;
-        break;
       case 'listening':
-        worker.listening.add(message.key);
-        if (this.#listeners.current.every(({ key }) => worker.listening.has(key))) worker.state = 'ready';
+        this.#rollout.listening(worker, message.key);
         break;
       case 'listen-failed':
-        this.#listenFailure = message.reason;
         this.#options.log.error({ worker: worker.pid, reason: message.reason }, 'worker cannot listen');
+        if (this.#rollout.listenFailed(worker, message.key, message.reason))
+          this.#workerCannot(worker, message.reason);
         break;
       case 'passive':
         this.#fleets.passive(message.service, message.reports);
@@ -304,27 +272,30 @@ export class Supervisor {
       default:
         message satisfies never;
     }
-    this.#wake();
+    this.#conditions.wake();
   }
 
-  #listen(worker: WorkerProcess): void {
-    for (const listener of this.#listeners.current) this.#sendListener(worker, listener);
-  }
-
-  #sendListener(worker: WorkerProcess, { key, index, socket }: BoundListener): void {
-    worker.send({ type: 'listen', listener: index, key }, socket.handle);
+  /** A start fails by it, a reload puts the old configuration back; otherwise the worker is told again later. */
+  #workerCannot(worker: WorkerProcess, reason: string): void {
+    if (this.#phase === 'starting') this.#startFault = reason;
+    if (this.#phase !== 'serving' || this.#reloader.isRunning) return;
+    setTimeout(() => {
+      if (this.#pool.current().includes(worker)) this.#rollout.retry(worker);
+    }, RETRY_MS).unref();
   }
 
   #workerGone(worker: WorkerProcess, reason: string, expected: boolean): void {
     this.#metricsPage.retire(worker.key);
     this.#control.workerGone(worker.key);
     if (!expected) this.#options.log.error({ worker: worker.pid, reason }, 'worker died; starting another');
-    this.#wake();
+    if (this.#phase === 'starting' && ++this.#deaths >= START_DEATHS)
+      this.#startFault = `workers do not start: ${this.#deaths} died, the last with ${reason}`;
+    this.#conditions.wake();
   }
 
   #broadcastStates(states: ServiceStates[]): void {
     this.#pool.broadcast({ type: 'states', states });
-    this.#wake();
+    this.#conditions.wake();
   }
 
   // Readiness ---------------------------------------------------------------------------------------------------------
@@ -332,38 +303,15 @@ export class Supervisor {
   #readiness(): ReadinessView {
     const workers = this.#pool.current();
     const listening = workers.filter(({ state }) => state === 'ready').length;
+    const ending = this.#phase === 'ending';
     const probed = this.#fleets.firstProbesIn() || systemNow() - this.#startedMs >= FIRST_PROBES_MS;
     const checks = [
-      { name: 'configuration', ok: true, detail: `hash ${this.#loaded.hash}` },
+      { name: 'configuration', ok: true, detail: `hash ${this.#rollout.loaded.hash}` },
       { name: 'workers', ok: listening > 0, detail: `${listening} of ${this.#pool.wanted} listen` },
       { name: 'probes', ok: probed, detail: probed ? 'first probes are in' : 'waiting for the first probes' },
-      { name: 'shutdown', ok: !this.#draining, detail: this.#draining ? 'draining' : 'not draining' },
+      { name: 'shutdown', ok: !ending, detail: ending ? 'draining' : 'not draining' },
     ];
     return { ready: checks.every(({ ok }) => ok), checks };
-  }
-
-  #wake(): void {
-    for (const check of this.#waiting) check();
-  }
-
-  /** Resolves when the condition holds, or after the span; asked again whenever something happened. */
-  async #until(condition: () => boolean, timeoutMs: number): Promise<void> {
-    if (condition()) return;
-    await new Promise<void>((resolve) => {
-      const check = (): void => {
-        if (!condition()) return;
-        finish();
-      };
-      const timer = timeoutMs === Infinity ? undefined : setTimeout(() => finish(), timeoutMs);
-      const beat = setInterval(check, 50);
-      const finish = (): void => {
-        clearTimeout(timer);
-        clearInterval(beat);
-        this.#waiting.delete(check);
-        resolve();
-      };
-      this.#waiting.add(check);
-    });
   }
 }
 

@@ -7,7 +7,9 @@ import { EXIT } from './exit-codes.ts';
 
 export function addHealthcheckCommand(program: Command, context: CliContext): void {
   addAdminOptions(
-    program.command('healthcheck').description('exit 0 when the gateway is ready, 1 when it is not'),
+    program
+      .command('healthcheck')
+      .description('exit 0 when the gateway is ready, 1 when it is not or cannot be reached'),
   ).action(async (options: AdminOptions) => {
     await withAdmin(context, options, async (client) => {
       const { status, text } = await client.ask('GET', '/readyz');
@@ -18,5 +20,7 @@ export function addHealthcheckCommand(program: Command, context: CliContext): vo
       context.output.message(`spillway: not ready (${status}): ${text.trim().slice(0, 500)}`);
       return EXIT.failed;
     });
+    // A container's health check knows 0 and 1 only.
+    if (context.exitCode === EXIT.noGateway) context.exitCode = EXIT.failed;
   });
 }

@@ -1,5 +1,5 @@
 import process from 'node:process';
-import { pino, destination } from 'pino';
+import { pino, destination, type Logger } from 'pino';
 import { demoConfiguration } from '../../config/demo.ts';
 import { formatFinding, type Finding } from '../../config/findings.ts';
 import { loadConfiguration, loadConfigurationText, type Loaded } from '../../config/load.ts';
@@ -62,7 +62,7 @@ async function serve({ version, commit, load, instances }: ServeOptions): Promis
   );
   const supervisor = new Supervisor(loaded, { version, commit, load, log });
   const lifecycle = new Lifecycle();
-  const ended = untilSignalled(supervisor, lifecycle);
+  const ended = untilSignalled(supervisor, lifecycle, log);
   try {
     // A signal may come before everything has started; then there is nothing to drain.
     if ((await Promise.race([supervisor.start().then(() => 'started'), ended])) !== 'started')
@@ -74,14 +74,13 @@ async function serve({ version, commit, load, instances }: ServeOptions): Promis
     return 1;
   }
   const { addresses } = supervisor;
-  process.stdout.write(
-    instances === undefined ? startedText(addresses) : demoText(addresses, instances.urls),
-  );
+  if (instances === undefined) process.stderr.write(startedText(addresses));
+  else process.stdout.write(demoText(addresses, instances.urls));
   return await ended;
 }
 
 /** Resolves with the exit code when the gateway has ended. */
-async function untilSignalled(supervisor: Supervisor, lifecycle: Lifecycle): Promise<number> {
+async function untilSignalled(supervisor: Supervisor, lifecycle: Lifecycle, log: Logger): Promise<number> {
   return await new Promise((resolve) => {
     const stop = (): void => {
       const { delay, timeout } = supervisor.shutdown;
@@ -105,7 +104,10 @@ async function untilSignalled(supervisor: Supervisor, lifecycle: Lifecycle): Pro
     process.on('SIGTERM', stop);
     process.on('SIGINT', stop);
     process.on('SIGHUP', () => {
-      void supervisor.reload('SIGHUP');
+      supervisor.reload('SIGHUP').catch((error: unknown) => {
+        // A reload answers with its faults; this is one it did not foresee, and no reason to end.
+        log.error({ error: errorMessage(error) }, 'reload failed');
+      });
     });
   });
 }

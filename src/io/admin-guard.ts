@@ -30,13 +30,18 @@ const ALLOWED: Verdict = { allowed: true };
 const BEARER = /^bearer +([^\s]+) *$/i;
 
 export class AdminGuard {
-  readonly #digest: Buffer | undefined;
+  #digest: Buffer | undefined;
   readonly #hostname: string;
 
   /** @param token empty = none; @param hostname the address the listener is bound to. */
   constructor(token: string, hostname: string) {
     this.#digest = token === '' ? undefined : digest(token);
     this.#hostname = hostname.toLowerCase();
+  }
+
+  /** Another token from now on; the old one is good for nothing. */
+  configure(token: string): void {
+    this.#digest = token === '' ? undefined : digest(token);
   }
 
   judge(caller: AdminCaller): Verdict {

@@ -34,8 +34,15 @@ export interface AdminServerOptions {
   readonly log: AdminLog;
 }
 
+/** What a reload may change. */
+export type AdminAccess = Pick<AdminServerOptions, 'token' | 'openMetrics'>;
+
 export interface AdminServer {
   readonly address: { readonly host: string; readonly port: number };
+  /** Why this access may not be given at the address as bound; empty when it may. */
+  refusal(access: AdminAccess): string;
+  /** From the next request on. */
+  configure(access: AdminAccess): void;
   /** Ends open connections and stops listening. */
   close(): Promise<void>;
 }
@@ -56,20 +63,36 @@ export async function startAdminServer(port: AdminPort, options: AdminServerOpti
   if (options.token === '' && !isLoopback(options.host)) {
     throw new Error(`admin.host ${options.host} is not loopback: admin.token must be set`);
   }
-  const app = buildApp(port, options);
+  const guard = new AdminGuard(options.token, options.host);
+  const open = { metrics: options.openMetrics };
+  const app = buildApp(port, { log: options.log, guard, open });
   await app.listen({ host: options.host, port: options.port });
   const bound = app.server.address();
   if (bound === null || typeof bound === 'string') throw new Error('the admin listener has no address');
   return {
     address: { host: bound.address, port: bound.port },
+    refusal: ({ token }) =>
+      token === '' && !isLoopback(options.host)
+        ? `admin.token cannot be taken out while the admin address is bound to ${options.host}`
+        : '',
+    configure: ({ token, openMetrics }) => {
+      guard.configure(token);
+      open.metrics = openMetrics;
+    },
     close: async () => {
       await app.close();
     },
   };
 }
 
-function buildApp(port: AdminPort, options: AdminServerOptions): FastifyInstance {
-  const { log } = options;
+interface AppParts {
+  readonly log: AdminLog;
+  readonly guard: AdminGuard;
+  /** What needs no token; a reload changes it. */
+  readonly open: { readonly metrics: boolean };
+}
+
+function buildApp(port: AdminPort, { log, guard, open }: AppParts): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: BODY_BYTES,
@@ -81,8 +104,6 @@ function buildApp(port: AdminPort, options: AdminServerOptions): FastifyInstance
       void problem(reply, 400, 'The address is not valid.');
     },
   });
-  const guard = new AdminGuard(options.token, options.host);
-
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
     // A body comes as text or not at all; it is judged with the route, after the guard.
@@ -92,7 +113,7 @@ function buildApp(port: AdminPort, options: AdminServerOptions): FastifyInstance
     setSafetyHeaders(reply);
     const route = routeOf(request);
     const verdict = guard.judge({
-      open: route !== undefined && isOpen(route, options.openMetrics),
+      open: route !== undefined && isOpen(route, open.metrics),
       change: isChange(request.method),
       host: request.headers.host,
       origin: request.headers.origin,

@@ -1,6 +1,7 @@
 import type { Buffer } from 'node:buffer';
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import {
+  answerTrailers,
   buildInterimHeaders,
   buildResponseHeaders,
   type ResponseHead,
@@ -144,12 +145,15 @@ function onDrain(this: ServerResponse): void {
   exchange.attempt?.resume();
 }
 
-export function answerEnd(attempt: Attempt): void {
+export function answerEnd(attempt: Attempt, trailers: readonly Buffer[]): void {
   const { exchange } = attempt;
   exchange.attempt = undefined;
   exchange.bodyBegun = true;
   leaveUpload(attempt);
-  if (!exchange.ended) exchange.res.end();
+  if (exchange.ended) return;
+  // Whoever did not say that he reads trailers gets none (RFC 9110 §6.5.1).
+  if (trailers.length > 0 && exchange.facts.trailers) exchange.res.addTrailers(answerTrailers(trailers));
+  exchange.res.end();
 }
 
 /** An ordinary answer of the instance to an upgrade: relayed as it is, then the connection ends. */

@@ -19,7 +19,8 @@ export interface AttemptOwner {
   /** The final response head. */
   head(attempt: Attempt, status: number, rawHeaders: readonly Buffer[]): void;
   chunk(attempt: Attempt, chunk: Buffer): void;
-  end(attempt: Attempt): void;
+  /** @param trailers names and values of the trailer section, empty as a rule */
+  end(attempt: Attempt, trailers: readonly Buffer[]): void;
   /** It ended without an answer, or in the middle of one. */
   failed(attempt: Attempt, fault: UpstreamFault, midAnswer: boolean): void;
 }
@@ -138,14 +139,14 @@ export class Attempt implements LiveAttempt, Dispatcher.DispatchHandler, Connect
     if (this.stage === 'answered') this.#owner.chunk(this, chunk);
   }
 
-  onResponseEnd(): void {
+  onResponseEnd(controller: Controller): void {
     if (this.stage !== 'answered') return;
     if (this.connection?.broken === true) {
       this.#fail(upstreamFault(undefined, 'body'));
       return;
     }
     this.stage = 'over';
-    this.#owner.end(this);
+    this.#owner.end(this, (controller.rawTrailers ?? []) as readonly Buffer[]);
   }
 
   onResponseError(_controller: Controller | undefined, error: Error): void {

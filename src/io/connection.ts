@@ -43,7 +43,10 @@ export class Connection {
     if (this.closing || this.brokenBy !== '') return false;
     if (this.current === undefined) return true;
     if (this.#waiting.length < MOST_WAITING) this.#waiting.push(arrival);
-    else this.closing = true;
+    else {
+      this.closing = true;
+      this.current.closes = true;
+    }
     return false;
   }
 

@@ -100,6 +100,7 @@ export class ControlPlane implements AdminPort {
   async metrics(): Promise<string> {
     const { pool, questions, metricsPage, meter } = this.#parts;
     const answers = await questions.ask(pool.all(), { what: 'metrics' });
+    this.#dropGone(answers);
     for (const [key, answer] of answers) if (answer.what === 'metrics') metricsPage.absorb(key, answer.dump);
     this.#gauges();
     return await metricsPage.page(meter.dump());
@@ -159,8 +160,15 @@ export class ControlPlane implements AdminPort {
 
   async #views(): Promise<Map<string, WorkerViews>> {
     const answers = await this.#parts.questions.ask(this.#parts.pool.all(), { what: 'views' });
+    this.#dropGone(answers);
     for (const [key, answer] of answers) if (answer.what === 'views') this.#lastViews.set(key, answer.views);
     return this.#lastViews;
+  }
+
+  /** Who answered and died while others were waited for was struck off already, and would stay for ever. */
+  #dropGone(answers: Map<string, unknown>): void {
+    const alive = new Set(this.#parts.pool.all().map(({ key }) => key));
+    for (const key of answers.keys()) if (!alive.has(key)) answers.delete(key);
   }
 
   /** Gauges that only the supervisor knows. */

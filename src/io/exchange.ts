@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { tighterLimitMs } from '../forwarding/deadline.ts';
 import type { RequestFacts } from '../forwarding/request-facts.ts';
@@ -284,7 +283,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     const socket = this.upgradeSocket ?? this.res.socket;
     // A body that ends with the connection would look whole to its reader: only a reset tells that it is not.
     if (this.endsWithConnection && socket !== null && 'resetAndDestroy' in socket && !this.secure)
-      (socket as Socket).resetAndDestroy();
+      socket.resetAndDestroy();
     else socket?.destroy();
     // A tunnel's socket no longer belongs to the response, and a response without a socket never closes.
     if (socket === null || this.phase === 'tunnelling') this.finish();

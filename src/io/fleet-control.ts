@@ -5,6 +5,7 @@ import type { Evidence } from '../readiness/probe-document.ts';
 import { instanceId } from '../upstreams/instance-id.ts';
 import { Fleet, type FleetPolicy, type InstanceView } from '../upstreams/fleet.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
+import { errorMessage } from './error-message.ts';
 import type { ServiceStates } from './ipc.ts';
 import type { Meter } from './meter.ts';
 import { Prober, type ProbeTarget } from './prober.ts';
@@ -28,6 +29,8 @@ export interface FleetControlOptions {
   readonly meter: Meter;
   /** Complete pictures of the services that changed. */
   readonly onStates: (states: ServiceStates[]) => void;
+  /** Instances cannot be asked as they should be; those known are asked as before. Told once for each reason. */
+  readonly onFault: (reason: string) => void;
 }
 
 export class FleetControl {
@@ -45,6 +48,7 @@ export class FleetControl {
   #services: Configuration['services'] = {};
   #targets: readonly ProbeTarget[] = [];
   #aimed = '';
+  #fault = '';
   #sequence = 0;
 
   constructor(options: FleetControlOptions) {
@@ -58,17 +62,13 @@ export class FleetControl {
     });
   }
 
-  /** Takes a configuration; instances that stay keep all that is known of them. */
+  /**
+   * Takes a configuration; instances that stay keep all that is known of them. Services that are missing are asked no more
+   * but remembered until `forget`, so that the configuration before can come back.
+   */
   configure(configuration: Configuration, first: boolean): void {
     const now = this.#options.now();
     const services = Object.entries(configuration.services);
-    for (const name of this.#fleets.keys()) {
-      if (!Object.hasOwn(configuration.services, name)) {
-        this.#fleets.delete(name);
-        this.#published.delete(name);
-        this.#pictures.delete(name);
-      }
-    }
     this.#graph = new ReadinessGraph(
       services.map(([service, { dependsOn, onDependencyDown }]) => ({
         service,
@@ -93,6 +93,16 @@ export class FleetControl {
       this.#tick();
     }, TICK_MS);
     this.publish();
+  }
+
+  /** What services left behind that are not in the configuration any more. */
+  forget(): void {
+    for (const name of this.#fleets.keys()) {
+      if (Object.hasOwn(this.#services, name)) continue;
+      this.#fleets.delete(name);
+      this.#published.delete(name);
+      this.#pictures.delete(name);
+    }
   }
 
   /**
@@ -225,9 +235,18 @@ export class FleetControl {
     });
     const aimed = JSON.stringify(targets);
     if (aimed === this.#aimed) return;
+    try {
+      this.#prober.configure(targets);
+    } catch (error) {
+      // A TLS file that was there at the reload and is gone now: tried again with the next tick.
+      const reason = errorMessage(error);
+      if (reason !== this.#fault) this.#options.onFault(reason);
+      this.#fault = reason;
+      return;
+    }
+    this.#fault = '';
     this.#aimed = aimed;
     this.#targets = targets;
-    this.#prober.configure(targets);
   }
 
   #tick(): void {

@@ -95,8 +95,8 @@ const owner: AttemptOwner = {
     answerChunk(attempt, chunk);
   },
 
-  end(attempt) {
-    answerEnd(attempt);
+  end(attempt, trailers) {
+    answerEnd(attempt, trailers);
   },
 
   failed(attempt, fault, midAnswer) {

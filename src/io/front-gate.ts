@@ -85,6 +85,11 @@ export class FrontGate {
       this.#broken(connection, socket, connection.brokenBy);
       return;
     }
+    if (connection.closing) {
+      // Whether or not the answer could still say so: nothing follows it.
+      socket.destroySoon();
+      return;
+    }
     const next = connection.next();
     if (next !== undefined) this.#begin(connection, next);
   };

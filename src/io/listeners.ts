@@ -18,9 +18,8 @@ export interface BoundListener {
 
 export interface ListenerChange {
   readonly current: readonly BoundListener[];
-  readonly added: readonly BoundListener[];
-  /** Keys that the workers close. */
-  readonly removed: readonly string[];
+  /** Bound for this change alone: closed again when it does not come into force. */
+  readonly opened: readonly BoundSocket[];
 }
 
 export class Listeners {
@@ -44,13 +43,7 @@ export class Listeners {
         if (known === undefined) opened.push(socket);
         return { key: `${address} ${JSON.stringify(configuration)}`, index, socket };
       });
-      const before = new Set(this.#current.map(({ key }) => key));
-      const after = new Set(current.map(({ key }) => key));
-      return {
-        current,
-        added: current.filter(({ key }) => !before.has(key)),
-        removed: [...before].filter((key) => !after.has(key)),
-      };
+      return { current, opened };
     } catch (error) {
       for (const socket of opened) socket.close();
       throw error;
@@ -62,6 +55,11 @@ export class Listeners {
     const kept = new Set(change.current.map(({ socket }) => socket));
     for (const { socket } of this.#current) if (!kept.has(socket)) socket.close();
     this.#current = change.current;
+  }
+
+  /** Drops a prepared change. */
+  release(change: ListenerChange): void {
+    for (const socket of change.opened) socket.close();
   }
 
   /** The supervisor's own references; the kernel closes a socket when the last worker did too. */

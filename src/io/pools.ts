@@ -78,7 +78,7 @@ class WatchedClient extends Client {
 
 export function openPool(url: string, options: PoolOptions): Pool {
   return new Pool(url, {
-    factory: (origin, clientOptions) => new WatchedClient(origin, clientOptions as Client.Options),
+    factory: (origin, clientOptions) => new WatchedClient(origin, clientOptions),
     connections: Math.max(1, options.connections),
     pipelining: 1,
     headersTimeout: 0,

@@ -115,7 +115,9 @@ export class Snapshot {
       limits.global === null
         ? undefined
         : charge(globalKey(), 'global', limits.global, enforce && limits.global.mode === 'enforce');
-    this.routes = configuration.routes.map((route, index) => compileRoute(route, index, services, enforce));
+    this.routes = configuration.routes.map((route, index) =>
+      compileRoute(route, index, configuration, services),
+    );
     this.passesUnusualBody = this.routes.some(({ allowBody }) => allowBody);
     this.passesEncodedSlash = this.routes.some(({ encodedSlash }) => encodedSlash);
     this.table = new RouteTable(
@@ -167,11 +169,15 @@ function charge(
 function compileRoute(
   route: RouteConfiguration,
   index: number,
+  configuration: Configuration,
   services: ReadonlyMap<string, ServiceRuntime>,
-  enforce: boolean,
 ): CompiledRoute {
   const service = services.get(route.service);
-  if (service === undefined) throw new RangeError(`route ${route.path} names no service`);
+  // Not `service.configuration`: a service that is known already takes the new one only when all has been built.
+  const policy = configuration.services[route.service];
+  if (service === undefined || policy === undefined)
+    throw new RangeError(`route ${route.path} names no service`);
+  const enforce = configuration.limits.mode === 'enforce';
   const { perClient, total } = route.limits;
   const name = `${route.host ?? ''}${route.path}`;
   const digest = routeDigest(name);
@@ -180,13 +186,13 @@ function compileRoute(
     service,
     rank: route.priority === null ? 3 : rankOf(route.priority),
     cost: route.cost,
-    timeoutMs: route.timeout ?? service.configuration.timeout.request,
+    timeoutMs: route.timeout ?? policy.timeout.request,
     mount: route.rewrite === null ? undefined : `r${index}`,
     requestPlan: requestPlan(route.headers.request),
     responsePlan: responsePlan(route.headers.response, {
       prefix: route.path,
       rewrite: route.rewrite,
-      instances: service.configuration.instances.map(({ url }) => url),
+      instances: policy.instances.map(({ url }) => url),
     }),
     perClient: perClient === null ? undefined : compileRate(perClient.rate, perClient.burst),
     perClientEnforced: enforce && perClient?.mode !== 'observe',

@@ -3,6 +3,7 @@ import process from 'node:process';
 import v8 from 'node:v8';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import type { Meter } from './meter.ts';
+import type { ServiceRuntime } from './service-runtime.ts';
 import type { WorkerContext } from './worker-context.ts';
 
 /**
@@ -59,10 +60,20 @@ export class WorkerBeat {
     const now = context.now();
     if (now - this.#loopAt >= LOOP_SAMPLE_MS) this.#sampleLoop(now);
     for (const service of context.services.values()) service.admission.tick(now);
+    for (const service of context.leaving) this.#tickLeaving(service, now);
     context.wheel.turn(now);
     if (now - this.#passiveAt >= PASSIVE_MS) this.#reportAll(now);
     else if (this.#urgent.size > 0 && now - this.#urgentAt >= URGENT_GAP_MS) this.#reportUrgent(now);
     if (now - this.#secondAt >= SECOND_MS) this.#eachSecond(now);
+  }
+
+  /** Whoever still waits or runs there keeps its limits; then the connections go. */
+  #tickLeaving(service: ServiceRuntime, now: number): void {
+    service.admission.tick(now);
+    const { inFlight, streams, queueDepth } = service.admission.view(now);
+    if (inFlight + streams + queueDepth > 0) return;
+    service.retirePools();
+    this.#context.leaving.delete(service);
   }
 
   #sampleLoop(now: number): void {

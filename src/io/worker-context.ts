@@ -23,6 +23,8 @@ export class WorkerContext {
   readonly pressure: LoopPressure;
   readonly recorder: OutcomeRecorder;
   readonly services = new Map<string, ServiceRuntime>();
+  /** Services that left the configuration while requests of theirs still ran or waited. */
+  readonly leaving = new Set<ServiceRuntime>();
   /** Upgraded connections, to be ended at a shutdown. */
   readonly tunnels = new Set<Exchange>();
   /** Begins this worker's request ids: random, since an address would tell too much. */

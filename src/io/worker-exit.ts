@@ -17,13 +17,15 @@ const CRASH_GRACE_MS = 1000;
 
 export class WorkerExit {
   readonly #context: WorkerContext;
-  readonly #servers: ReadonlyMap<string, WorkerServer>;
+  readonly #servers: () => Iterable<WorkerServer>;
   readonly #onEmpty: () => void;
   readonly #lifecycle = new Lifecycle();
-  #accepting = true;
+  readonly #stopped = new WeakSet<WorkerServer>();
+  #stepping = false;
   #timer: NodeJS.Timeout | undefined = undefined;
 
-  constructor(context: WorkerContext, servers: ReadonlyMap<string, WorkerServer>, onEmpty: () => void) {
+  /** @param servers all that have connections: also those of listeners which left the configuration */
+  constructor(context: WorkerContext, servers: () => Iterable<WorkerServer>, onEmpty: () => void) {
     this.#context = context;
     this.#servers = servers;
     this.#onEmpty = onEmpty;
@@ -46,25 +48,35 @@ export class WorkerExit {
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), CRASH_GRACE_MS).unref();
   }
 
+  /** One at a time: a count of connections that takes longer than the beat must not end the worker twice. */
   async #step(): Promise<void> {
+    if (this.#stepping || this.#lifecycle.state.kind === 'stopped') return;
+    this.#stepping = true;
+    try {
+      await this.#advance();
+    } finally {
+      this.#stepping = false;
+    }
+  }
+
+  async #advance(): Promise<void> {
     const now = this.#context.now();
     const { state } = this.#lifecycle;
     const phase = this.#lifecycle.phase(now);
     if (state.kind !== 'draining' || phase === 'failing-readiness') return;
-    if (this.#accepting) {
-      this.#accepting = false;
-      for (const server of this.#servers.values()) server.stopAccepting();
+    const servers = [...this.#servers()];
+    for (const server of servers) {
+      if (this.#stopped.has(server)) continue;
+      this.#stopped.add(server);
+      server.stopAccepting();
     }
     this.#context.lastSecond = phase === 'last-second';
-    if (now - state.sinceMs >= state.plan.idleCloseMs)
-      for (const server of this.#servers.values()) server.closeIdle();
-    const open = await Promise.all(
-      [...this.#servers.values()].map(async (server) => await server.connections()),
-    );
+    if (now - state.sinceMs >= state.plan.idleCloseMs) for (const server of servers) server.closeIdle();
+    const open = await Promise.all(servers.map(async (server) => await server.connections()));
     const left = open.reduce((sum, count) => sum + count, 0);
     if (!this.#lifecycle.settle(left, this.#context.now())) return;
     clearInterval(this.#timer);
-    for (const server of this.#servers.values()) server.closeAll();
+    for (const server of servers) server.closeAll();
     for (const exchange of this.#context.tunnels) exchange.cut('gateway');
     this.#onEmpty();
   }

@@ -1,4 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process';
+import { errorMessage } from './error-message.ts';
 import type { BoundHandle } from './listen-sockets.ts';
 import type { ToSupervisor, ToWorker } from './ipc.ts';
 
@@ -27,7 +28,9 @@ export class WorkerProcess {
   state: WorkerState = 'starting';
   /** The newest configuration the worker said that it runs. */
   generation = -1;
-  /** Keys of the listeners it accepts on. */
+  /** Keys of the listeners it was told to accept on. */
+  readonly told = new Set<string>();
+  /** Keys of those it said that it accepts on. */
   readonly listening = new Set<string>();
 
   constructor(key: string, index: number, child: ChildProcess, startedMs: number, restarts: number) {
@@ -60,6 +63,8 @@ export interface WorkerPoolEvents {
   onMessage(worker: WorkerProcess, message: ToSupervisor): void;
   /** The process is gone; `expected` when the pool itself had ended it. */
   onExit(worker: WorkerProcess, reason: string, expected: boolean): void;
+  /** The system gave no process; it is tried again after a pause. */
+  onNoProcess(reason: string): void;
 }
 
 export interface WorkerPoolOptions {
@@ -79,6 +84,7 @@ export class WorkerPool {
   readonly #timers = new Map<number, NodeJS.Timeout>();
   #wanted = 0;
   #serial = 0;
+  #stopped = false;
 
   constructor(options: WorkerPoolOptions) {
     this.#options = options;
@@ -101,12 +107,18 @@ export class WorkerPool {
 
   /** Starts missing workers and ends superfluous ones. */
   scale(count: number): void {
+    if (this.#stopped) return;
     this.#wanted = count;
     for (let index = 0; index < count; index++) {
       if (!this.#workers.has(index) && !this.#timers.has(index)) this.#start(index, 0);
     }
     for (const [index, worker] of this.#workers) {
       if (index >= count) this.retire(worker);
+    }
+    for (const [index, timer] of this.#timers) {
+      if (index < count) continue;
+      clearTimeout(timer);
+      this.#timers.delete(index);
     }
   }
 
@@ -124,6 +136,7 @@ export class WorkerPool {
 
   /** No worker is started again from here on. */
   stopRestarting(): void {
+    this.#stopped = true;
     this.#wanted = 0;
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
@@ -154,26 +167,40 @@ export class WorkerPool {
       if (message.type === 'hello') options.events.onHello(worker);
       else options.events.onMessage(worker, message);
     });
-    child.on('error', ignoreSendError);
+    child.on('error', (error) => {
+      // Without an id there never was a process, and there will be no exit.
+      if (child.pid === undefined) this.#gone(worker, error.message);
+    });
     child.once('exit', (code, signal) => {
       this.#gone(worker, signal === null ? `exit code ${code ?? 0}` : `signal ${signal}`);
     });
   }
 
   #gone(worker: WorkerProcess, reason: string): void {
+    if (worker.state === 'dead') return;
     const expected = this.#leaving.delete(worker) || this.#wanted === 0;
     worker.state = 'dead';
     const isCurrent = this.#workers.get(worker.index) === worker;
     if (isCurrent) this.#workers.delete(worker.index);
     this.#options.events.onExit(worker, reason, expected);
-    if (!isCurrent || worker.index >= this.#wanted) return;
-    const calm = this.#options.now() - worker.startedMs >= CALM_MS;
-    const pauseMs = calm ? 0 : (this.#pauses.get(worker.index) ?? 0);
-    this.#pauses.set(worker.index, Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, pauseMs * 2)));
+    if (isCurrent) this.#again(worker.index, worker.restarts + 1, this.#options.now() - worker.startedMs);
+  }
+
+  /** Another process at this place, after a pause that grows while they live shortly. */
+  #again(index: number, restarts: number, livedMs: number): void {
+    if (index >= this.#wanted) return;
+    const pauseMs = livedMs >= CALM_MS ? 0 : (this.#pauses.get(index) ?? 0);
+    this.#pauses.set(index, Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, pauseMs * 2)));
     const timer = setTimeout(() => {
-      this.#timers.delete(worker.index);
-      if (worker.index < this.#wanted) this.#start(worker.index, worker.restarts + 1);
+      this.#timers.delete(index);
+      if (index >= this.#wanted) return;
+      try {
+        this.#start(index, restarts);
+      } catch (error) {
+        this.#options.events.onNoProcess(errorMessage(error));
+        this.#again(index, restarts, 0);
+      }
     }, pauseMs);
-    this.#timers.set(worker.index, timer);
+    this.#timers.set(index, timer);
   }
 }

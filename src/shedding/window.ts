@@ -157,7 +157,7 @@ export class Window {
 }
 
 /** Twice the median round trip, within 200 ms and 5 s. */
-export function windowSpanMs(p50Ms: number): number {
+function windowSpanMs(p50Ms: number): number {
   return Math.min(LONGEST_MS, Math.max(SHORTEST_MS, 2 * p50Ms));
 }
 

@@ -124,7 +124,7 @@ function killQuietly(pid: number, signal: NodeJS.Signals): void {
 }
 
 /** SIGKILL to all of `pids` that still run `graceMs` from now; returns those. */
-export async function reap(pids: readonly number[], graceMs: number): Promise<readonly number[]> {
+async function reap(pids: readonly number[], graceMs: number): Promise<readonly number[]> {
   const until = performance.now() + graceMs;
   await eventually(
     'end of processes',

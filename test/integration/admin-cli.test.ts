@@ -124,7 +124,6 @@ describe('no gateway', () => {
     ['explain', 'x'],
     ['drain', 'shop/127.0.0.1:9001', '--wait'],
     ['undrain', 'shop/a:1'],
-    ['healthcheck'],
   ])('%s exits with 5 where nobody listens', async (...argv) => {
     const env = here();
     await bench.server.close();
@@ -133,6 +132,12 @@ describe('no gateway', () => {
     expect(err).toMatch(
       /^spillway: no gateway reached at http:\/\/127\.0\.0\.1:\d+: nobody listens there\n$/,
     );
+  });
+
+  test('healthcheck exits with 1, since a container knows 0 and 1 only', async () => {
+    const env = here();
+    await bench.server.close();
+    expect((await start(['healthcheck'], env).ended).code).toBe(1);
   });
 
   test('somebody else at the address is no gateway', async () => {

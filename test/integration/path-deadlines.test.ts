@@ -13,7 +13,16 @@ import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
 import { eventually } from '../harness/ports.ts';
 import { openRaw } from '../harness/raw.ts';
-import { ask, begin, bodyOf, expectProblem, serviceOf, startService, untilIdle, valueOf } from './path-fixture.ts';
+import {
+  ask,
+  begin,
+  bodyOf,
+  expectProblem,
+  serviceOf,
+  startService,
+  untilIdle,
+  valueOf,
+} from './path-fixture.ts';
 import type { Listening } from './path-fixture.ts';
 
 const REQUEST_MS = 800;
@@ -199,7 +208,9 @@ describe('the head of an answer', () => {
 describe('a large upload', () => {
   test('to an instance that reads slowly but reads may take longer than the deadline', async () => {
     const body = Buffer.alloc(20 * MIB);
-    const [answer, tookMs] = await timed(ask(gateway.port, { method: 'POST', path: '/patient/slowly', body }));
+    const [answer, tookMs] = await timed(
+      ask(gateway.port, { method: 'POST', path: '/patient/slowly', body }),
+    );
     expect([answer.status, String(answer.body)]).toEqual([200, String(body.length)]);
     expect(tookMs).toBeGreaterThan(1500);
   });

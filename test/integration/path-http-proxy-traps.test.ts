@@ -83,7 +83,12 @@ beforeAll(async () => {
   echo = await startService((request, response) => {
     bodyOf(request)
       .then((body) => {
-        seen.push({ method: request.method ?? '', url: request.url ?? '', rawHeaders: request.rawHeaders, body });
+        seen.push({
+          method: request.method ?? '',
+          url: request.url ?? '',
+          rawHeaders: request.rawHeaders,
+          body,
+        });
         const type = valueOf(request.rawHeaders, 'content-type');
         response.writeHead(200, {
           'content-length': body.length,
@@ -122,7 +127,10 @@ services:${services
     )
     .join('')}
 routes:${services
-    .map(([name]) => `\n  - { path: /p/${name}, service: ${name} }\n  - { path: /r/${name}, service: ${name}, rewrite: /p/${name} }`)
+    .map(
+      ([name]) =>
+        `\n  - { path: /p/${name}, service: ${name} }\n  - { path: /r/${name}, service: ${name}, rewrite: /p/${name} }`,
+    )
     .join('')}
 `);
   await refusing.refuse();
@@ -145,15 +153,18 @@ beforeEach(() => {
 });
 
 describe.each(MOUNTS)('on %s mount', (_, prefix) => {
-  test.each(['GET', 'POST'])('one %s answered 503 with Retry-After is one call, passed at once and unchanged', async (method) => {
-    alone.set({ kind: 'answer', text: BUSY_FOR_LONG });
-    const before = alone.requests.length;
-    const answer = await ask(gateway.port, { method, path: `${prefix}/alone` });
-    expect([answer.status, String(answer.body)]).toEqual([503, 'busy']);
-    // 30 seconds, not 30 ms, and not slept through here.
-    expect(valueOf(answer.rawHeaders, 'retry-after')).toBe('30');
-    expect(alone.requests.length - before).toBe(1);
-  });
+  test.each(['GET', 'POST'])(
+    'one %s answered 503 with Retry-After is one call, passed at once and unchanged',
+    async (method) => {
+      alone.set({ kind: 'answer', text: BUSY_FOR_LONG });
+      const before = alone.requests.length;
+      const answer = await ask(gateway.port, { method, path: `${prefix}/alone` });
+      expect([answer.status, String(answer.body)]).toEqual([503, 'busy']);
+      // 30 seconds, not 30 ms, and not slept through here.
+      expect(valueOf(answer.rawHeaders, 'retry-after')).toBe('30');
+      expect(alone.requests.length - before).toBe(1);
+    },
+  );
 
   test('one GET answered 503 by the only instance is one call, its answer passed unchanged', async () => {
     alone.set({ kind: 'answer', text: BUSY });
@@ -170,7 +181,7 @@ describe.each(MOUNTS)('on %s mount', (_, prefix) => {
     for (const each of pair) each.set({ kind: 'answer', text });
     const answer = await ask(gateway.port, { method, path: `${prefix}/${name}` });
     expect([answer.status, String(answer.body)]).toEqual([503, 'busy']);
-    expect(pair.map(({ requests }) => requests.length).toSorted()).toEqual(calls);
+    expect(pair.map(({ requests }) => requests.length).toSorted((a, b) => a - b)).toEqual(calls);
   });
 
   test('an instance whose certificate nobody vouches for is never a 200', async () => {
@@ -181,7 +192,11 @@ describe.each(MOUNTS)('on %s mount', (_, prefix) => {
 
   test.each(['GET', 'POST'])('a reset of a %s is 502, not 500', async (method) => {
     alone.set('resetBeforeByte');
-    const answer = await ask(gateway.port, { method, path: `${prefix}/alone`, body: method === 'POST' ? 'x' : '' });
+    const answer = await ask(gateway.port, {
+      method,
+      path: `${prefix}/alone`,
+      body: method === 'POST' ? 'x' : '',
+    });
     expectProblem(answer, 502, 'SPW_UPSTREAM_RESET');
   });
 
@@ -246,7 +261,10 @@ describe.each(MOUNTS)('on %s mount', (_, prefix) => {
   });
 
   test('a method nobody knows is 400 and reaches nobody', async () => {
-    const { answers } = await rawExchange(gateway.port, `BREW ${prefix}/echo HTTP/1.1\r\nhost: a.test\r\n\r\n`);
+    const { answers } = await rawExchange(
+      gateway.port,
+      `BREW ${prefix}/echo HTTP/1.1\r\nhost: a.test\r\n\r\n`,
+    );
     expect([answers[0]?.status, seen]).toEqual([400, []]);
   });
 
@@ -265,8 +283,16 @@ test('both mounts send the same bytes', async () => {
   const requests = [
     ['GET', '?q=%20&x=1', ''],
     ['DELETE', '/a%20b/c%2Cd;e=1', 'content-length: 3\r\n\r\nabc'],
-    ['POST', '/%E4%BD%A0', 'content-type: text/plain; charset=x\r\ncontent-length: 4\r\n\r\n\u00e9\u00ff\u0000a'],
-    ['PUT', '', 'content-type: foo\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n'],
+    [
+      'POST',
+      '/%E4%BD%A0',
+      'content-type: text/plain; charset=x\r\ncontent-length: 4\r\n\r\n\u00e9\u00ff\u0000a',
+    ],
+    [
+      'PUT',
+      '',
+      'content-type: foo\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n',
+    ],
     ['PATCH', '/a/', 'X-LaTin: caf\u00e9\r\nCookie: a=1\r\ncookie: b=2\r\n\r\n'],
     ['QUERY', '/x', 'content-length: 0\r\n\r\n'],
     ['OPTIONS', '/x', 'origin: https://a.example\r\n\r\n'],

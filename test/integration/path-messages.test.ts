@@ -360,6 +360,21 @@ describe('on the way back', () => {
     expect(old.closed).toBe(true);
   });
 
+  test('trailers pass to whoever says that he reads them, and to nobody else', async () => {
+    scripted.set({
+      kind: 'answer',
+      text:
+        'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\n' +
+        'x-sum: 42\r\nset-cookie: late=1\r\n\r\n',
+    });
+    const request = (te: string): string => `GET /scripted HTTP/1.1\r\nhost: a.test\r\n${te}\r\n`;
+    const wanted = await rawExchange(gateway.port, request('te: trailers\r\nconnection: te\r\n'));
+    expect(wanted.text).toMatch(/\r\n0\r\nx-sum: 42\r\n\r\n$/);
+    expect(wanted.answers[0]).toMatchObject({ status: 200, body: 'ok', complete: true });
+    const unwanted = await rawExchange(gateway.port, request(''));
+    expect(unwanted.text).toMatch(/\r\n0\r\n\r\n$/);
+  });
+
   test('`Server-Timing` is told only where it was asked for', async () => {
     expect(valueOf((await ask(gateway.port)).rawHeaders, 'server-timing')).toBeUndefined();
   });

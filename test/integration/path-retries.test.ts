@@ -11,8 +11,9 @@ import { startFaultOrigin } from '../harness/fault-origin.ts';
 import type { FaultOrigin } from '../harness/fault-origin.ts';
 import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
+import { eventually } from '../harness/ports.ts';
 import { openRaw } from '../harness/raw.ts';
-import { ask, bodyOf, expectProblem, serviceOf, startService, untilIdle, valueOf } from './path-fixture.ts';
+import { ask, bodyOf, expectProblem, startService, untilIdle, valueOf } from './path-fixture.ts';
 import type { Listening } from './path-fixture.ts';
 
 /** Nothing but the retry policy decides here: no ejection, no breaker, probes that come once. */
@@ -47,9 +48,13 @@ beforeEach(() => {
 });
 
 /** Asks until the failing instance was asked once; what came of that request. */
-async function askThroughFailing(
-  asked: Parameters<typeof ask>[1],
-): Promise<{ status: number; body: Buffer; rawHeaders: readonly string[]; failingCalls: number; goodCalls: number }> {
+async function askThroughFailing(asked: Parameters<typeof ask>[1]): Promise<{
+  status: number;
+  body: Buffer;
+  rawHeaders: readonly string[];
+  failingCalls: number;
+  goodCalls: number;
+}> {
   for (let turn = 0; turn < 60; turn++) {
     const before = [failing.requests.length, seen.length] as const;
     const answer = await ask(gateway.port, asked);
@@ -84,22 +89,28 @@ routes: [{ path: /, service: shop }]
     };
   });
 
-  test.each(['GET', 'HEAD', 'OPTIONS'])('a %s that is reset goes to the other, told that it is the second try', async (method) => {
-    failing.set('resetBeforeByte');
-    const answer = await askThroughFailing({ method });
-    expect([answer.status, answer.failingCalls, answer.goodCalls]).toEqual([200, 1, 1]);
-    expect(failing.requests.at(-1)?.text.toLowerCase()).not.toContain('x-spillway-attempt');
-    expect(valueOf(seen.at(-1)?.message.rawHeaders ?? [], 'x-spillway-attempt')).toBe('2');
-    await untilIdle(gateway, 'shop');
-  });
+  test.each(['GET', 'HEAD', 'OPTIONS'])(
+    'a %s that is reset goes to the other, told that it is the second try',
+    async (method) => {
+      failing.set('resetBeforeByte');
+      const answer = await askThroughFailing({ method });
+      expect([answer.status, answer.failingCalls, answer.goodCalls]).toEqual([200, 1, 1]);
+      expect(failing.requests.at(-1)?.text.toLowerCase()).not.toContain('x-spillway-attempt');
+      expect(valueOf(seen.at(-1)?.message.rawHeaders ?? [], 'x-spillway-attempt')).toBe('2');
+      await untilIdle(gateway, 'shop');
+    },
+  );
 
-  test.each(['POST', 'PUT', 'DELETE', 'PATCH'])('a %s whose head was written is not repeated', async (method) => {
-    failing.set('resetBeforeByte');
-    const answer = await askThroughFailing({ method, body: 'once' });
-    expectProblem({ ...answer, reason: '', interim: [] }, 502, 'SPW_UPSTREAM_RESET');
-    expect([answer.failingCalls, answer.goodCalls]).toEqual([1, 0]);
-    await untilIdle(gateway, 'shop');
-  });
+  test.each(['POST', 'PUT', 'DELETE', 'PATCH'])(
+    'a %s whose head was written is not repeated',
+    async (method) => {
+      failing.set('resetBeforeByte');
+      const answer = await askThroughFailing({ method, body: 'once' });
+      expectProblem({ ...answer, reason: '', interim: [] }, 502, 'SPW_UPSTREAM_RESET');
+      expect([answer.failingCalls, answer.goodCalls]).toEqual([1, 0]);
+      await untilIdle(gateway, 'shop');
+    },
+  );
 
   test.each([
     [502, 200, 1],
@@ -152,19 +163,22 @@ routes:
     await gateway[Symbol.asyncDispose]();
   });
 
-  test.each(['/', '/changed'])('a POST with a large body arrives whole at the other one, on %s', async (path) => {
-    const body = Buffer.alloc(1024 * 1024, 'whole');
-    const digest = createHash('sha256').update(body).digest('hex');
-    for (const chunked of [false, true]) {
-      for (let turn = 0; turn < 4; turn++) {
-        const answer = await ask(gateway.port, { method: 'POST', path, body, chunked });
-        expect(answer.status).toBe(200);
+  test.each(['/', '/changed'])(
+    'a POST with a large body arrives whole at the other one, on %s',
+    async (path) => {
+      const body = Buffer.alloc(1024 * 1024, 'whole');
+      const digest = createHash('sha256').update(body).digest('hex');
+      for (const chunked of [false, true]) {
+        for (let turn = 0; turn < 4; turn++) {
+          const answer = await ask(gateway.port, { method: 'POST', path, body, chunked });
+          expect(answer.status).toBe(200);
+        }
       }
-    }
-    expect(seen).toHaveLength(8);
-    for (const each of seen) expect(createHash('sha256').update(each.body).digest('hex')).toBe(digest);
-    await untilIdle(gateway, 'shop');
-  });
+      expect(seen).toHaveLength(8);
+      for (const each of seen) expect(createHash('sha256').update(each.body).digest('hex')).toBe(digest);
+      await untilIdle(gateway, 'shop');
+    },
+  );
 
   test('`retry.max: 0` means none', async () => {
     const statuses = new Set<number>();
@@ -177,11 +191,19 @@ routes:
   });
 });
 
-test('with half of its instances failing a service is asked at most 6 + 20 % more than its callers asked', async () => {
-  const instances: FaultOrigin[] = [];
-  for (let index = 0; index < 4; index++)
-    instances.push(await startFaultOrigin(index < 2 ? 'resetBeforeByte' : 'none'));
-  gateway = await startGateway(`
+describe('with half of its instances failing', () => {
+  const ASKED = 400;
+
+  test.each([
+    ['reset what they are asked', 'resetBeforeByte'],
+    ['refuse connections', 'none'],
+  ] as const)(
+    'that %s, a service is asked at most 6 + 20 %% more than its callers asked',
+    async (_, fault) => {
+      const instances: FaultOrigin[] = [];
+      for (let index = 0; index < 4; index++)
+        instances.push(await startFaultOrigin(index < 2 ? fault : 'none'));
+      gateway = await startGateway(`
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: 1
 services:
@@ -190,28 +212,44 @@ services:
     retry: { max: 1, budget: 20% }
 routes: [{ path: /, service: shop }]
 `);
-  try {
-    const asked = 400;
-    let next = 0;
-    const statuses = new Map<number, number>();
-    const ask1 = async (): Promise<void> => {
-      while (next < asked) {
-        next++;
-        const { status } = await ask(gateway.port);
-        statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      if (fault === 'none') for (const each of instances.slice(0, 2)) await each.refuse();
+      try {
+        let next = 0;
+        const statuses = new Map<number, number>();
+        const caller = async (): Promise<void> => {
+          while (next < ASKED) {
+            next++;
+            const { status } = await ask(gateway.port);
+            statuses.set(status, (statuses.get(status) ?? 0) + 1);
+          }
+        };
+        await Promise.all(Array.from({ length: 8 }, caller));
+        expect((statuses.get(200) ?? 0) + (statuses.get(502) ?? 0)).toBe(ASKED);
+        const calls = instances.reduce((sum, { requests }) => sum + requests.length, 0);
+        expect(calls - ASKED).toBeLessThanOrEqual(6 + ASKED * 0.2);
+        const retries = await retriesSent();
+        expect(retries).toBeGreaterThan(0);
+        expect(retries).toBeLessThanOrEqual(6 + ASKED * 0.2);
+        // The balancer learns who fails: most callers are served.
+        expect(statuses.get(200) ?? 0).toBeGreaterThan(ASKED * 0.6);
+        await untilIdle(gateway, 'shop');
+      } finally {
+        await gateway[Symbol.asyncDispose]();
+        for (const each of instances) await each[Symbol.asyncDispose]();
       }
-    };
-    await Promise.all(Array.from({ length: 8 }, ask1));
-    const calls = instances.reduce((sum, { requests }) => sum + requests.length, 0);
-    expect((statuses.get(200) ?? 0) + (statuses.get(502) ?? 0)).toBe(asked);
-    expect(calls).toBeGreaterThanOrEqual(asked);
-    expect(calls - asked).toBeLessThanOrEqual(6 + asked * 0.2);
-    // The balancer learns who fails: most callers are served.
-    expect(statuses.get(200) ?? 0).toBeGreaterThan(asked * 0.6);
-    await untilIdle(gateway, 'shop');
-    expect((await serviceOf(gateway, 'shop')).shedding.inFlight).toBe(0);
-  } finally {
-    await gateway[Symbol.asyncDispose]();
-    for (const each of instances) await each[Symbol.asyncDispose]();
-  }
+    },
+  );
 });
+
+/** Second attempts that the gateway has counted. */
+async function retriesSent(): Promise<number> {
+  let sent = 0;
+  await eventually('every request is in the metrics', async () => {
+    const text = String((await gateway.admin('/metrics')).body);
+    const count = (pattern: RegExp): number =>
+      [...text.matchAll(pattern)].reduce((sum, [, value]) => sum + Number(value), 0);
+    sent = count(/^spillway_retries_total\{[^}]*result="sent"[^}]*\} (\d+)$/gm);
+    return count(/^spillway_requests_total\{[^}]*service="shop"[^}]*\} (\d+)$/gm) === 400;
+  });
+  return sent;
+}

@@ -209,7 +209,7 @@ describe('a rewrite', () => {
   });
 
   test.each([
-    ['/inner/next?q=1', '/gone/next?q=1'],
+    ['/inner/next?q=1', '/inner/next?q=1'],
     ['/elsewhere', '/elsewhere'],
     ['https://other.example/inner/x', 'https://other.example/inner/x'],
     ['next', 'next'],
@@ -253,15 +253,9 @@ describe('what ends here whatever the routes say', () => {
   });
 
   test('an absolute target is the route of its path when it names the same host, else 400', async () => {
-    const same = await rawExchange(
-      gateway.port,
-      'GET http://a.test/api HTTP/1.1\r\nhost: a.test\r\n\r\n',
-    );
+    const same = await rawExchange(gateway.port, 'GET http://a.test/api HTTP/1.1\r\nhost: a.test\r\n\r\n');
     expect(same.answers[0]?.body).toBe('api /api');
-    const other = await rawExchange(
-      gateway.port,
-      'GET http://b.test/api HTTP/1.1\r\nhost: a.test\r\n\r\n',
-    );
+    const other = await rawExchange(gateway.port, 'GET http://b.test/api HTTP/1.1\r\nhost: a.test\r\n\r\n');
     expect(other.answers[0]?.status).toBe(400);
   });
 });

@@ -13,7 +13,7 @@ import type { Gateway } from '../harness/gateway.ts';
 import { eventually } from '../harness/ports.ts';
 import { residentBytes } from '../harness/process.ts';
 import { openRaw } from '../harness/raw.ts';
-import { ask, begin, bodyOf, event, startService, untilIdle } from './path-fixture.ts';
+import { ask, begin, bodyOf, event, serviceOf, startService, untilIdle } from './path-fixture.ts';
 import type { Listening } from './path-fixture.ts';
 
 const MIB = 1024 * 1024;
@@ -38,7 +38,7 @@ let downloaded = 0;
 let streams: ServerResponse[] = [];
 
 async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  switch (request.url) {
+  switch (request.url ?? '') {
     case '/down':
       response.writeHead(200, { 'content-length': BIG_BYTES });
       for (let sent = 0; sent < BIG_BYTES; sent += MIB) {
@@ -60,7 +60,10 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
       return;
     }
     case '/events':
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
+    case '/long':
+      response.writeHead(200, {
+        'content-type': request.url === '/long' ? 'text/plain' : 'text/event-stream',
+      });
       response.flushHeaders();
       streams.push(response);
       return;
@@ -231,10 +234,30 @@ describe('an event stream', () => {
     client.write('GET /events HTTP/1.1\r\nhost: a.test\r\n\r\n');
     await client.until((text) => text.endsWith('\r\n\r\n'));
     await eventually('the permit is given back', async () => {
-      const { body } = await gateway.admin('/v1/services');
-      const { services } = body as { services: { shop: { shedding: { inFlight: number } } } };
-      return services.shop.shedding.inFlight === 0;
+      return (await serviceOf(gateway, 'shop')).shedding.inFlight === 0;
     });
     expect(client.isClosed()).toBe(false);
   });
+});
+
+test('a body that still flows after ten seconds holds no permit any more', async () => {
+  streams = [];
+  await using client = await openRaw(gateway.port);
+  client.write('GET /long HTTP/1.1\r\nhost: a.test\r\n\r\n');
+  await client.until((text) => text.endsWith('\r\n\r\n'));
+  const startedMs = performance.now();
+  const inFlight = async (): Promise<number> => (await serviceOf(gateway, 'shop')).shedding.inFlight;
+  expect(await inFlight()).toBe(1);
+  await eventually(
+    'the permit is given back',
+    async () => {
+      streams[0]?.write('x');
+      return (await inFlight()) === 0;
+    },
+    20_000,
+    200,
+  );
+  expect(performance.now() - startedMs).toBeGreaterThan(9000);
+  streams[0]?.end();
+  await client.until((text) => text.endsWith('0\r\n\r\n'));
 });

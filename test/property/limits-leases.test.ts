@@ -3,7 +3,7 @@ import { seededRandom } from '../../src/kernel/random.ts';
 import { EmbeddedStore } from '../../src/limits/embedded-store.ts';
 import { compileRate } from '../../src/limits/gcra.ts';
 import { Limiter, type Charge, type LimitDecision } from '../../src/limits/limiter.ts';
-import type { LimitStore, StoreCall, StoreReply, StoreView } from '../../src/limits/store.ts';
+import type { LimitStore, StoreCall, StoreView } from '../../src/limits/store.ts';
 
 /**
  * Several workers with leases on one store, on a virtual clock with a delay to the store. Bounds, stated first: in any
@@ -52,7 +52,7 @@ class RemoteStore implements LimitStore {
       const reply: number[] = [];
       this.#world.store.decideInto(call.keys, call.terms, 0, call.keys.length, this.#world.now, reply);
       this.#world.after(DELAY_MS / 2, () => {
-        call.answered(reply as StoreReply, this.#world.now);
+        call.answered(reply, this.#world.now);
       });
     });
     return true;

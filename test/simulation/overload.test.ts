@@ -6,38 +6,33 @@
 import { describe, expect, test } from 'vitest';
 import { World } from './model.ts';
 import { PrototypeGate } from './prototype.ts';
+import type { Report } from './report.ts';
 import { CAPACITY, CRITICAL, DEFAULT, ORIGIN, overload, SHEDDABLE, steady } from './scenarios.ts';
+import { judge, SCENARIOS } from './suite.ts';
 
 const SEEDS = [101, 102, 103, 104, 105] as const;
-const CASES = [2, 10].flatMap((times) => [1, 2].map((workers) => ({ times, workers })));
+
+/** Twice the capacity; after three seconds three quarters of the slots are gone. */
+function slotsLost(seed: number, limit: number | 'auto'): Report {
+  const world = new World({ ...ORIGIN, seed, policy: { limit } });
+  world.poisson(DEFAULT, 2 * CAPACITY, 0, 12_000);
+  world.clock.at(3000, () => world.service.setSlots(5));
+  world.run(12_500);
+  return world.report;
+}
 
 describe('offered more than the service can serve', () => {
-  for (const { times, workers } of CASES) {
-    test(`goodput stays at the capacity and in time at ${times} C with ${workers} worker(s)`, () => {
-      for (const seed of SEEDS) {
-        const { report } = overload(times, 12_000, { seed, workers });
-        const critical = report.tally(0, 12_000, [CRITICAL]);
-        expect(report.goodput(0, 12_000) / CAPACITY).toBeGreaterThan(0.9);
-        expect(report.goodput(2000, 12_000) / CAPACITY).toBeGreaterThan(0.96);
-        expect(report.latencyMs(0.99, 0, 12_000)).toBeLessThan(ORIGIN.slaMs);
-        expect(critical.shed).toBe(0);
-        expect(critical.good / critical.offered).toBeGreaterThan(0.99);
-      }
+  for (const scenario of SCENARIOS.filter(({ group }) => group === 'overload')) {
+    test(`${scenario.name}: goodput, latency and critical keep their bounds`, () => {
+      expect(judge(scenario, SEEDS).misses).toEqual([]);
     });
   }
 
-  test('critical at 0.9 C lives beside nine times the capacity of others', () => {
-    for (const seed of SEEDS.slice(0, 3)) {
-      const world = new World({ ...ORIGIN, seed });
-      world.poisson(CRITICAL, 0.9 * CAPACITY, 0, 15_000);
-      world.poisson(SHEDDABLE, 9 * CAPACITY, 0, 15_000);
-      world.run(15_500);
-      const critical = world.report.tally(2000, 15_000, [CRITICAL]);
-      expect(critical.shed / critical.offered).toBeLessThan(0.01);
-      expect(critical.good / critical.offered).toBeGreaterThan(0.985);
-      expect(world.report.goodput(2000, 15_000) / CAPACITY).toBeGreaterThan(0.95);
-    }
-  });
+  for (const scenario of SCENARIOS.filter(({ group }) => group === 'critical')) {
+    test(`${scenario.name}: critical lives`, () => {
+      expect(judge(scenario, SEEDS.slice(0, 3)).misses).toEqual([]);
+    });
+  }
 
   test('critical alone at 0.9 C is never refused', () => {
     for (const seed of SEEDS.slice(0, 3)) {
@@ -100,11 +95,19 @@ describe('peers show their known faults', () => {
   test('a fixed limit tuned to the service holds, and is wrong when the capacity moves', () => {
     const tuned = overload(2, 12_000, { seed: 3, policy: { limit: 24 } });
     expect(tuned.report.goodput(2000, 12_000) / CAPACITY).toBeGreaterThan(0.95);
-    const moved = new World({ ...ORIGIN, seed: 3, policy: { limit: 24 } });
-    moved.poisson(DEFAULT, 2 * CAPACITY, 0, 12_000);
-    moved.clock.at(3000, () => moved.service.setSlots(5));
-    moved.run(12_500);
-    expect(moved.report.goodput(6000, 12_000) / 100).toBeLessThan(0.5);
+    // 24 permits on five slots are answered after a median of 240 ms, at the very edge of the SLA. No less than half
+    // are in time only because the queue in front is ours, refuses early and adds next to no wait; a proxy whose own
+    // queue waits as well has all of them late. So the bound is a comparison with the found limit on the same arrivals.
+    // (The found limit's own bound, for each seed, is in suite.ts: this one is about the peer.)
+    const sums = { fixed: 0, found: 0 };
+    for (const seed of SEEDS) {
+      const fixed = slotsLost(seed, 24);
+      sums.fixed += fixed.goodput(6000, 12_000);
+      sums.found += slotsLost(seed, 'auto').goodput(6000, 12_000);
+      expect(fixed.tally(6000, 12_000).late / 600).toBeGreaterThan(0.25);
+    }
+    expect(sums.found / SEEDS.length / 100).toBeGreaterThan(0.9);
+    expect(sums.fixed).toBeLessThan(0.75 * sums.found);
   });
 
   test('the prototype keeps goodput, with a longer tail than ours', () => {
@@ -123,16 +126,11 @@ describe('peers show their known faults', () => {
 });
 
 describe('offered less than the service can serve', () => {
-  test('nothing is shed at 0.7 C, whoever calls', () => {
-    for (const workers of [1, 2, 4]) {
-      for (const seed of SEEDS.slice(0, 3)) {
-        const world = new World({ ...ORIGIN, seed, workers });
-        world.poisson(SHEDDABLE, 0.7 * CAPACITY, 0, 30_000);
-        world.run(30_500);
-        expect(world.report.tally(0, 30_000).shed).toBe(0);
-      }
-    }
-  });
+  for (const scenario of SCENARIOS.filter(({ group }) => group === 'underload')) {
+    test(scenario.name, () => {
+      expect(judge(scenario, SEEDS.slice(0, 3)).misses).toEqual([]);
+    });
+  }
 
   test('an idle limit does not drift', () => {
     const world = steady(20, 120_000, { ...ORIGIN, seed: 1 });

@@ -6,46 +6,19 @@ import { describe, expect, test } from 'vitest';
 import { World } from './model.ts';
 import { PrototypeGate } from './prototype.ts';
 import { CAPACITY, CRITICAL, DEFAULT, ORIGIN, SHEDDABLE, steady } from './scenarios.ts';
+import { judge, SCENARIOS, turnsSlow } from './suite.ts';
 
 const SEEDS = [201, 202, 203, 204, 205] as const;
 
-function turnsSlow(seed: number, sigma: number, workers: number, prototype = false): World {
-  const world = new World({
-    seed,
-    slaMs: 500,
-    slots: 200,
-    meanMs: 50,
-    sigma,
-    workers,
-    ...(prototype ? { gate: (policy, random) => new PrototypeGate(policy, random) } : {}),
-  });
-  world.poisson(DEFAULT, 120, 0, 30_000);
-  world.clock.at(10_000, () => {
-    world.service.meanMs = 300;
-  });
-  world.run(31_000);
-  return world;
-}
-
 describe('a service turns slow', () => {
-  for (const sigma of [0, 0.5]) {
-    for (const workers of [1, 2]) {
-      test(`six times slower at once (σ ${sigma}, ${workers} worker(s)) costs a tenth for five seconds, then nothing`, () => {
-        let first = 0;
-        for (const seed of SEEDS) {
-          const { report } = turnsSlow(seed, sigma, workers);
-          const ratio = report.shedRatio(10_000, 15_000);
-          first += ratio / SEEDS.length;
-          expect(ratio).toBeLessThan(0.2);
-          expect(report.shedRatio(15_000, 30_000)).toBeLessThanOrEqual(0.005);
-        }
-        expect(first).toBeLessThanOrEqual(0.1);
-      });
-    }
+  for (const scenario of SCENARIOS.filter(({ group }) => group === 'slow service')) {
+    test(`${scenario.name}: costs a tenth for five seconds, then nothing`, () => {
+      expect(judge(scenario, SEEDS).misses).toEqual([]);
+    });
   }
 
   test('the prototype sheds a quarter and more in the same five seconds', () => {
-    const { report } = turnsSlow(SEEDS[0], 0, 1, true);
+    const { report } = turnsSlow(SEEDS[0], 0, 1, (policy, random) => new PrototypeGate(policy, random));
     expect(report.shedRatio(10_000, 15_000)).toBeGreaterThan(0.2);
   });
 

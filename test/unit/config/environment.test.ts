@@ -1,7 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeCertificate } from './certificate.ts';
 import { formatFinding } from '../../../config/findings.ts';
 import { keyDigest } from '../../../config/keys.ts';
 import { loadConfiguration } from '../../../config/load.ts';
@@ -90,16 +91,32 @@ describe('files that the configuration names', () => {
     expect(readFile(`${REQUIRED}log: { level: { file: word } }\n`)).toHaveLength(1);
   });
 
-  test('certificates become absolute paths and are not opened; PEM text stays', () => {
-    const pem = '-----BEGIN PRIVATE KEY-----\\nAAAA\\n-----END PRIVATE KEY-----';
-    const tls = `tls: { certificates: [{ cert: a.pem, key: "${pem}" }, { cert: { file: tls/b.pem }, key: /k.pem }] }`;
+  test('certificates become absolute paths; PEM text stays', () => {
+    const made = makeCertificate(folder, 'a');
+    const pem = readFileSync(made.key, 'utf8').replaceAll('\n', '\\n');
+    const tls = `tls: { certificates: [{ cert: a.crt, key: "${pem}" }, { cert: { file: a.crt }, key: ${made.key} }] }`;
     const text = REQUIRED.replace('port: 8080', `port: 8080, ${tls}`);
     const result = loadConfiguration(write('spillway.yaml', text), {});
     if (!result.ok) throw new Error(result.faults.map(formatFinding).join('\n'));
     const certificates = result.configuration.listeners[0]?.tls?.certificates;
-    expect(certificates?.[0]?.cert).toBe(join(folder, 'a.pem'));
-    expect(certificates?.[0]?.key).toMatch(/^-----BEGIN PRIVATE KEY-----\nAAAA/);
-    expect(certificates?.[1]).toEqual({ cert: join(folder, 'tls/b.pem'), key: '/k.pem' });
+    expect(certificates?.[0]?.cert).toBe(join(folder, 'a.crt'));
+    expect(certificates?.[0]?.key).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
+    expect(certificates?.[1]).toEqual(made);
+  });
+
+  test('a certificate that is not there, is none, or has another key is a fault at its place', () => {
+    const made = makeCertificate(folder, 'b');
+    const other = makeCertificate(folder, 'c');
+    write('none.crt', 'no certificate');
+    const fault = (pair: string): string => {
+      const text = REQUIRED.replace('port: 8080', `port: 8080, tls: { certificates: [${pair}] }`);
+      const result = loadConfiguration(write('spillway.yaml', text), {});
+      return result.ok ? '' : result.faults.map(formatFinding).join('\n');
+    };
+    expect(fault(`{ cert: gone.crt, key: ${made.key} }`)).toMatch(/:\d+:\d+: error: cannot be read: ENOENT/);
+    expect(fault(`{ cert: none.crt, key: ${made.key} }`)).toMatch(/is no PEM that can be used/);
+    expect(fault(`{ cert: ${made.cert}, key: ${other.key} }`)).toMatch(/does not belong to the certificate/);
+    expect(fault(`{ cert: ${made.cert}, key: ${made.key} }`)).toBe('');
   });
 
   test('keys of the configuration need no keys file beside them', () => {

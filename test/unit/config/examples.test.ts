@@ -1,6 +1,9 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeCertificate } from './certificate.ts';
 import { demoConfiguration } from '../../../config/demo.ts';
 import { formatFinding } from '../../../config/findings.ts';
 import { CONFIGURATION_NODE, renderJsonSchema } from '../../../config/json-schema.ts';
@@ -13,18 +16,32 @@ import { parse } from 'yaml';
 const CONFIG = fileURLToPath(new URL('../../../config/', import.meta.url));
 const EXAMPLES = readdirSync(`${CONFIG}examples`).filter((name) => name !== 'keys.yaml');
 
+/** A copy beside certificates of the names that the examples use: certificates are read with the configuration. */
+const FOLDER = mkdtempSync(join(tmpdir(), 'spillway-examples-'));
+
+beforeAll(() => {
+  cpSync(`${CONFIG}examples`, FOLDER, { recursive: true });
+  mkdirSync(join(FOLDER, 'tls'));
+  for (const name of ['example.com', 'example.org', 'gateway', 'internal-ca'])
+    makeCertificate(join(FOLDER, 'tls'), name);
+});
+
+afterAll(() => {
+  rmSync(FOLDER, { recursive: true });
+});
+
 describe('the examples', () => {
   test('are the four that the README names', () => {
     expect(EXAMPLES.sort()).toEqual(['full.yaml', 'kubernetes-like.yaml', 'minimal.yaml', 'tiers.yaml']);
   });
 
   test.each(EXAMPLES)('%s loads without a fault', (name) => {
-    const result = loadConfiguration(`${CONFIG}examples/${name}`, {});
+    const result = loadConfiguration(join(FOLDER, name), {});
     expect(result.ok ? [] : result.faults.map(formatFinding)).toEqual([]);
   });
 
   test.each(['minimal.yaml', 'tiers.yaml', 'full.yaml'])('%s loads without a warning', (name) => {
-    expect(loadConfiguration(`${CONFIG}examples/${name}`, {}).warnings.map(formatFinding)).toEqual([]);
+    expect(loadConfiguration(join(FOLDER, name), {}).warnings.map(formatFinding)).toEqual([]);
   });
 
   test('full.yaml names every key that is acted on', () => {

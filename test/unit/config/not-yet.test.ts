@@ -25,10 +25,11 @@ describe('keys that are accepted but not acted on', () => {
     expect(warnings(text)).toEqual([]);
   });
 
-  test('HTTP/2 warns only together with TLS and only when asked for', () => {
+  test('TLS warns that HTTP/2 is not spoken, unless the file says that it knows', () => {
     expect(warnings(listener(`${tls}, http2: true`))).toHaveLength(1);
     expect(warnings(listener(`${tls}, http2: false`))).toEqual([]);
-    expect(warnings(listener(tls))).toEqual([]);
+    expect(warnings(listener(tls))).toHaveLength(1);
+    expect(warnings(listener('http2: true'))).toEqual([]);
   });
 
   test('of some keys only certain values warn', () => {

@@ -242,3 +242,12 @@ describe('alternatives', () => {
     ).toHaveLength(3);
   });
 });
+
+describe('the path of a rewriting route', () => {
+  test.each(['/a:b', '/a(b', '/a)b'])('holds no sign of the router: %s', (path) => {
+    expect(faults(route(`path: '${path}', rewrite: /c`))).toEqual([
+      expect.stringContaining('a path with a `rewrite` has no `:`, `(` or `)`, at routes[0].path'),
+    ]);
+    expect(load(route(`path: '${path}'`)).ok).toBe(true);
+  });
+});

@@ -1,0 +1,162 @@
+import type { Configuration } from '../../config/schema.ts';
+import type { ServiceOverride, ServiceStates, ToWorker } from './ipc.ts';
+import type { BoundListener } from './listeners.ts';
+import type { WorkerPool, WorkerProcess } from './worker-pool.ts';
+
+/**
+ * What the workers are told: the configuration, numbered, and the listeners that belong to it.
+ *
+ * Both travel together, since `listen` names a listener by its position in the configuration: a worker that starts in the
+ * middle of a reload is given the pair that is offered then. A worker carries out what it is told in order, so `configure`
+ * may be followed by `unlisten` at once; `listen` waits for the word that the configuration was taken.
+ */
+
+export interface LoadedConfiguration {
+  readonly configuration: Configuration;
+  readonly hash: string;
+}
+
+export interface RolloutParts {
+  readonly pool: WorkerPool;
+  readonly secrets: (configuration: Configuration) => { affinity: string; clientHash: string };
+  readonly viaName: string;
+  readonly states: () => readonly ServiceStates[];
+  readonly overrides: () => readonly ServiceOverride[];
+  readonly workerCount: (configuration: Configuration) => number;
+}
+
+export class Rollout {
+  readonly #parts: RolloutParts;
+  #loaded: LoadedConfiguration;
+  #listeners: readonly BoundListener[] = [];
+  #generation = 0;
+  #mayListen = false;
+  #fault = '';
+
+  constructor(loaded: LoadedConfiguration, parts: RolloutParts) {
+    this.#loaded = loaded;
+    this.#parts = parts;
+  }
+
+  /** What workers are told now; during a reload that is the configuration on trial. */
+  get loaded(): LoadedConfiguration {
+    return this.#loaded;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Why some worker could not take what was offered last; empty while none said so. */
+  get fault(): string {
+    return this.#fault;
+  }
+
+  /** Before the first worker starts. */
+  begin(listeners: readonly BoundListener[]): void {
+    this.#listeners = listeners;
+  }
+
+  /** From here on workers that have taken the configuration listen. */
+  listen(): void {
+    this.#mayListen = true;
+    for (const worker of this.#parts.pool.current()) {
+      if (worker.generation === this.#generation) this.#open(worker);
+    }
+  }
+
+  /** Offers a configuration with its listeners to every worker; listeners that are not part of it stay until `trim`. */
+  put(loaded: LoadedConfiguration, listeners: readonly BoundListener[]): void {
+    this.#loaded = loaded;
+    this.#listeners = listeners;
+    this.#generation++;
+    this.#fault = '';
+    for (const worker of this.#parts.pool.current()) this.configure(worker);
+  }
+
+  /** Takes an offer back without a word to the workers: they are leaving. */
+  forget(loaded: LoadedConfiguration): void {
+    this.#loaded = loaded;
+  }
+
+  /** Workers close what is not part of the offer. */
+  trim(): void {
+    const wanted = new Set(this.#listeners.map(({ key }) => key));
+    for (const worker of this.#parts.pool.current()) {
+      for (const key of worker.told) {
+        if (wanted.has(key)) continue;
+        worker.told.delete(key);
+        worker.listening.delete(key);
+        worker.send({ type: 'unlisten', key });
+      }
+      if (worker.state === 'ready' && !this.#listensOnAll(worker)) worker.state = 'starting';
+      else if (worker.state === 'starting' && this.isComplete(worker)) worker.state = 'ready';
+    }
+  }
+
+  configure(worker: WorkerProcess): void {
+    const { configuration } = this.#loaded;
+    const { secrets, viaName, states, overrides, workerCount } = this.#parts;
+    const message: ToWorker = {
+      type: 'configure',
+      generation: this.#generation,
+      configuration,
+      workers: workerCount(configuration),
+      secrets: secrets(configuration),
+      viaName,
+      states: states(),
+      overrides: overrides(),
+    };
+    worker.send(message);
+  }
+
+  /** The worker runs the configuration of that number. */
+  taken(worker: WorkerProcess, generation: number): void {
+    worker.generation = generation;
+    if (this.#mayListen && generation === this.#generation) this.#open(worker);
+  }
+
+  /** @returns false when the worker spoke of an older offer */
+  refused(generation: number, reason: string): boolean {
+    if (generation !== this.#generation) return false;
+    this.#fault = reason;
+    return true;
+  }
+
+  listening(worker: WorkerProcess, key: string): void {
+    if (!worker.told.has(key)) return; // taken back meanwhile
+    worker.listening.add(key);
+    // Never back to `starting` here: amid a reload a worker lacks a new listener for a moment and serves on the others.
+    if (worker.state === 'starting' && this.#listensOnAll(worker)) worker.state = 'ready';
+  }
+
+  /** @returns false when the listener was taken back meanwhile */
+  listenFailed(worker: WorkerProcess, key: string, reason: string): boolean {
+    if (!worker.told.delete(key)) return false;
+    this.#fault = reason;
+    return true;
+  }
+
+  /** Tells a worker once more what it could not do: a certificate that was missing may be back. */
+  retry(worker: WorkerProcess): void {
+    if (worker.generation === this.#generation) this.#open(worker);
+    else this.configure(worker);
+  }
+
+  /** The worker runs the newest configuration and accepts on every listener of it. */
+  isComplete(worker: WorkerProcess): boolean {
+    return worker.generation === this.#generation && this.#listensOnAll(worker);
+  }
+
+  #open(worker: WorkerProcess): void {
+    for (const { key, index, socket } of this.#listeners) {
+      if (worker.told.has(key)) continue;
+      worker.told.add(key);
+      worker.send({ type: 'listen', listener: index, key }, socket.handle);
+    }
+  }
+
+  #listensOnAll(worker: WorkerProcess): boolean {
+    return this.#listeners.every(({ key }) => worker.listening.has(key));
+  }
+}

@@ -1,0 +1,126 @@
+import { expect, test } from 'vitest';
+import { Permit, type HeadOutcome, type PermitIssuer } from '../../../src/shedding/permit.ts';
+import { admission, enter } from './fixture.ts';
+
+class Ledger implements PermitIssuer {
+  readonly lines: string[] = [];
+
+  attempted(_permit: Permit, now: number): void {
+    this.lines.push(`attempt ${now}`);
+  }
+
+  answered(_permit: Permit, outcome: HeadOutcome, now: number): void {
+    this.lines.push(`${outcome} ${now}`);
+  }
+
+  streaming(_permit: Permit, now: number): void {
+    this.lines.push(`stream ${now}`);
+  }
+
+  released(_permit: Permit, wasStream: boolean, now: number): void {
+    this.lines.push(`release ${now}${wasStream ? ' of a stream' : ''}`);
+  }
+}
+
+test('a permit is given back once, and a second release answers false', () => {
+  const ledger = new Ledger();
+  const permit = new Permit(ledger);
+  expect(permit.release(1)).toBe(true);
+  expect(permit.release(2)).toBe(false);
+  expect(permit.release(3)).toBe(false);
+  expect(ledger.lines).toEqual(['release 1']);
+});
+
+test('a released permit reports nothing more', () => {
+  const ledger = new Ledger();
+  const permit = new Permit(ledger);
+  permit.release(1);
+  permit.attempt(2);
+  permit.head(3, 'sample');
+  permit.asStream(4);
+  expect(ledger.lines).toEqual(['release 1']);
+});
+
+test('becoming a stream is told once, and the release says that it was one', () => {
+  const ledger = new Ledger();
+  const permit = new Permit(ledger);
+  permit.attempt(1);
+  permit.head(2, 'sample');
+  permit.asStream(3);
+  permit.asStream(4);
+  permit.release(5);
+  expect(ledger.lines).toEqual(['attempt 1', 'sample 2', 'stream 3', 'release 5 of a stream']);
+});
+
+test('a second release leaves the count of what is in flight alone', () => {
+  const gate = admission();
+  const first = enter(gate, 1, 0);
+  enter(gate, 1, 0);
+  expect(gate.view(0).inFlight).toBe(2);
+  first.permit?.release(1);
+  first.permit?.release(2);
+  expect(gate.view(2).inFlight).toBe(1);
+});
+
+test('a stream leaves the limit and wakes whoever waits', () => {
+  const gate = admission({ limit: 1 });
+  const stream = enter(gate, 1, 0);
+  const next = enter(gate, 1, 0);
+  expect(next.verdicts).toBe(0);
+  stream.permit?.asStream(3);
+  expect(next.waitedMs).toBe(3);
+  expect(gate.view(3)).toMatchObject({ inFlight: 1, streams: 1, queueDepth: 0 });
+  expect(stream.permit?.release(4)).toBe(true);
+  expect(gate.view(4)).toMatchObject({ inFlight: 1, streams: 0 });
+});
+
+test('streams still count against the caps of the instances', () => {
+  const gate = admission({ maxInFlight: 4 });
+  const callers = [0, 1, 2, 3].map(() => enter(gate, 1, 0));
+  for (const { permit } of callers.slice(0, 3)) permit?.asStream(1);
+  expect(gate.view(1)).toMatchObject({ inFlight: 1, streams: 3 });
+  const fifth = enter(gate, 1, 2);
+  expect(fifth.verdicts).toBe(0);
+  callers[0]?.permit?.release(3);
+  // A stream that ends makes room as well.
+  expect(fifth.permit).toBeDefined();
+});
+
+test('a retry keeps its permit and begins a new sample', () => {
+  const gate = admission();
+  // Each request fails after 400 ms and is answered 20 ms after it was sent again: the service takes 20 ms.
+  let now = 0;
+  for (let round = 0; round < 40; round += 1) {
+    const caller = enter(gate, 1, now);
+    caller.permit?.attempt(now);
+    caller.permit?.head(now + 400, 'failed');
+    expect(gate.view(now + 400).inFlight).toBe(1);
+    caller.permit?.attempt(now + 400);
+    gate.tick(now + 415);
+    gate.tick(now + 420);
+    caller.permit?.head(now + 420, 'sample');
+    caller.permit?.release(now + 420);
+    now += 420;
+    // An answer without a retry, so that failures stay below half of the outcomes.
+    const plain = enter(gate, 1, now);
+    plain.permit?.attempt(now);
+    gate.tick(now + 15);
+    gate.tick(now + 20);
+    plain.permit?.head(now + 20, 'sample');
+    plain.permit?.release(now + 20);
+    now += 20;
+  }
+  gate.tick(now);
+  expect(gate.view(now).p50Ms).toBeGreaterThan(0);
+  expect(gate.view(now).p50Ms).toBeLessThanOrEqual(20);
+});
+
+test('an attempt begun while one runs replaces it, and nothing is left under way', () => {
+  const gate = admission();
+  const caller = enter(gate, 1, 0);
+  caller.permit?.attempt(0);
+  caller.permit?.attempt(50);
+  caller.permit?.release(60);
+  expect(caller.permit?.attemptAtMs).toBeNaN();
+  expect(gate.view(60).inFlight).toBe(0);
+});
