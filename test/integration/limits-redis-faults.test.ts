@@ -253,7 +253,9 @@ describe('a Redis that will not serve', () => {
     }
     redis.disconnect();
     expect(open.told.slice(0, 2)).toEqual(['fit', 'unfit slow']);
-    expect(waits).toBeLessThanOrEqual(6);
+    // Waits in which this process itself stood still say nothing of the store and do not count.
+    expect(waits).toBeGreaterThanOrEqual(5);
+    expect(open.store.view(performance.now()).missed).toBeLessThanOrEqual(6);
     await open.fit();
   });
 });

@@ -26,7 +26,7 @@ import {
 import type { Listening } from './path-fixture.ts';
 
 const REQUEST_MS = 800;
-const IDLE_MS = 600;
+const IDLE_MS = 1000;
 const QUEUE_SLA_MS = 5000;
 
 let origin: Listening;
