@@ -18,7 +18,9 @@ export function locateCaller(exchange: Exchange): void {
   const { header } = snapshot.configuration.trust;
   const peer = req.socket.remoteAddress ?? '';
   // In its shortest form: a listener on both families shows IPv4 callers as ::ffff:1.2.3.4.
-  exchange.peerAddress = clientAddress(peer, header, '', trusted);
+  const { connection } = exchange;
+  if (connection.peerAddress === '') connection.peerAddress = clientAddress(peer, header, '', trusted);
+  exchange.peerAddress = connection.peerAddress;
   exchange.peerTrusted = trusted.includes(peer);
   const told = exchange.peerTrusted ? (header === 'forwarded' ? facts.forwarded : facts.xForwardedFor) : '';
   exchange.address = told === '' ? exchange.peerAddress : clientAddress(peer, header, told, trusted);

@@ -32,6 +32,8 @@ interface Carrier {
 export class Connection {
   /** The request between its start and the end of its answer. */
   current: Exchange | undefined = undefined;
+  /** The peer's address in its shortest form; found at the first request, since it cannot change. */
+  peerAddress = '';
   /** An answer said `close`: nothing behind it is begun. */
   closing = false;
   /** What the parser could not read, or a CONNECT, stands behind the running request: told when that has its answer. */
