@@ -71,10 +71,9 @@ const THRESHOLDS: readonly Threshold[] = [
   },
   {
     scenario: 'noisy',
-    // A worker refuses a client over its limit by itself for a while (hold), which may cost it some of its tokens.
     what: 'the same: it gets most of what its limit allows',
     value: ({ gateway }) => gateway.figures['loudOverLimit'],
-    bound: { atLeast: 0.8 },
+    bound: { atLeast: 0.9 },
   },
 ];
 
