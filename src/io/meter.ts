@@ -1,8 +1,8 @@
 /**
  * Metrics where they happen: numbers in slots, found once and then only added to.
  *
- * Signal: whatever a process counts. A series is a *slot*: an object whose number is changed in place, so that the hot
- * path neither looks up labels nor allocates; histograms hold their bucket counts in a Float64Array (integers, exact to
+ * Signal: whatever a process counts. A series is a *slot*: an object whose number is changed in place; a caller that
+ * keeps its slot neither looks up labels nor allocates, others pay one keyed lookup; histograms hold their bucket counts in a Float64Array (integers, exact to
  * 2^53). Every worker and the supervisor own one `Meter`; workers send `dump()` (cumulative, plain JSON) each second and
  * `metrics-page.ts` sums and prints them. Cumulative figures, not deltas: a lost message costs a second, not a count.
  *
