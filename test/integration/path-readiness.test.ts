@@ -175,6 +175,9 @@ describe("an instance's explicit no", () => {
     for (const each of shop) each.ready = 200;
     await eventually('it serves again', async () => (await ask(gateway.port)).status === 200);
     for (const { id } of shop) await untilState(gateway, 'shop', id, 'ready');
+    // The same addresses serve these two, which look at them on their own schedules.
+    for (const path of ['/orders', '/billing'])
+      await eventually(`${path} is served`, async () => (await ask(gateway.port, { path })).status === 200);
   });
 });
 
