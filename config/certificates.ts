@@ -2,37 +2,44 @@
  * Certificates and keys that cannot be used are faults of the configuration, found before anything is started: a listener
  * whose key does not belong to its certificate would be deaf, an instance's authority that cannot be read unreachable.
  *
- * Files are only read here; the workers read them again, so a certificate renewed on disk comes with the next reload.
+ * Works on what is written, not on what the schema made of it, so that a fault elsewhere hides none of these. Files are only
+ * read here; the workers read them again, so a certificate renewed on disk comes with the next reload.
  */
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import type { Finding, Path } from './findings.ts';
-import type { Configuration } from './schema.ts';
 import type { Source } from './source.ts';
+import { listOf, treeOf } from './tree.ts';
 
-export function checkCertificates(source: Source, { listeners, services }: Configuration): Finding[] {
+/** @param source with absolute paths, as `resolveFiles` leaves it. */
+export function checkCertificates(source: Source): Finding[] {
+  const root = treeOf(source.value);
   const findings: Finding[] = [];
-  for (const [index, { tls }] of listeners.entries()) {
-    for (const [at, pair] of (tls?.certificates ?? []).entries()) {
+  for (const [index, listener] of listOf(root['listeners']).entries()) {
+    const { certificates } = treeOf(treeOf(listener)['tls']);
+    for (const [at, pair] of listOf(certificates).entries()) {
       findings.push(...checkPair(source, ['listeners', index, 'tls', 'certificates', at], pair));
     }
   }
-  for (const [name, { tls }] of Object.entries(services)) {
-    if (tls === null) continue;
+  for (const [name, service] of Object.entries(treeOf(root['services']))) {
+    const { tls } = treeOf(service);
     const path = ['services', name, 'tls'];
-    if (tls.cert !== null && tls.key !== null) {
-      findings.push(...checkPair(source, path, { cert: tls.cert, key: tls.key }));
-    }
-    if (tls.ca !== null) findings.push(...checkPart(source, [...path, 'ca'], 'ca', tls.ca).findings);
+    findings.push(...checkPair(source, path, tls));
+    const { ca } = treeOf(tls);
+    if (isWritten(ca)) findings.push(...checkPart(source, [...path, 'ca'], 'ca', ca).findings);
   }
   return findings;
 }
 
-function checkPair(
-  source: Source,
-  path: Path,
-  { cert, key }: { readonly cert: string; readonly key: string },
-): Finding[] {
+function isWritten(value: unknown): value is string {
+  return typeof value === 'string' && value !== '';
+}
+
+/** A half that is missing or of the wrong kind is the schema's fault to tell. */
+function checkPair(source: Source, path: Path, pair: unknown): Finding[] {
+  const { cert, key } = treeOf(pair);
+  if (!isWritten(cert) || !isWritten(key)) return [];
   const certificate = checkPart(source, [...path, 'cert'], 'cert', cert);
   const secret = checkPart(source, [...path, 'key'], 'key', key);
   const findings = [...certificate.findings, ...secret.findings];
@@ -52,7 +59,8 @@ function checkPart(
   const pem = readPart(value);
   if (typeof pem === 'string')
     return { pem: undefined, findings: [source.find('error', path, `cannot be read: ${pem}`)] };
-  const fault = rejected({ [kind]: pem });
+  // As an authority TLS takes a file without any certificate in silence, and then trusts nobody.
+  const fault = (kind === 'ca' ? notCertificate(pem) : '') || rejected({ [kind]: pem });
   return {
     pem,
     findings: fault === '' ? [] : [source.find('error', path, `is no PEM that can be used: ${fault}`)],
@@ -64,6 +72,14 @@ function readPart(value: string): Buffer | string {
   if (value.startsWith('-----BEGIN')) return Buffer.from(value);
   try {
     return readFileSync(value);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function notCertificate(pem: Buffer): string {
+  try {
+    return new X509Certificate(pem).raw.length > 0 ? '' : 'it is empty';
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }

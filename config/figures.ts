@@ -11,6 +11,7 @@ import type { Finding, Path } from './findings.ts';
 import { limits, tier } from './limit-schema.ts';
 import { route } from './route-schema.ts';
 import { service } from './service-schema.ts';
+import { checkSessionCookies } from './session-cookies.ts';
 import type { Source } from './source.ts';
 
 /** A burst that lasts less than this at its rate cannot carry a steady stream: arrivals are never that even. */
@@ -37,6 +38,8 @@ export function checkFigures(source: Source): Finding[] {
   checkEdges(root, report);
   const services = entries(service, root.services);
   for (const [name, value] of services) checkService(value, ['services', name], report);
+  const leads = [...entries(route, root.routes).values()];
+  checkSessionCookies(services, leads, (path, message) => report('warning', path, message));
 
   const shared: Bucket[] = [];
   for (const [name, value] of entries(tier, root.tiers)) shared.push(...tierBuckets(String(name), value));

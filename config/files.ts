@@ -1,7 +1,6 @@
 /**
- * The files a configuration names. Secrets are read here, because what follows wants their text; certificates and
- * pages are only made absolute, since their users read them, watch them, and `check` often runs where they are not
- * mounted ("resolves names, opens nothing").
+ * The files a configuration names. Secrets are read here, because what follows wants their text; other paths are only
+ * made absolute: `certificates.ts` looks whether certificates can be used, and their users read them again.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';

@@ -14,6 +14,8 @@ import { checkFigures } from './figures.ts';
 import { readKeysFile, readText, resolveFiles } from './files.ts';
 import { sortFindings } from './findings.ts';
 import type { Finding } from './findings.ts';
+import { hostNames } from './host-names.ts';
+import type { HostName } from './host-names.ts';
 import { findingsOf, OWN_WORDS } from './issues.ts';
 import { CONFIGURATION_NODE } from './json-schema.ts';
 import { checkKeys, keyDigest } from './keys.ts';
@@ -31,10 +33,16 @@ export type Loaded =
       readonly ok: true;
       readonly configuration: Configuration;
       readonly warnings: readonly Finding[];
+      readonly names: readonly HostName[];
       /** 12 hex digits: equal for equal effective configurations, whatever their layout and comments. */
       readonly hash: string;
     }
-  | { readonly ok: false; readonly faults: readonly Finding[]; readonly warnings: readonly Finding[] };
+  | {
+      readonly ok: false;
+      readonly faults: readonly Finding[];
+      readonly warnings: readonly Finding[];
+      readonly names: readonly HostName[];
+    };
 
 /** Reads and judges the file at `path`; relative paths in it are relative to it. */
 export function loadConfiguration(path: string, environment: Environment): Loaded {
@@ -50,7 +58,7 @@ export function loadConfiguration(path: string, environment: Environment): Loade
     message,
     suggestion: '',
   };
-  return { ok: false, faults: [fault], warnings: [] };
+  return { ok: false, faults: [fault], warnings: [], names: [] };
 }
 
 /** As `loadConfiguration`, for a text that stands for the file `name`. */
@@ -76,24 +84,29 @@ export function loadConfigurationText(text: string, name: string, environment: E
   );
   const keys = collectKeys(source, environment);
   findings.push(...keys.findings);
-  if (!result.success) return judged(findings);
-  findings.push(...checkCertificates(source, result.data));
+  findings.push(...checkCertificates(source).filter(fresh));
+  const names = hostNames(source);
+  if (!result.success) return judged(findings, names);
   const clients = {
     ...result.data.clients,
     keys: keys.rows.map((row) => ({ key: keyDigest(row.key), client: row.client, tier: row.tier })),
   };
-  return judged(findings, { ...result.data, clients });
+  return judged(findings, names, { ...result.data, clients });
 }
 
 function placeOf(finding: Finding): string {
   return `${finding.line}:${finding.column}`;
 }
 
-function judged(findings: readonly Finding[], configuration?: Configuration): Loaded {
+function judged(
+  findings: readonly Finding[],
+  names: readonly HostName[] = [],
+  configuration?: Configuration,
+): Loaded {
   const faults = sortFindings(findings.filter((finding) => finding.severity === 'error'));
   const warnings = sortFindings(findings.filter((finding) => finding.severity === 'warning'));
-  if (faults.length > 0 || configuration === undefined) return { ok: false, faults, warnings };
-  return { ok: true, configuration, warnings, hash: configurationHash(configuration) };
+  if (faults.length > 0 || configuration === undefined) return { ok: false, faults, warnings, names };
+  return { ok: true, configuration, warnings, names, hash: configurationHash(configuration) };
 }
 
 /** The rows of `clients.keys` that parse, then those of the keys file. */

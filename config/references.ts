@@ -6,8 +6,8 @@
 import type { Finding, Path } from './findings.ts';
 import type { Source } from './source.ts';
 import { nearest } from './suggest.ts';
-
-type Tree = Readonly<Record<string, unknown>>;
+import { listOf as list, treeOf as tree } from './tree.ts';
+import type { Tree } from './tree.ts';
 
 /** A service needs another, said at a place in the file. */
 interface Edge {
@@ -165,12 +165,4 @@ function unusedServices(services: Tree, routes: readonly Tree[], source: Source)
         atKey: true,
       }),
     );
-}
-
-function tree(value: unknown): Tree {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Tree) : {};
-}
-
-function list(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
 }

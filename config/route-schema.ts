@@ -6,26 +6,12 @@
  */
 import { z } from 'zod';
 import { PRIORITIES } from '../src/kernel/priority.ts';
+import { isReservedField } from '../src/kernel/reserved-fields.ts';
 import { guard, quota } from './limit-schema.ts';
 import { count, duration, flag, headerName, name, text, token, word } from './units-schema.ts';
 
-/** Fields that frame a message or belong to one connection, and those that only the gateway may speak. */
-const RESERVED: ReadonlySet<string> = new Set([
-  'connection',
-  'content-length',
-  'expect',
-  'host',
-  'http2-settings',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
-
 const changedHeader = headerName().superRefine((value, context) => {
-  if (RESERVED.has(value) || value.startsWith('x-spillway-')) {
+  if (isReservedField(value)) {
     context.addIssue({
       code: 'custom',
       message: `\`${value}\` belongs to the gateway and cannot be changed by a route`,

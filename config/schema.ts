@@ -72,9 +72,6 @@ export const configurationSchema = written.transform(complete);
 
 export type Configuration = z.output<typeof configurationSchema>;
 export type ListenerConfiguration = Configuration['listeners'][number];
-export type AdminConfiguration = Configuration['admin'];
-export type TierConfiguration = Configuration['tiers'][string];
 export type ServiceConfiguration = Configuration['services'][string];
-export type InstanceConfiguration = ServiceConfiguration['instances'][number];
 export type RouteConfiguration = Configuration['routes'][number];
 export type RedisConfiguration = NonNullable<Configuration['redis']>;

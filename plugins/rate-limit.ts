@@ -11,7 +11,10 @@ export const rateLimit = fp((app: FastifyInstance, _options: object, ready: () =
     const exchange = exchangeOf(request.raw);
     const route = exchange?.route;
     if (exchange === undefined || route === undefined) return;
-    exchange.charges = exchange.snapshot.chargesFor(route, exchange.tier, exchange.bucket, exchange.exempt);
+    const { snapshot, tier, bucket, exempt } = exchange;
+    const { charges, policy } = snapshot.chargesFor(route, tier, bucket, exempt);
+    exchange.charges = charges;
+    exchange.limitPolicy = policy;
     exchange.cost = route.cost;
     exchange.next = next;
     exchange.phase = 'limiting';

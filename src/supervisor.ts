@@ -39,8 +39,6 @@ const FIRST_PROBES_MS = 5000;
 const LISTEN_WITHOUT_PROBES_MS = 1000;
 /** Half: one bad second of a busy machine ends a start; double: a worker that cannot start is tried for half a minute. */
 const START_DEATHS = 5;
-/** A worker that could not take its configuration or listeners is told again: a missing file may be back. */
-const RETRY_MS = 5000;
 
 export interface SupervisorOptions {
   readonly version: string;
@@ -278,10 +276,7 @@ export class Supervisor {
   /** A start fails by it, a reload puts the old configuration back; otherwise the worker is told again later. */
   #workerCannot(worker: WorkerProcess, reason: string): void {
     if (this.#phase === 'starting') this.#startFault = reason;
-    if (this.#phase !== 'serving' || this.#reloader.isRunning) return;
-    setTimeout(() => {
-      if (this.#pool.current().includes(worker)) this.#rollout.retry(worker);
-    }, RETRY_MS).unref();
+    if (this.#phase === 'serving' && !this.#reloader.isRunning) this.#rollout.retryLater(worker);
   }
 
   #workerGone(worker: WorkerProcess, reason: string, expected: boolean): void {

@@ -1,15 +1,17 @@
 /**
- * `spillway check [-c FILE] [--strict] [--json]`: judges a configuration without starting anything. It opens no port
- * and no connection; besides the file itself it reads only the secrets and keys that the file names.
+ * `spillway check [-c FILE] [--strict] [--no-resolve] [--json]`: judges a configuration without starting anything. It opens
+ * no port and no connection to an instance; besides the file itself it reads the secrets, keys and certificates that the
+ * file names, and asks the system whether its host names resolve. Where there are addresses only, nothing is asked.
  *
  * Findings are messages (stderr), one a line as compilers print them; the verdict is the data (stdout). With `--json`
  * both are one object on stdout.
  */
-import { formatFinding } from '../../config/findings.ts';
+import { formatFinding, sortFindings } from '../../config/findings.ts';
 import type { Finding } from '../../config/findings.ts';
 import { loadConfiguration } from '../../config/load.ts';
 import { EXIT } from './exit-codes.ts';
 import type { Output } from './output.ts';
+import { doubtNames, type LookUp } from './resolve-names.ts';
 
 /** What `run` and `check` read when nothing else is said. */
 const DEFAULT_FILE = 'spillway.yaml';
@@ -19,6 +21,8 @@ export interface CheckOptions {
   readonly config?: string | undefined;
   /** Warnings fail the check too (exit code 4). */
   readonly strict?: boolean | undefined;
+  /** False: host names are not looked up, for a check far from where they are known. */
+  readonly resolve?: boolean | undefined;
   readonly json?: boolean | undefined;
 }
 
@@ -27,11 +31,13 @@ export async function check(
   options: CheckOptions,
   output: Output,
   environment: Readonly<Record<string, string | undefined>>,
+  lookUp?: LookUp,
 ): Promise<number> {
   const file = options.config ?? DEFAULT_FILE;
   const loaded = loadConfiguration(file, environment);
   const faults = loaded.ok ? [] : loaded.faults;
-  const { warnings } = loaded;
+  const doubts = options.resolve === false ? [] : await doubtNames(loaded.names, lookUp);
+  const warnings = sortFindings([...loaded.warnings, ...doubts]);
   if (options.json === true) {
     output.json({ ok: loaded.ok, file, hash: loaded.ok ? loaded.hash : null, faults, warnings });
   } else {

@@ -8,8 +8,9 @@ export function addConfigurationCommands(program: Command, context: CliContext):
     .description('judge a configuration without starting anything')
     .option('-c, --config <file>', 'configuration file (spillway.yaml)')
     .option('--strict', 'warnings fail, too (exit code 4)')
+    .option('--no-resolve', 'ask nobody whether host names resolve, for checks far from the gateway')
     .option('--json', 'findings as JSON')
-    .action(async (options: { config?: string; strict?: boolean; json?: boolean }) => {
+    .action(async (options: { config?: string; strict?: boolean; json?: boolean; resolve: boolean }) => {
       const { check } = await import('./check.ts');
       context.exitCode = await check(options, context.output, context.environment);
     });

@@ -37,7 +37,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration invalid, 4 warnings under -
 5 no running gateway reached, 6 a threshold was missed.`;
 
 /** All commands, each writing its exit code to the context. */
-export function buildProgram(context: CliContext): Command {
+function buildProgram(context: CliContext): Command {
   const program = new Command('spillway')
     .description('The edge gateway that stays on time when traffic is ten times too high.')
     .version(packageVersion(), '-V, --version')

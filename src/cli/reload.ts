@@ -1,4 +1,7 @@
-/** `spillway reload`: the gateway reads its configuration again; a broken file changes nothing and exits with 3. */
+/**
+ * `spillway reload`: the gateway reads its configuration again. One that is refused changes nothing: a file with faults
+ * exits with 3, everything else with 1.
+ */
 import type { Command } from 'commander';
 import type { ReloadView } from '../io/admin-port.ts';
 import {
@@ -38,7 +41,8 @@ async function reload(client: AdminClient, options: ReloadOptions, output: Outpu
     for (const line of [...lines(error.problem['faults']), ...lines(error.problem['warnings'])])
       output.message(line);
     output.message(`spillway: ${error.message}`);
-    return EXIT.configurationInvalid;
+    // A valid file that could not be put in force is a failure of this moment, not of the file.
+    return error.problem['refused'] === 'faults' ? EXIT.configurationInvalid : EXIT.failed;
   }
   if (options.json === true) {
     output.json(view);

@@ -15,7 +15,7 @@ export const LEAST_CALL_MS = 5;
 const LONGEST_CLAIM_MS = 86_400_000;
 
 /** Milliseconds a peer claims, -1 when the value is empty or no whole number of at most a day. */
-export function claimedMs(value: string): number {
+function claimedMs(value: string): number {
   return value === '' ? -1 : wholeNumber(trimOws(value), LONGEST_CLAIM_MS);
 }
 
@@ -26,10 +26,4 @@ export function claimedMs(value: string): number {
 export function tighterLimitMs(ownMs: number, claimed: string): number {
   const claim = claimedMs(claimed);
   return claim < 0 ? ownMs : Math.min(ownMs, claim);
-}
-
-/** Whole milliseconds until a moment, never below 0. */
-export function remainingMs(deadlineMs: number, now: number): number {
-  const left = Math.floor(deadlineMs - now);
-  return left > 0 ? left : 0;
 }

@@ -1,3 +1,5 @@
+import { isReservedField } from '../kernel/reserved-fields.ts';
+
 /**
  * What a route changes in a header section, compiled once a configuration.
  *
@@ -24,7 +26,7 @@ export class CompiledChanges {
     this.#added = set.flat();
     this.none = this.#dropped.size === 0;
     for (const name of this.#dropped) {
-      if (UNCHANGEABLE.has(name)) throw new RangeError(`a route cannot change the field ${name}`);
+      if (isReservedField(name)) throw new RangeError(`a route cannot change the field ${name}`);
     }
   }
 
@@ -40,17 +42,3 @@ export class CompiledChanges {
     return changed;
   }
 }
-
-const UNCHANGEABLE: ReadonlySet<string> = new Set([
-  'connection',
-  'content-length',
-  'expect',
-  'host',
-  'http2-settings',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);

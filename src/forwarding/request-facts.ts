@@ -43,7 +43,7 @@ export class RequestFacts {
    * the connection has to close after its answer.
    */
   upgradeIgnored = false;
-  /** The caller takes trailers (`TE: trailers`). */
+  /** The caller takes trailers (`TE: trailers`), and its version of HTTP has a place for them. */
   trailers = false;
   /** -1 when absent or no number. */
   maxForwards = -1;
@@ -71,10 +71,6 @@ export class RequestFacts {
     this.rawHeaders = rawHeaders;
     this.method = method;
     this.versionMinor = versionMinor;
-  }
-
-  get fieldCount(): number {
-    return this.rawHeaders.length >>> 1;
   }
 
   /** The first value of a field; the name is given in lower case. */

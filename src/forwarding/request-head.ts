@@ -310,7 +310,9 @@ function judgeConnection(facts: RequestFacts, seen: Seen, method: string): void 
     facts.websocket = granted && namesUpgrade && !facts.hasBody;
     facts.upgradeIgnored = namesUpgrade && !facts.websocket;
   }
-  if (seen.te !== '') facts.trailers = listMembers(seen.te, MOST_NOMINATED).includes('trailers');
+  // An answer to 1.0 has no chunks, so there is no place for trailers in it.
+  if (seen.te !== '' && facts.versionMinor === 1)
+    facts.trailers = listMembers(seen.te, MOST_NOMINATED).includes('trailers');
 }
 
 function nominate(facts: RequestFacts, members: readonly string[]): void {

@@ -10,7 +10,10 @@ import { isTraceparent } from './trace-context.ts';
  * nominated, what imitates a protected name and every copy of a field that only we speak is left out; then ours is added,
  * after the removal, so that nominating a field of ours removes nothing (CVE-2026-33805). `X-Forwarded-*` and `Forwarded` of
  * an untrusted peer are replaced, of a trusted one continued. Length is written once and canonical; a body without one is
- * chunked by the client that sends it. RFC 9110 §7.6, RFC 7239; forwarding.md §3.
+ * chunked by the client that sends it. `TE` belongs to a connection, so the caller's never passes; since we do pass an
+ * answer's trailers to whoever reads them, we say so in a field of our own: many senders make none unasked (RFC 9110
+ * §6.5.1, §10.1.4). The `Connection: TE` that belongs to it undici cannot write; whoever passes the field on for the lack
+ * of it does no harm, since it only permits. RFC 9110 §7.6, RFC 7239; forwarding.md §3.
  */
 
 /** What a request's way through the gateway adds. An exchange may be its own additions. */
@@ -54,6 +57,7 @@ export function buildRequestHeaders(
 ): string[] {
   const list = endToEnd(rawHeaders, facts, additions);
   addLength(list, facts);
+  if (facts.trailers) list.push('te', 'trailers');
   addOwn(list, facts, additions);
   return plan.apply(list);
 }
@@ -70,21 +74,6 @@ export function buildTunnelHeaders(
   const changed = plan.apply(list);
   changed.push('connection', 'Upgrade', 'upgrade', 'websocket');
   return changed;
-}
-
-/**
- * The list of a later attempt from that of the first: only the time left and the number differ.
- * @returns a new list; the given one is not changed.
- */
-export function renewRequestHeaders(list: readonly string[], remainingMs: number, attempt: number): string[] {
-  const renewed: string[] = [];
-  for (let index = 0; index + 1 < list.length; index += 2) {
-    const name = list[index] ?? '';
-    if (name === ATTEMPT) continue;
-    renewed.push(name, name === DEADLINE ? wholeMs(remainingMs) : (list[index + 1] ?? ''));
-  }
-  renewed.push(ATTEMPT, String(attempt));
-  return renewed;
 }
 
 const DEADLINE = 'x-request-deadline-ms';

@@ -66,7 +66,12 @@ export interface ReadinessView {
 export interface ReloadView {
   readonly ok: boolean;
   readonly changes: readonly string[];
-  /** `FILE:LINE:COLUMN: error: …`, all of them. */
+  /**
+   * Why it was refused: the file has faults, it was valid but something running could not take it, or the gateway takes
+   * no reload now. Left out where it was not, or nobody knows.
+   */
+  readonly refused?: 'faults' | 'not-taken' | 'not-serving';
+  /** `FILE:LINE:COLUMN: error: …`, all of them; or the one reason. */
   readonly faults: readonly string[];
   readonly warnings: readonly string[];
 }
@@ -74,6 +79,42 @@ export interface ReloadView {
 export type InstanceCommand = 'drain' | 'enable' | 'disable';
 type BreakerCommand = 'open' | 'closed' | 'auto';
 type SheddingCommand = 'enforce' | 'observe' | 'off' | 'auto';
+
+/** A client's limits as they stand; `unknown` when none is configured or in use under that name. */
+export type QuotaResult =
+  | { readonly state: 'known'; readonly quota: QuotaView }
+  | { readonly state: 'unknown' }
+  | { readonly state: 'unavailable'; readonly detail: string };
+
+export interface QuotaView {
+  readonly client: string;
+  readonly tier: string;
+  readonly store: 'redis' | 'embedded';
+  /** Who gave no figures is missing from `leased`, and after a filling may go on by what it knew. */
+  readonly workers: { readonly asked: number; readonly answered: number };
+  readonly limits: readonly LimitView[];
+}
+
+/** One limit that the client's requests are charged at. */
+export interface LimitView {
+  readonly level: string;
+  /** The tier's or the route's name; empty for the limit of everybody. */
+  readonly name: string;
+  readonly mode: 'enforce' | 'observe';
+  /** Other clients are charged here too. */
+  readonly shared: boolean;
+  /** As in the configuration: `10/s`. */
+  readonly rate: string;
+  readonly burst: number;
+  /** Whole units that may still be used, leased ones included. */
+  readonly remaining: number;
+  /** Of those, held by workers of this gateway. */
+  readonly leased: number;
+  /** Until one unit is there, 0 when one is. */
+  readonly retryAfterMs: number;
+  /** Until the burst is whole again. */
+  readonly fullMs: number;
+}
 
 /** `by` says in logs who asked: the address of the caller. */
 export interface AdminPort {
@@ -99,4 +140,8 @@ export interface AdminPort {
   reload(by: string): Promise<ReloadView>;
   /** Undefined when the request is not (or no longer) known. */
   explain(requestId: string): Promise<unknown>;
+  /** Charges nothing. @param client a configured client, `ip:` and a hash as in the log, or an address */
+  quota(client: string): Promise<QuotaResult>;
+  /** Fills the client's own buckets; the quota as it stands after. */
+  fillQuota(client: string): Promise<QuotaResult>;
 }

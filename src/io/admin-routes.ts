@@ -6,7 +6,7 @@
  * misspelt `ttl` would otherwise drain for ever.
  */
 import { parseDurationMs } from '../kernel/units.ts';
-import type { AdminPort, InstanceCommand } from './admin-port.ts';
+import type { AdminPort, InstanceCommand, QuotaResult, ReloadView } from './admin-port.ts';
 import { METRICS_CONTENT_TYPE } from './metrics-page.ts';
 
 interface AdminRequest {
@@ -25,7 +25,7 @@ interface AdminAnswer {
 }
 
 export interface AdminRoute {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly about: string;
   readonly open: 'always' | 'openMetrics' | 'never';
@@ -93,6 +93,23 @@ export const ADMIN_ROUTES: readonly AdminRoute[] = [
     answer: explain,
   },
   {
+    method: 'GET',
+    path: '/v1/limits/:client',
+    about: "a client's limits as they stand; a configured client, ip:HASH or an address",
+    open: 'never',
+    answer: async (port, { params }) => quota(params, await port.quota(params['client'] ?? '')),
+  },
+  {
+    method: 'DELETE',
+    path: '/v1/limits/:client',
+    about: "fills the client's own limits",
+    open: 'never',
+    answer: async (port, { params, body }) => {
+      only(body, []);
+      return quota(params, await port.fillQuota(params['client'] ?? ''));
+    },
+  },
+  {
     method: 'POST',
     path: '/v1/reload',
     about: 'read the configuration file again',
@@ -133,9 +150,20 @@ function readyz(port: AdminPort, request: AdminRequest): AdminAnswer {
   // Only a name that exists leaves the verdict to the other checks.
   const ok = judged.length === checks.length ? ready : judged.every((check) => check.ok);
   const failing = judged.filter((check) => !check.ok).map((check) => check.name);
+  // As at Kubernetes' own addresses a mistyped name fails no probe, but it is told.
+  const known = checks.map((check) => check.name);
+  const unknown = [...excluded].find((name) => name !== '' && !known.includes(name));
+  const left = known.filter((name) => excluded.has(name));
   const verbose = request.query.has('verbose');
   return json(
-    { ready: ok, failing, ...(verbose ? { checks: judged, excluded: [...excluded] } : {}) },
+    {
+      ready: ok,
+      failing,
+      ...(verbose ? { checks: judged, excluded: left } : {}),
+      ...(unknown === undefined
+        ? {}
+        : { warning: `no check is called ${quoted(unknown)}: known is ${known.join(', ')}` }),
+    },
     ok ? 200 : 503,
   );
 }
@@ -147,15 +175,41 @@ async function explain(port: AdminPort, request: AdminRequest): Promise<AdminAns
   return json(record);
 }
 
+function quota({ client }: AdminRequest['params'], result: QuotaResult): AdminAnswer {
+  switch (result.state) {
+    case 'known':
+      return json(result.quota);
+    case 'unavailable':
+      throw new AdminProblem(503, result.detail);
+    case 'unknown':
+      throw new AdminProblem(
+        404,
+        `No client ${quoted(client)} is configured, and no limit is in use under this name. ` +
+          'A client is called as in clients.keys, "ip:" and a hash as in the access log, or by its address.',
+      );
+    default:
+      return result satisfies never;
+  }
+}
+
 async function reload(port: AdminPort, request: AdminRequest): Promise<AdminAnswer> {
   only(request.body, []);
-  const { ok, changes, faults, warnings } = await port.reload(request.by);
-  if (!ok)
-    throw new AdminProblem(409, 'The configuration has faults; the old one stays in force.', {
-      faults,
-      warnings,
-    });
+  const { ok, changes, refused = 'not-taken', faults, warnings } = await port.reload(request.by);
+  if (!ok) throw new AdminProblem(409, refusalText(refused, faults), { refused, faults, warnings });
   return json({ ok, changes, warnings });
+}
+
+function refusalText(refused: NonNullable<ReloadView['refused']>, faults: readonly string[]): string {
+  switch (refused) {
+    case 'faults':
+      return 'The configuration has faults; the old one stays in force.';
+    case 'not-taken':
+      return 'The configuration could not be put in force; the old one stays.';
+    case 'not-serving':
+      return `No reload now: ${faults.join(', ')}.`;
+    default:
+      return refused satisfies never;
+  }
 }
 
 function operation(command: InstanceCommand, about: string): AdminRoute {

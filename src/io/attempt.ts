@@ -25,11 +25,20 @@ export interface AttemptOwner {
   failed(attempt: Attempt, fault: UpstreamFault, midAnswer: boolean): void;
 }
 
+/** A try without an answer, as it is seen by whoever decides about another. */
+export interface FailedTry {
+  readonly exchange: Exchange;
+  readonly slot: number;
+  /** Null without a body. */
+  readonly body: RequestBody | null;
+  abandon(): void;
+}
+
 export type AttemptStage = 'connecting' | 'sent' | 'answered' | 'over';
 
 type Controller = Dispatcher.DispatchController;
 
-export class Attempt implements LiveAttempt, Dispatcher.DispatchHandler, ConnectionAware {
+export class Attempt implements LiveAttempt, FailedTry, Dispatcher.DispatchHandler, ConnectionAware {
   connection: UpstreamConnection | undefined = undefined;
   readonly exchange: Exchange;
   readonly slot: number;

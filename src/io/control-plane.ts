@@ -1,8 +1,10 @@
 import os from 'node:os';
 import type { Configuration } from '../../config/schema.ts';
+import { AdminLimits } from './admin-limits.ts';
 import type {
   AdminPort,
   InstanceCommand,
+  QuotaResult,
   ReadinessView,
   ReloadView,
   ServiceView,
@@ -42,12 +44,14 @@ export class ControlPlane implements AdminPort {
   readonly #parts: ControlPlaneParts;
   readonly #startedMs: number;
   readonly #startedAt: string;
+  readonly #limits: AdminLimits;
   readonly #overrides = new Map<string, ServiceOverride>();
   readonly #lastViews = new Map<string, WorkerViews>();
   lastReload: { at: string; result: string };
 
   constructor(parts: ControlPlaneParts) {
     this.#parts = parts;
+    this.#limits = new AdminLimits(parts);
     this.#startedMs = parts.now();
     this.#startedAt = new Date(parts.wallMs()).toISOString();
     this.lastReload = { at: this.#startedAt, result: 'ok' };
@@ -102,6 +106,11 @@ export class ControlPlane implements AdminPort {
     const answers = await questions.ask(pool.all(), { what: 'metrics' });
     this.#dropGone(answers);
     for (const [key, answer] of answers) if (answer.what === 'metrics') metricsPage.absorb(key, answer.dump);
+    // An id has a colon; the series that takes what is too many (`other`) belongs to no instance.
+    metricsPage.forget(
+      'upstream_requests_total',
+      ([service = '', id = '']) => id.includes(':') && !this.#parts.fleets.knows(service, id),
+    );
     this.#gauges();
     return await metricsPage.page(meter.dump());
   }
@@ -145,6 +154,14 @@ export class ControlPlane implements AdminPort {
     return undefined;
   }
 
+  async quota(client: string): Promise<QuotaResult> {
+    return await this.#limits.look(client);
+  }
+
+  async fillQuota(client: string): Promise<QuotaResult> {
+    return await this.#limits.fill(client);
+  }
+
   #override(service: string, change: Partial<ServiceOverride>): boolean {
     if (!Object.hasOwn(this.#parts.current().configuration.services, service)) return false;
     const before = this.#overrides.get(service) ?? { service, breaker: 'auto', shedding: 'auto', by: '' };
@@ -175,6 +192,7 @@ export class ControlPlane implements AdminPort {
   #gauges(): void {
     const { meter, fleets } = this.#parts;
     meter.forget('instances', () => true);
+    meter.forget('dependency_ready', () => true);
     for (const { service, instances } of fleets.states()) {
       const counts = new Map<string, number>();
       for (const { state } of instances) counts.set(state, (counts.get(state) ?? 0) + 1);

@@ -104,6 +104,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   rank: PriorityRank = 1;
 
   charges: readonly Charge[] = [];
+  /** What the answer tells of them: the value of `RateLimit-Policy`. */
+  limitPolicy = '';
   cost = 1;
   decision: LimitDecision | undefined = undefined;
 

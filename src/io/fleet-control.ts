@@ -1,9 +1,9 @@
 import type { Configuration, ServiceConfiguration } from '../../config/schema.ts';
+import type { Evidence } from '../kernel/evidence.ts';
 import type { Random } from '../kernel/random.ts';
 import { ReadinessGraph, type ServiceReadiness } from '../readiness/graph.ts';
-import type { Evidence } from '../readiness/probe-document.ts';
 import { instanceId } from '../upstreams/instance-id.ts';
-import { Fleet, type FleetPolicy, type InstanceView } from '../upstreams/fleet.ts';
+import { Fleet, FORGET_MS, type FleetPolicy, type InstanceView } from '../upstreams/fleet.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import { errorMessage } from './error-message.ts';
 import type { ServiceStates } from './ipc.ts';
@@ -40,7 +40,10 @@ export class FleetControl {
   readonly #published = new Map<string, string>();
   readonly #pictures = new Map<string, ServiceStates>();
   readonly #unprobed = new Set<string>();
-  readonly #ejected = new Set<string>();
+  /** Who was ejected in the last picture of a service. */
+  readonly #ejected = new Map<string, ReadonlySet<string>>();
+  /** Services that a reload took out, while the series of their instances are kept. */
+  readonly #departed = new Map<string, { readonly picture: ServiceStates; readonly atMs: number }>();
   #graph = new ReadinessGraph([]);
   #timer: NodeJS.Timeout | undefined = undefined;
   #ticker: NodeJS.Timeout | undefined = undefined;
@@ -77,6 +80,7 @@ export class FleetControl {
       })),
     );
     for (const [name, service] of services) {
+      this.#departed.delete(name);
       const policy = fleetPolicy(name, service);
       const known = this.#fleets.get(name);
       if (known === undefined) {
@@ -85,7 +89,9 @@ export class FleetControl {
     }
     this.#services = configuration.services;
     this.#retarget();
-    if (first) for (const { service, id } of this.#targets) this.#unprobed.add(`${service}/${id}`);
+    const keys = new Set(this.#targets.map(({ service, id }) => `${service}/${id}`));
+    if (first) for (const key of keys) this.#unprobed.add(key);
+    for (const key of this.#unprobed) if (!keys.has(key)) this.#unprobed.delete(key);
     for (const { service, id, evidence } of this.#scouted.values())
       this.#fleets.get(service)?.probe(id, evidence, now);
     this.#scouted.clear();
@@ -95,14 +101,25 @@ export class FleetControl {
     this.publish();
   }
 
-  /** What services left behind that are not in the configuration any more. */
+  /** Forgets services that are not in the configuration any more; only the ids of their instances are kept a while. */
   forget(): void {
+    const atMs = this.#options.now();
     for (const name of this.#fleets.keys()) {
       if (Object.hasOwn(this.#services, name)) continue;
+      const picture = this.#pictures.get(name);
+      if (picture !== undefined) this.#departed.set(name, { picture, atMs });
       this.#fleets.delete(name);
+      this.#ejected.delete(name);
       this.#published.delete(name);
       this.#pictures.delete(name);
     }
+  }
+
+  /** True for every instance that may be shown: also one that is gone, for ten minutes. */
+  knows(service: string, id: string): boolean {
+    const fleet = this.#fleets.get(service);
+    if (fleet !== undefined) return fleet.knows(id);
+    return this.#departed.get(service)?.picture.instances.some((instance) => instance.id === id) ?? false;
   }
 
   /**
@@ -192,13 +209,9 @@ export class FleetControl {
       const verdict = readiness.get(service);
       if (verdict === undefined) continue;
       const mark = `${fleet.sequence} ${verdict.state} ${becauseMark(verdict)}`;
-      this.#countEjections(service, fleet.views(now));
-      const picture: ServiceStates = {
-        service,
-        sequence: ++this.#sequence,
-        readiness: verdict,
-        instances: fleet.views(now),
-      };
+      const instances = fleet.views(now);
+      this.#countEjections(service, instances);
+      const picture: ServiceStates = { service, sequence: ++this.#sequence, readiness: verdict, instances };
       this.#pictures.set(service, picture);
       if (this.#published.get(service) === mark) continue;
       this.#published.set(service, mark);
@@ -208,16 +221,24 @@ export class FleetControl {
   }
 
   #countEjections(service: string, views: readonly InstanceView[]): void {
-    for (const { id, state, reason } of views) {
-      const key = `${service}/${id}`;
-      if (state !== 'ejected') this.#ejected.delete(key);
-      else if (!this.#ejected.has(key)) {
-        this.#ejected.add(key);
-        this.#options.meter.add('ejections_total', [
-          service,
-          reason === 'failed on trial' ? 'trial' : 'failures',
-        ]);
-      }
+    const before = this.#ejected.get(service);
+    const ejected = views.filter(({ state }) => state === 'ejected');
+    this.#ejected.set(service, new Set(ejected.map(({ id }) => id)));
+    for (const { id, reason } of ejected) {
+      if (before?.has(id) === true) continue;
+      this.#options.meter.add('ejections_total', [
+        service,
+        reason === 'failed on trial' ? 'trial' : 'failures',
+      ]);
+    }
+  }
+
+  /** The last of a service that a reload took out: an empty picture ends what workers counted for its instances. */
+  #endDeparted(now: number): void {
+    for (const [service, { picture, atMs }] of this.#departed) {
+      if (now - atMs < FORGET_MS) continue;
+      this.#departed.delete(service);
+      this.#options.onStates([{ ...picture, sequence: ++this.#sequence, instances: [] }]);
     }
   }
 
@@ -252,6 +273,7 @@ export class FleetControl {
   #tick(): void {
     const now = this.#options.now();
     for (const fleet of this.#fleets.values()) fleet.tick(now);
+    this.#endDeparted(now);
     this.#retarget();
     this.publish();
   }

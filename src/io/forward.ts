@@ -3,7 +3,7 @@ import type { ErrorCode } from '../kernel/errors.ts';
 import { buildRequestHeaders } from '../forwarding/request-headers.ts';
 import { mayRetry, retryPauseMs } from '../upstreams/retry-policy.ts';
 import { answerChunk, answerEnd, answerHead, answerInterim } from './answer.ts';
-import { Attempt, type AttemptOwner } from './attempt.ts';
+import { Attempt, type AttemptOwner, type FailedTry } from './attempt.ts';
 import { additionsOf } from './caller.ts';
 import { chooseInstance, leaveInstance } from './choose-instance.ts';
 import type { Exchange, LiveAttempt } from './exchange.ts';
@@ -31,10 +31,8 @@ export function forward(exchange: Exchange, path: string): void {
   exchange.phase = 'forwarding';
   exchange.bodyWhole = exchange.req.complete;
   if (exchange.facts.expectContinue) exchange.res.writeContinue();
-  if (exchange.upgradeSocket === undefined) {
-    route.service.budget.attempt(now);
-    startAttempt(exchange, now);
-  } else openTunnel(exchange);
+  route.service.budget.attempt(now);
+  startAttempt(exchange, now);
 }
 
 function startAttempt(exchange: Exchange, now: number): void {
@@ -44,6 +42,10 @@ function startAttempt(exchange: Exchange, now: number): void {
   exchange.attempts++;
   exchange.worker.recorder.picked(exchange);
   if (exchange.firstAttemptMs === 0) exchange.firstAttemptMs = now;
+  if (exchange.upgradeSocket !== undefined) {
+    openTunnel(exchange, retryHandshake, now);
+    return;
+  }
   const body = facts.hasBody ? bodyOf(exchange) : null;
   const attempt = new Attempt(
     exchange,
@@ -145,7 +147,7 @@ const FEW_INSTANCES = 3;
 
 /** Starts another attempt at another instance if the policy, the budget and the fleet allow it. */
 function retry(
-  attempt: Attempt,
+  attempt: FailedTry,
   phase: 'unsent' | 'sent-no-byte' | 'response',
   status: number,
   retryAfter: boolean,
@@ -194,6 +196,11 @@ function retry(
   exchange.attempt = pause;
   exchange.arm(pause.dueMs);
   return true;
+}
+
+/** A handshake of which nothing was sent; what was sent is never repeated, since nobody knows what it opened. */
+function retryHandshake(failed: FailedTry, now: number): boolean {
+  return now < failed.exchange.deadlineMs && retry(failed, 'unsent', 0, false, now);
 }
 
 /** What an instance's `Retry-After` says, ms: seconds or a date; -1 when there is none. Nonsense counts as zero. */

@@ -3,6 +3,7 @@ import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import type { InstanceView } from '../upstreams/fleet.ts';
 import type { ServiceReadiness } from '../readiness/graph.ts';
 import type { ShedMode } from '../shedding/admission.ts';
+import type { QuotaAct, QuotaAnswer } from './client-quota.ts';
 import type { LimitBatchMessage, LimitBatchReply } from './limit-store/ipc.ts';
 import type { MeterDump } from './meter.ts';
 
@@ -58,7 +59,8 @@ export type ToWorker =
 export type Question =
   | { readonly what: 'views' }
   | { readonly what: 'metrics' }
-  | { readonly what: 'explain'; readonly requestId: string };
+  | { readonly what: 'explain'; readonly requestId: string }
+  | { readonly what: 'quota'; readonly act: QuotaAct; readonly client: string };
 
 /** Live figures of one service in one worker. */
 export interface ServiceFigures {
@@ -90,7 +92,8 @@ export interface WorkerViews {
 export type Answer =
   | { readonly what: 'views'; readonly views: WorkerViews }
   | { readonly what: 'metrics'; readonly dump: MeterDump }
-  | { readonly what: 'explain'; readonly record: unknown };
+  | { readonly what: 'explain'; readonly record: unknown }
+  | { readonly what: 'quota'; readonly quota: QuotaAnswer };
 
 export type ToSupervisor =
   | { readonly type: 'hello' }

@@ -3,7 +3,8 @@
  *
  * Signal: the latest cumulative dump of each worker, and the supervisor's own. Decision: counters and histograms are
  * summed, gauges follow their row of the table. A worker that dies leaves its counters behind (`retire`), so sums never
- * fall when it is replaced; its gauges die with it. Between two dumps the page is at most one second old.
+ * fall when it is replaced; its gauges die with it. Between two dumps the page is at most one second old. A series that
+ * has ended is left out of all of them at once (`forget`): one that loses a part of its sum looks like a restart.
  *
  * prom-client aggregates and prints; only `worst` (one series per state) is decided here, since prom-client cannot
  * compare series with each other.
@@ -62,11 +63,11 @@ export class MetricsPage {
     if (last !== undefined) this.#retired = addCounters(this.#retired, last);
   }
 
-  /** Ends series of something gone also in what dead workers left; the living forget by themselves. */
+  /** Ends series of something gone: in what dead workers left, and in what the living said before they forgot it too. */
   forget(name: MetricName, isGone: (labels: readonly string[]) => boolean): void {
     const full = `spillway_${name}`;
-    const kept = this.#retired[full]?.filter((series) => !isGone(series.labels));
-    if (kept !== undefined) this.#retired = { ...this.#retired, [full]: kept };
+    this.#retired = without(this.#retired, full, isGone);
+    for (const [key, dump] of this.#live) this.#live.set(key, without(dump, full, isGone));
   }
 
   /**
@@ -99,6 +100,12 @@ export class MetricsPage {
     sources.push(worstStates(dumps));
     return AggregatorRegistry.aggregate(sources).metrics();
   }
+}
+
+function without(dump: MeterDump, name: string, isGone: (labels: readonly string[]) => boolean): MeterDump {
+  const list = dump[name];
+  if (list?.some(({ labels }) => isGone(labels)) !== true) return dump;
+  return { ...dump, [name]: list.filter(({ labels }) => !isGone(labels)) };
 }
 
 function metricOf(name: string, row: MetricRow, values: Sample[]): Metric {

@@ -3,20 +3,12 @@ import { errorRow, type ErrorCode, type ShedCode } from '../kernel/errors.ts';
 import { priorityOf } from '../kernel/priority.ts';
 import type { AttemptVerdict } from '../upstreams/passive-slice.ts';
 import type { LimitDecision } from '../limits/limiter.ts';
-import type { AccessLog, AccessRecord } from './access-log.ts';
+import type { AccessLog } from './access-log.ts';
 import type { Attempt } from './attempt.ts';
 import type { Exchange } from './exchange.ts';
+import type { ExchangeRecord } from './exchange-record.ts';
 import type { ExplainRing } from './explain-ring.ts';
 import type { Meter } from './meter.ts';
-
-/** One request as `explain` shows it: the access line and why it went so. */
-export interface ExchangeRecord extends AccessRecord {
-  readonly reason: string;
-  readonly pick: string;
-  readonly affinity: string;
-  readonly abortedBy: string;
-  readonly limits: LimitDecision | undefined;
-}
 
 /**
  * Step 8: every outcome is classified once, here, and feeds whoever learns from it: the limiter of the service through
@@ -196,7 +188,9 @@ export class OutcomeRecorder {
       this.#meter.add('aborted_total', [serviceName, exchange.abortedBy, abortReason(exchange)]);
     }
     if (route !== undefined) this.#service(exchange, now);
-    this.#remember(exchange, durationMs, status, now);
+    const record = this.#explain.take();
+    record.fill(exchange, status, now);
+    this.#access.write(record);
   }
 
   #service(exchange: Exchange, now: number): void {
@@ -221,38 +215,6 @@ export class OutcomeRecorder {
       [],
       Math.max(0, toHeadMs - exchange.queuedMs - upstreamMs) / 1000,
     );
-  }
-
-  #remember(exchange: Exchange, durationMs: number, status: number, now: number): void {
-    const { route, req } = exchange;
-    const upstreamMs = exchange.firstAttemptMs === 0 ? 0 : (exchange.headMs || now) - exchange.firstAttemptMs;
-    const record: ExchangeRecord = {
-      wallMs: exchange.worker.wallMs(),
-      requestId: exchange.requestId,
-      client: exchange.client,
-      tier: exchange.tier,
-      priority: priorityOf(exchange.rank),
-      route: route?.name ?? '',
-      service: route?.service.name ?? '',
-      instance: exchange.instance,
-      method: req.method ?? '',
-      path: exchange.path,
-      status,
-      code: exchange.code,
-      reason: exchange.reason,
-      durationMs,
-      queueMs: exchange.queuedMs,
-      upstreamMs,
-      bytesIn: exchange.body?.bytes ?? exchange.bytesIn,
-      bytesOut: exchange.bytesOut,
-      attempts: exchange.attempts,
-      pick: exchange.pickReason,
-      affinity: exchange.affinityResult,
-      abortedBy: exchange.abortedBy,
-      limits: exchange.decision,
-    };
-    this.#access.write(record);
-    this.#explain.add(exchange.requestId, record);
   }
 }
 

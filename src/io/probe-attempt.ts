@@ -1,12 +1,12 @@
 import { request as requestHttp, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { connect, type Socket } from 'node:net';
+import type { Evidence } from '../kernel/evidence.ts';
 import {
   evidence,
   judgeAnswer,
   MAX_PROBE_BYTES,
   REFUSED,
-  type Evidence,
   type ProbeExpectation,
 } from '../readiness/probe-document.ts';
 import type { tlsConnectOptions } from './pools.ts';

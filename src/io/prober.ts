@@ -1,5 +1,6 @@
 import { between, type Random } from '../kernel/random.ts';
-import { NOTHING_EXPECTED, type Evidence, type ProbeExpectation } from '../readiness/probe-document.ts';
+import type { Evidence } from '../kernel/evidence.ts';
+import { NOTHING_EXPECTED, type ProbeExpectation } from '../readiness/probe-document.ts';
 import { tlsConnectOptions, type UpstreamTls } from './pools.ts';
 import { ProbeAttempt, type ProbeAim } from './probe-attempt.ts';
 

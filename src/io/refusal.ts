@@ -1,6 +1,6 @@
 import { errorRow, type ErrorCode } from '../kernel/errors.ts';
 import { formatProblem, type ProblemExtra } from '../kernel/problem.ts';
-import { limitFields, retryAfterSeconds } from '../limits/fields.ts';
+import { addFields, retryAfterSeconds } from '../limits/fields.ts';
 import type { Exchange } from './exchange.ts';
 import { closeInOrder } from './lingering.ts';
 
@@ -83,10 +83,9 @@ function retryAfterOf(exchange: Exchange, code: ErrorCode): number {
 
 /** Adds the RateLimit fields of a limited route to a header list. */
 export function addLimitFields(exchange: Exchange, headers: string[]): void {
-  const { decision, snapshot } = exchange;
-  if (decision === undefined || snapshot.limitHeaders === 'none' || exchange.charges.length === 0) return;
-  for (const [name, value] of limitFields(snapshot.limitHeaders, exchange.charges, decision))
-    headers.push(name, value);
+  const { decision, snapshot, charges, limitPolicy } = exchange;
+  if (decision === undefined || snapshot.limitHeaders === 'none' || charges.length === 0) return;
+  addFields(headers, snapshot.limitHeaders, charges, decision, limitPolicy);
 }
 
 function bodyMayBeLarge(exchange: Exchange): boolean {

@@ -23,7 +23,9 @@ const CONFIGURE_TIMEOUT_MS = 10_000;
 const LISTEN_TIMEOUT_MS = 5000;
 /** A reload that comes during the start waits for its end. */
 const START_TIMEOUT_MS = 10_000;
-const SHUTTING_DOWN = 'the gateway is shutting down';
+
+/** The gateway is at the begin or the end of its life: no fault of the configuration. */
+class NotServing extends Error {}
 
 /** What the file says, findings as lines. */
 type Read =
@@ -80,12 +82,12 @@ export class Reloader {
       await conditions.until(() => phase() !== 'starting', START_TIMEOUT_MS);
       this.#refuseUnlessServing();
       const read = load();
-      if (!read.ok) return this.#refuse(read.faults, by);
+      if (!read.ok) return this.#refuse('faults', read.faults, by, read.warnings);
       const { configuration } = read.loaded;
       const warnings = [...read.warnings, ...restartOnly(before.configuration, configuration)];
       const changes = describeChanges(before.configuration, configuration);
       const refusal = adminRefusal(configuration);
-      if (refusal !== '') return this.#refuse([refusal], by);
+      if (refusal !== '') return this.#refuse('not-taken', [refusal], by);
       change = listeners.prepare(configuration.listeners);
       warnings.push(...(await this.#offer(read.loaded, change)));
       listeners.commit(change);
@@ -96,7 +98,8 @@ export class Reloader {
       return { ok: true, changes, faults: [], warnings };
     } catch (error) {
       await this.#restore(before, change);
-      return this.#refuse([errorMessage(error)], by);
+      const refused = error instanceof NotServing ? 'not-serving' : 'not-taken';
+      return this.#refuse(refused, [errorMessage(error)], by);
     }
   }
 
@@ -153,10 +156,15 @@ export class Reloader {
     await conditions.until(() => this.#isOver() || isBack(), LISTEN_TIMEOUT_MS);
   }
 
-  #refuse(faults: readonly string[], by: string): ReloadView {
+  #refuse(
+    refused: NonNullable<ReloadView['refused']>,
+    faults: readonly string[],
+    by: string,
+    warnings: readonly string[] = [],
+  ): ReloadView {
     this.#parts.onResult('refused');
-    this.#parts.log.warn({ by, faults }, 'configuration not reloaded');
-    return { ok: false, changes: [], faults, warnings: [] };
+    this.#parts.log.warn({ by, refused, faults }, 'configuration not reloaded');
+    return { ok: false, changes: [], refused, faults, warnings };
   }
 
   #isOver(): boolean {
@@ -173,9 +181,9 @@ export class Reloader {
       case 'serving':
         return;
       case 'starting':
-        throw new Error('the gateway has not started yet');
+        throw new NotServing('the gateway has not started yet');
       case 'ending':
-        throw new Error(SHUTTING_DOWN);
+        throw new NotServing('the gateway is shutting down');
     }
   }
 }

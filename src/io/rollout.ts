@@ -11,6 +11,9 @@ import type { WorkerPool, WorkerProcess } from './worker-pool.ts';
  * may be followed by `unlisten` at once; `listen` waits for the word that the configuration was taken.
  */
 
+/** Half: a file that is gone for good fills the log twice as fast; double: one that is back is noticed that much later. */
+const RETRY_MS = 5000;
+
 export interface LoadedConfiguration {
   readonly configuration: Configuration;
   readonly hash: string;
@@ -137,10 +140,13 @@ export class Rollout {
     return true;
   }
 
-  /** Tells a worker once more what it could not do: a certificate that was missing may be back. */
-  retry(worker: WorkerProcess): void {
-    if (worker.generation === this.#generation) this.#open(worker);
-    else this.configure(worker);
+  /** Tells a worker later once more what it could not do: a certificate that was missing may be back. */
+  retryLater(worker: WorkerProcess): void {
+    setTimeout(() => {
+      if (!this.#parts.pool.current().includes(worker)) return;
+      if (worker.generation === this.#generation) this.#open(worker);
+      else this.configure(worker);
+    }, RETRY_MS).unref();
   }
 
   /** The worker runs the newest configuration and accepts on every listener of it. */

@@ -35,7 +35,6 @@ export class ServiceRuntime {
   readonly balancer: Balancer;
   readonly breaker: Breaker;
   readonly budget: RetryBudget;
-  readonly #random: Random;
   readonly #fallbackSecret: string;
   readonly #pools = new Map<string, { readonly url: string; readonly pool: Pool }>();
   #tls: TlsConnectOptions;
@@ -62,7 +61,6 @@ export class ServiceRuntime {
   constructor(configuration: ServiceConfiguration, options: ServiceRuntimeOptions) {
     this.name = options.name;
     this.configuration = configuration;
-    this.#random = options.random;
     this.#workers = options.workers;
     this.#fallbackSecret = options.fallbackSecret;
     this.#tls = tlsConnectOptions(configuration.tls ?? undefined);
@@ -303,10 +301,6 @@ export class ServiceRuntime {
       absoluteMs: affinity.absolute,
       service: this.name,
     });
-  }
-
-  get random(): Random {
-    return this.#random;
   }
 }
 

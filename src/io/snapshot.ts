@@ -5,8 +5,9 @@ import { IdentityChain, type IdentityEntry } from '../clients/identity.ts';
 import { requestPlan, type RequestPlan } from '../forwarding/request-headers.ts';
 import { responsePlan, type ResponsePlan } from '../forwarding/response-headers.ts';
 import { RouteTable } from '../forwarding/route-table.ts';
+import { RecentMap } from '../kernel/lru.ts';
 import { rankOf, type PriorityRank } from '../kernel/priority.ts';
-import type { FieldStyle } from '../limits/fields.ts';
+import { policyText, type FieldStyle } from '../limits/fields.ts';
 import { compileRate, type CompiledRate } from '../limits/gcra.ts';
 import { clientKey, globalKey, routeDigest, routeKey, routeTotalKey, tierKey } from '../limits/keys.ts';
 import type { Charge } from '../limits/limiter.ts';
@@ -48,7 +49,18 @@ interface CompiledTier {
   readonly total: Charge | undefined;
 }
 
-const NO_CHARGES: readonly Charge[] = Object.freeze([]);
+/** What a client is charged at on a route, and how its answers tell of it; kept, since most requests of a client are alike. */
+export interface ClientCharges {
+  readonly route: CompiledRoute | undefined;
+  readonly tier: string;
+  readonly charges: readonly Charge[];
+  /** The value of `RateLimit-Policy`. */
+  readonly policy: string;
+}
+
+const NO_CHARGES: ClientCharges = Object.freeze({ route: undefined, tier: '', charges: [], policy: '' });
+/** Clients whose last charges are kept, some 600 B each. Half: the hot ones of a large site are computed anew. */
+const KEPT_CLIENTS = 8192;
 
 export class Snapshot {
   readonly generation: number;
@@ -65,6 +77,7 @@ export class Snapshot {
   readonly #tiers: ReadonlyMap<string, CompiledTier>;
   readonly #global: Charge | undefined;
   readonly #limited: boolean;
+  readonly #clients = new RecentMap<string, ClientCharges>(KEPT_CLIENTS);
   /** Set once, right after construction: the application's hooks need the snapshot and the other way round. */
   application: FastifyInstance | undefined = undefined;
 
@@ -135,9 +148,18 @@ export class Snapshot {
   }
 
   /** Every limit that a request of this client on this route is charged at, in the order of precedence. */
-  chargesFor(route: CompiledRoute, tierName: string, bucket: string, exempt: boolean): readonly Charge[] {
+  chargesFor(route: CompiledRoute, tier: string, bucket: string, exempt: boolean): ClientCharges {
     if (!this.#limited || exempt) return NO_CHARGES;
-    const tier = this.#tiers.get(tierName);
+    const kept = this.#clients.get(bucket);
+    if (kept?.route === route && kept.tier === tier) return kept;
+    const charges = this.#compose(route, this.#tiers.get(tier), bucket);
+    if (charges.length === 0) return NO_CHARGES;
+    const made = { route, tier, charges, policy: policyText(charges) };
+    this.#clients.set(bucket, made);
+    return made;
+  }
+
+  #compose(route: CompiledRoute, tier: CompiledTier | undefined, bucket: string): readonly Charge[] {
     const charges: Charge[] = [];
     if (tier?.rate !== undefined) {
       charges.push({ key: clientKey(bucket), level: 'client', rate: tier.rate, enforced: tier.enforced });
@@ -153,7 +175,7 @@ export class Snapshot {
     if (tier?.total !== undefined) charges.push(tier.total);
     if (route.total !== undefined) charges.push(route.total);
     if (this.#global !== undefined) charges.push(this.#global);
-    return charges.length === 0 ? NO_CHARGES : charges;
+    return charges;
   }
 }
 

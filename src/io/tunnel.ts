@@ -6,6 +6,7 @@ import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
 import { buildTunnelHeaders } from '../forwarding/request-headers.ts';
 import { buildSwitchingHead } from '../forwarding/response-headers.ts';
 import { answerRelayed } from './answer.ts';
+import type { FailedTry } from './attempt.ts';
 import { additionsOf } from './caller.ts';
 import type { Exchange, LiveAttempt } from './exchange.ts';
 
@@ -16,10 +17,19 @@ import type { Exchange, LiveAttempt } from './exchange.ts';
  * came. On 101 the instance's head is relayed and both sockets are joined by two pipes with back pressure: frames are never
  * parsed, a half-close stays a half-close, an error on one side destroys both. Any other answer of the instance is relayed
  * as the answer it is. The permit becomes a stream permit: an idle socket must not hold a place in the limit.
+ *
+ * Nothing is given to the socket before it is connected (and its certificate verified). So a failed connect has sent
+ * nothing for certain, and may be tried at another instance like that of any request; later failures never are.
  */
 
-class Tunnel implements LiveAttempt {
-  readonly #exchange: Exchange;
+/** Starts another try elsewhere, if policy, budget and fleet allow it. */
+export type RetryHandshake = (failed: FailedTry, now: number) => boolean;
+
+class Tunnel implements LiveAttempt, FailedTry {
+  readonly exchange: Exchange;
+  readonly slot: number;
+  readonly body = null;
+  readonly #retry: RetryHandshake;
   readonly #startedMs: number;
   #request: ClientRequest | undefined = undefined;
   #upstream: Socket | undefined = undefined;
@@ -28,9 +38,11 @@ class Tunnel implements LiveAttempt {
   #sent = false;
   #connectDueMs = Infinity;
 
-  constructor(exchange: Exchange) {
-    this.#exchange = exchange;
-    this.#startedMs = exchange.worker.now();
+  constructor(exchange: Exchange, retryHandshake: RetryHandshake, now: number) {
+    this.exchange = exchange;
+    this.slot = exchange.slot;
+    this.#retry = retryHandshake;
+    this.#startedMs = now;
   }
 
   get dueMs(): number {
@@ -38,22 +50,19 @@ class Tunnel implements LiveAttempt {
   }
 
   start(): void {
-    const exchange = this.#exchange;
-    const { route, req, facts, worker } = exchange;
+    const { exchange } = this;
+    const { route, req, facts } = exchange;
     if (route === undefined) return;
     const { service } = route;
-    const now = worker.now();
-    exchange.attempts = 1;
-    worker.recorder.picked(exchange);
-    exchange.firstAttemptMs = now;
+    const now = this.#startedMs;
     exchange.attempt = this;
     this.#connectDueMs = now + service.configuration.timeout.connect;
     exchange.arm(Math.min(this.#connectDueMs, exchange.deadlineMs));
-    const url = new URL(service.balancer.urlOf(exchange.slot));
-    const secure = url.protocol === 'https:';
+    const { host, port } = splitId(service.balancer.idOf(this.slot));
+    const secure = service.balancer.urlOf(this.slot).startsWith('https:');
     const request = (secure ? https : http).request({
-      host: url.hostname.replaceAll(/[[\]]/g, ''),
-      port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
+      host,
+      port,
       method: 'GET',
       path: exchange.upstreamPath,
       headers: buildTunnelHeaders(req.rawHeaders, facts, additionsOf(exchange, now), route.requestPlan),
@@ -63,11 +72,9 @@ class Tunnel implements LiveAttempt {
       ...(secure ? service.tls : {}),
     } as https.RequestOptions);
     this.#request = request;
-    exchange.permit?.attempt(now);
     request.once('socket', (connection) => {
       connection.once(secure ? 'secureConnect' : 'connect', () => {
-        this.#sent = true;
-        if (!this.#over) exchange.arm(exchange.deadlineMs);
+        this.#send();
       });
     });
     request.once('upgrade', (response, socket, head) => {
@@ -79,7 +86,15 @@ class Tunnel implements LiveAttempt {
     request.once('error', (error) => {
       this.#fail(upstreamFault(error, this.#sent ? 'waiting' : 'connect'));
     });
-    request.end();
+  }
+
+  #send(): void {
+    if (this.#over) return;
+    const { exchange } = this;
+    this.#sent = true;
+    exchange.permit?.attempt(exchange.worker.now());
+    exchange.arm(exchange.deadlineMs);
+    this.#request?.end();
   }
 
   abandon(): void {
@@ -94,9 +109,9 @@ class Tunnel implements LiveAttempt {
   }
 
   overdue(now: number): void {
-    const { deadlineMs } = this.#exchange;
+    const { deadlineMs } = this.exchange;
     if (now < Math.min(this.dueMs, deadlineMs)) {
-      this.#exchange.arm(Math.min(this.dueMs, deadlineMs));
+      this.exchange.arm(Math.min(this.dueMs, deadlineMs));
       return;
     }
     const phase = this.#sent ? 'timeout' : 'connect-timeout';
@@ -111,9 +126,10 @@ class Tunnel implements LiveAttempt {
   }
 
   #report(fault: UpstreamFault): void {
-    const exchange = this.#exchange;
-    exchange.worker.recorder.tunnelFailed(exchange, fault, exchange.worker.now());
-    exchange.refuse(fault.code, fault.reason);
+    const { exchange } = this;
+    const now = exchange.worker.now();
+    exchange.worker.recorder.tunnelFailed(exchange, fault, now);
+    if (this.#sent || !this.#retry(this, now)) exchange.refuse(fault.code, fault.reason);
   }
 
   #relay(response: IncomingMessage): void {
@@ -121,14 +137,14 @@ class Tunnel implements LiveAttempt {
       response.destroy();
       return;
     }
-    const exchange = this.#exchange;
+    const { exchange } = this;
     const now = exchange.worker.now();
     exchange.worker.recorder.tunnelAnswered(exchange, response.statusCode ?? 0, now - this.#startedMs, now);
     answerRelayed(exchange, response);
   }
 
   #join(response: IncomingMessage, upstream: Socket, head: Buffer): void {
-    const exchange = this.#exchange;
+    const { exchange } = this;
     const client = exchange.upgradeSocket;
     if (this.#over || client === undefined || client.destroyed) {
       upstream.destroy();
@@ -156,7 +172,7 @@ class Tunnel implements LiveAttempt {
   }
 
   #pipe(from: Duplex, to: Duplex, up: boolean): void {
-    const exchange = this.#exchange;
+    const { exchange } = this;
     from.on('data', (chunk: Buffer) => {
       exchange.lastByteMs = exchange.worker.now();
       if (up) exchange.bytesIn += chunk.length;
@@ -175,7 +191,7 @@ class Tunnel implements LiveAttempt {
   #close(by: '' | 'client' | 'upstream'): void {
     if (this.#over) return;
     this.#over = true;
-    const exchange = this.#exchange;
+    const { exchange } = this;
     if (by !== '' && exchange.abortedBy === '') exchange.abortedBy = by;
     exchange.worker.tunnels.delete(exchange);
     endOrDestroy(exchange.upgradeSocket, by !== '');
@@ -191,7 +207,14 @@ function endOrDestroy(socket: Duplex | undefined, broken: boolean): void {
   else (socket as Socket).destroySoon();
 }
 
-/** Opens the tunnel of an exchange that asked for an upgrade. */
-export function openTunnel(exchange: Exchange): void {
-  new Tunnel(exchange).start();
+/** Host and port of an instance's id, which always has both; a socket wants IPv6 without its brackets. */
+function splitId(id: string): { readonly host: string; readonly port: number } {
+  const colon = id.lastIndexOf(':');
+  const host = id.startsWith('[') ? id.slice(1, colon - 1) : id.slice(0, colon);
+  return { host, port: Number(id.slice(colon + 1)) };
+}
+
+/** Begins one try at the instance that was chosen for an exchange that asked for an upgrade. */
+export function openTunnel(exchange: Exchange, retryHandshake: RetryHandshake, now: number): void {
+  new Tunnel(exchange, retryHandshake, now).start();
 }

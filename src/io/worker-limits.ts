@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { Configuration, RedisConfiguration } from '../../config/schema.ts';
 import { Limiter } from '../limits/limiter.ts';
+import type { BucketStore } from './limit-store/gcra-limiter.ts';
 import { IpcLimitStore, type LimitBatchReply } from './limit-store/ipc.ts';
 import { RedisLimitStore } from './limit-store/redis.ts';
 import type { ToSupervisor } from './ipc.ts';
@@ -50,6 +51,11 @@ export class WorkerLimits {
       workers: 1,
       random: Math.random,
     });
+  }
+
+  /** The store in force, for questions about single buckets. */
+  get store(): BucketStore {
+    return this.#open.store;
   }
 
   get condition(): StoreCondition {

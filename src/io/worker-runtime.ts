@@ -3,14 +3,17 @@ import type { FastifyInstance } from 'fastify';
 import { pino, type Logger } from 'pino';
 import type { Configuration } from '../../config/schema.ts';
 import { AccessLog } from './access-log.ts';
+import { ClientQuotas } from './client-quota.ts';
 import { errorMessage } from './error-message.ts';
+import { ExchangeRecord } from './exchange-record.ts';
 import { ExplainRing } from './explain-ring.ts';
 import { FrontGate } from './front-gate.ts';
-import type { ServiceOverride, ServiceStates, ToSupervisor, ToWorker } from './ipc.ts';
+import { GoneSeries } from './gone-series.ts';
+import type { Question, ServiceOverride, ServiceStates, ToSupervisor, ToWorker } from './ipc.ts';
 import { WorkerLimits } from './worker-limits.ts';
 import type { BoundHandle } from './listen-sockets.ts';
 import { Meter } from './meter.ts';
-import { OutcomeRecorder, type ExchangeRecord } from './outcome-recorder.ts';
+import { OutcomeRecorder } from './outcome-recorder.ts';
 import { WorkerServer } from './servers.ts';
 import { ServiceRuntime } from './service-runtime.ts';
 import { Snapshot } from './snapshot.ts';
@@ -44,10 +47,12 @@ export class WorkerRuntime {
   readonly #log: Logger;
   readonly #end: (code: number) => void;
   readonly #meter = new Meter();
-  readonly #explain = new ExplainRing<ExchangeRecord>();
+  readonly #goneSeries = new GoneSeries(this.#meter);
+  readonly #explain = new ExplainRing(() => new ExchangeRecord());
   readonly #access: AccessLog;
   readonly #limits: WorkerLimits;
   readonly #context: WorkerContext;
+  readonly #quotas: ClientQuotas;
   readonly #beat: WorkerBeat;
   readonly #exit: WorkerExit;
   readonly #servers = new Map<string, OpenServer>();
@@ -81,6 +86,7 @@ export class WorkerRuntime {
       now: systemNow,
       wallMs: systemWallMs,
     });
+    this.#quotas = new ClientQuotas(this.#context, this.#limits);
     this.#beat = new WorkerBeat(this.#context, this.#meter, (service, reports) => {
       send({ type: 'passive', service, reports });
     });
@@ -143,11 +149,7 @@ export class WorkerRuntime {
         this.#limits.receive(message.reply);
         return;
       case 'ask':
-        send({
-          type: 'answer',
-          id: message.id,
-          answer: answerQuestion(message.question, this.#context, this.#limits, this.#meter, this.#explain),
-        });
+        void this.#answer(message.id, message.question);
         return;
       case 'drain':
         this.#exit.drain(message.delayMs, message.timeoutMs);
@@ -160,6 +162,18 @@ export class WorkerRuntime {
     }
   }
 
+  async #answer(id: number, question: Question): Promise<void> {
+    const answer = await answerQuestion(
+      question,
+      this.#context,
+      this.#limits,
+      this.#quotas,
+      this.#meter,
+      this.#explain,
+    );
+    send({ type: 'answer', id, answer });
+  }
+
   /** Builds everything that can fail first; what is put into force after that cannot. */
   async #configure(message: ConfigureMessage): Promise<void> {
     let built: FastifyInstance | undefined;
@@ -170,6 +184,7 @@ export class WorkerRuntime {
       built = await this.#compose(snapshot);
       snapshot.application = built;
       this.#limits.configure(configuration, workers);
+      this.#quotas.hashSecret = secrets.clientHash;
       this.#context.viaName = message.viaName;
       this.#log.level = configuration.log.level;
       const before = this.#context.snapshot;
@@ -223,7 +238,10 @@ export class WorkerRuntime {
 
   #takeStates(states: readonly ServiceStates[]): void {
     const now = systemNow();
-    for (const state of states) this.#context.services.get(state.service)?.update(state, now);
+    for (const state of states) {
+      this.#context.services.get(state.service)?.update(state, now);
+      this.#goneSeries.take(state);
+    }
   }
 
   #override(override: ServiceOverride): void {

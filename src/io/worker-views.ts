@@ -1,8 +1,9 @@
 import { priorityOf, type PriorityRank } from '../kernel/priority.ts';
+import type { ClientQuotas } from './client-quota.ts';
 import type { ExplainRing } from './explain-ring.ts';
 import type { Answer, Question, ServiceFigures, WorkerViews } from './ipc.ts';
 import type { Meter } from './meter.ts';
-import type { ExchangeRecord } from './outcome-recorder.ts';
+import type { ExchangeRecord } from './exchange-record.ts';
 import type { ServiceRuntime } from './service-runtime.ts';
 import type { WorkerContext } from './worker-context.ts';
 import type { WorkerLimits } from './worker-limits.ts';
@@ -10,15 +11,23 @@ import type { WorkerLimits } from './worker-limits.ts';
 /** What a worker says of itself when it is asked, and once a second unasked. */
 
 const RANKS: readonly PriorityRank[] = [0, 1, 2, 3];
+const SERVICE_GAUGES = [
+  'concurrency_limit',
+  'in_flight',
+  'queue_depth',
+  'service_slow',
+  'breaker_state',
+] as const;
 const BREAKER_STATES = ['closed', 'ramping', 'half-open', 'open', 'forced-open', 'forced-closed'];
 
-export function answerQuestion(
+export async function answerQuestion(
   question: Question,
   context: WorkerContext,
   limits: WorkerLimits,
+  quotas: ClientQuotas,
   meter: Meter,
   explain: ExplainRing<ExchangeRecord>,
-): Answer {
+): Promise<Answer> {
   switch (question.what) {
     case 'views':
       return { what: 'views', views: workerViews(context, limits) };
@@ -27,6 +36,8 @@ export function answerQuestion(
       return { what: 'metrics', dump: meter.dump() };
     case 'explain':
       return { what: 'explain', record: explain.find(question.requestId) ?? null };
+    case 'quota':
+      return { what: 'quota', quota: await quotas.answer(question.act, question.client) };
     default:
       return question satisfies never;
   }
@@ -68,6 +79,8 @@ function setGauges(context: WorkerContext, meter: Meter): void {
   const pressure = context.pressure.view(now);
   meter.set('pressure_ratio', ['loop'], pressure.loop);
   meter.set('pressure_ratio', ['memory'], pressure.memory);
+  // Of a service that left nobody would set them again.
+  for (const gauge of SERVICE_GAUGES) meter.forget(gauge, ([service = '']) => !context.services.has(service));
   for (const service of context.services.values()) {
     const { name } = service;
     const view = service.admission.view(now);

@@ -53,12 +53,3 @@ export function parseRatio(text: string): number | undefined {
   const match = RATIO.exec(text);
   return match === null ? undefined : Number(match[1]) / 100;
 }
-
-/** Milliseconds in the largest unit that keeps them whole: 1500 → `1500ms`, 60000 → `1m`. */
-export function formatDurationMs(ms: number): string {
-  for (const unit of ['d', 'h', 'm', 's'] as const) {
-    const factor = DURATION_MS[unit] ?? 1;
-    if (ms >= factor && ms % factor === 0) return `${ms / factor}${unit}`;
-  }
-  return `${ms}ms`;
-}

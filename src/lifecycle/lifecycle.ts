@@ -32,11 +32,6 @@ export class Lifecycle {
     return this.#state;
   }
 
-  /** What `/readyz` says of this process alone. */
-  get isReady(): boolean {
-    return this.#state.kind === 'ready';
-  }
-
   /** Start-up is complete. Too late for a process that was told to stop meanwhile. */
   started(now: number): void {
     if (this.#state.kind === 'starting') this.#state = { kind: 'ready', sinceMs: now };

@@ -15,12 +15,35 @@ import type { Charge, LevelState, LimitDecision } from './limiter.ts';
 
 export type FieldStyle = 'draft' | 'legacy';
 
-type Fields = (readonly [name: string, value: string])[];
-
-/** Names and values to be appended to the answer; none when no own limit applies. */
-export function limitFields(style: FieldStyle, charges: readonly Charge[], decision: LimitDecision): Fields {
+/**
+ * Appends names and values to a header list; none when no own limit applies.
+ * @param policy from `policyText`, of the same charges
+ */
+export function addFields(
+  headers: string[],
+  style: FieldStyle,
+  charges: readonly Charge[],
+  decision: LimitDecision,
+  policy: string,
+): void {
+  if (policy === '') return;
   const shown = shownCharge(charges, decision);
-  return style === 'draft' ? draftFields(charges, decision, shown) : legacyFields(charges, decision, shown);
+  if (style === 'draft') headers.push('RateLimit-Policy', policy);
+  if (shown < 0) return;
+  const state = decision.levels[shown] as LevelState;
+  const { level, rate } = charges[shown] as Charge;
+  if (style === 'draft') {
+    headers.push('RateLimit', `"${level}";r=${state.remaining};t=${seconds(state)}`);
+    return;
+  }
+  headers.push(
+    'X-RateLimit-Limit',
+    String(rate.quota),
+    'X-RateLimit-Remaining',
+    String(state.remaining),
+    'X-RateLimit-Reset',
+    String(seconds(state)),
+  );
 }
 
 /**
@@ -32,32 +55,12 @@ export function retryAfterSeconds(decision: LimitDecision, random: Random): numb
   return least + Math.floor(random() * (decision.jitterSeconds + 1));
 }
 
-function draftFields(charges: readonly Charge[], decision: LimitDecision, shown: number): Fields {
-  const policy = policyText(charges);
-  if (policy === '') return [];
-  if (shown < 0) return [['RateLimit-Policy', policy]];
-  const state = decision.levels[shown] as LevelState;
-  return [
-    ['RateLimit-Policy', policy],
-    ['RateLimit', `"${(charges[shown] as Charge).level}";r=${state.remaining};t=${seconds(state)}`],
-  ];
-}
-
-function legacyFields(charges: readonly Charge[], decision: LimitDecision, shown: number): Fields {
-  if (shown < 0) return [];
-  const state = decision.levels[shown] as LevelState;
-  return [
-    ['X-RateLimit-Limit', String((charges[shown] as Charge).rate.quota)],
-    ['X-RateLimit-Remaining', String(state.remaining)],
-    ['X-RateLimit-Reset', String(seconds(state))],
-  ];
-}
-
 function isShown(charge: Charge): boolean {
   return charge.enforced && (charge.level === 'client' || charge.level === 'route');
 }
 
-function policyText(charges: readonly Charge[]): string {
+/** The value of `RateLimit-Policy`: the same for every request with these charges. Empty when none is shown. */
+export function policyText(charges: readonly Charge[]): string {
   let text = '';
   for (const charge of charges) {
     if (!isShown(charge)) continue;

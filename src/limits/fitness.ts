@@ -115,6 +115,7 @@ export class StoreFitness {
   missed(now: number): void {
     if (this.#state === 'fit') {
       this.#state = 'suspect';
+      this.#reason = SLOW;
       this.#suspectSince = now;
       this.#row++;
     }

@@ -70,11 +70,6 @@ export function compileRate(ratePerSecond: number, burst: number, largestCost = 
   return { ratePerSecond, burst, largestCost, unitTicks, depthTicks, windowSeconds, quota };
 }
 
-/** The burst of a limit that names none: one second of its rate, at least 1. */
-export function defaultBurst(ratePerSecond: number): number {
-  return Math.max(1, floorNear(ratePerSecond));
-}
-
 function ceilNear(value: number): number {
   const nearest = Math.round(value);
   return Math.abs(value - nearest) <= nearest * DIVISION_SLACK ? nearest : Math.ceil(value);

@@ -51,8 +51,12 @@ export interface RefillTerm {
   readonly most: number;
 }
 
+const NONE: readonly never[] = Object.freeze([]);
+
 export class Leases {
   readonly #leases = new RecentMap<string, Lease>(MOST_LEASES);
+  /** The leases of the charges that were taken last, in their order: looked up once for a whole decision. */
+  readonly #taken: Lease[] = [];
   #policy: LeasePolicy = { enforcement: 'exact', maxOverRatio: 0 };
   #holders = 1;
 
@@ -65,9 +69,14 @@ export class Leases {
     this.#holders = Math.max(1, holders);
   }
 
-  /** Takes `cost` of every bucket if all of them hold it, of none otherwise; notes the demand in any case. */
+  /**
+   * Takes `cost` of every bucket if all of them hold it, of none otherwise; notes the demand in any case. After a yes
+   * `refills` and `levels` speak of these charges.
+   */
   take(charges: readonly Charge[], cost: number, now: number): boolean {
     if (this.#policy.enforcement === 'exact') return false;
+    const taken = this.#taken;
+    taken.length = 0;
     let all = true;
     for (const charge of charges) {
       const lease = this.#leaseOf(charge, now);
@@ -78,12 +87,10 @@ export class Leases {
       lease.demand = lease.demand * Math.exp((lease.demandMs - now) / FADE_MS) + cost;
       lease.demandMs = now;
       if (lease.tokens < cost) all = false;
+      taken.push(lease);
     }
     if (!all) return false;
-    for (const { key } of charges) {
-      const lease = this.#leases.get(key);
-      if (lease !== undefined) lease.tokens -= cost;
-    }
+    for (const lease of taken) lease.tokens -= cost;
     return true;
   }
 
@@ -121,19 +128,23 @@ export class Leases {
     lease.expiresMs = now + TTL_MS;
   }
 
-  /** The buckets that are under half of their lease and not being refilled; they count as being refilled from now on. */
-  refills(charges: readonly Charge[], now: number): RefillTerm[] {
-    const terms: RefillTerm[] = [];
-    for (const charge of charges) {
-      const lease = this.#leaseOf(charge, now);
-      if (lease === undefined || lease.refilling) continue;
+  /**
+   * Of the charges that were taken last: the buckets that are under half of their lease and not being refilled; they
+   * count as being refilled from now on.
+   */
+  refills(charges: readonly Charge[]): readonly RefillTerm[] {
+    let terms: RefillTerm[] | undefined;
+    for (let i = 0; i < charges.length; i++) {
+      const charge = charges[i] as Charge;
+      const lease = this.#taken[i] as Lease;
+      if (lease.refilling) continue;
       const size = this.#size(charge, lease);
       if (size === 0 || lease.tokens * 2 > size) continue;
       lease.refilling = true;
       const least = Math.min(Math.ceil(size / 2), charge.rate.burst);
-      terms.push({ charge, least, most: Math.max(size - lease.tokens, least) });
+      (terms ??= []).push({ charge, least, most: Math.max(size - lease.tokens, least) });
     }
-    return terms;
+    return terms ?? NONE;
   }
 
   /** The store has answered, or will not: somebody else may ask. */
@@ -142,13 +153,27 @@ export class Leases {
     if (lease !== undefined) lease.refilling = false;
   }
 
-  /** Figures for the answer of a request that was served from leases. */
+  /** Units held of a bucket that have not ended. */
+  held(key: string, now: number): number {
+    const lease = this.#leases.get(key);
+    return lease === undefined || now >= lease.expiresMs ? 0 : lease.tokens;
+  }
+
+  /** Lets go of what is held of a bucket; the demand that was seen stays true. */
+  drop(key: string): void {
+    const lease = this.#leases.get(key);
+    if (lease !== undefined) lease.tokens = 0;
+  }
+
+  /** Figures for the answer of the request whose charges were taken last. */
   levels(charges: readonly Charge[]): LevelState[] {
-    return charges.map(({ key, rate }) => {
-      const lease = this.#leases.get(key);
-      const remaining = Math.min(rate.burst, (lease?.remaining ?? 0) + (lease?.tokens ?? 0));
-      return { remaining, waitMs: 0, fullMs: lease?.fullMs ?? 0 };
-    });
+    const levels: LevelState[] = [];
+    for (let i = 0; i < charges.length; i++) {
+      const { tokens, remaining, fullMs } = this.#taken[i] as Lease;
+      const { burst } = (charges[i] as Charge).rate;
+      levels.push({ remaining: Math.min(burst, remaining + tokens), waitMs: 0, fullMs });
+    }
+    return levels;
   }
 
   #leaseOf(charge: Charge, now: number): Lease | undefined {

@@ -18,7 +18,7 @@ import { holdRemaining, Holds, holdWaitMs } from './hold.ts';
 import { Leases, type LeasePolicy } from './leases.ts';
 import { Refill } from './refill.ts';
 import { Refusals } from './refusals.ts';
-import type { LimitStore, StoreCall, StoreReply, StoreView } from './store.ts';
+import type { LimitStore, StoreCall, StoreReply } from './store.ts';
 
 /** In order of precedence when several refuse. The first two are a caller's own, the others are shared by many. */
 const LEVELS = ['client', 'route', 'tier', 'route-total', 'global'] as const;
@@ -80,16 +80,6 @@ export interface LimiterOptions {
   readonly random: Random;
 }
 
-export interface LimiterView {
-  readonly store: StoreView;
-  /** Decisions so far by path. */
-  readonly paths: Readonly<Record<LimitDecision['path'], number>>;
-  /** Whether the last decision that was not free or on hold came from the fallback. */
-  readonly fallback: boolean;
-  readonly holds: number;
-  readonly localBuckets: number;
-}
-
 const NOTHING: readonly never[] = Object.freeze([]);
 const NOT_ASKED: LevelState = Object.freeze({ remaining: -1, waitMs: 0, fullMs: 0 });
 const ASKED_NOBODY: LimitDecision = Object.freeze(passed('none', NOTHING, NOTHING));
@@ -105,12 +95,10 @@ export class Limiter {
   readonly #holds: Holds;
   readonly #local: EmbeddedStore;
   readonly #refusals = new Refusals();
-  readonly #paths = { none: 0, lease: 0, store: 0, hold: 0, fallback: 0 };
   readonly #leases = new Leases();
   #store: LimitStore;
   #onUnavailable: OnUnavailable;
   #workers: number;
-  #fallback = false;
 
   constructor(options: LimiterOptions) {
     this.#random = options.random;
@@ -124,13 +112,11 @@ export class Limiter {
   /** `now`: monotonic ms. */
   decide(caller: LimitCaller, now: number): void {
     if (caller.charges.length === 0 || caller.cost === 0) {
-      this.#paths.none++;
       caller.decided(ASKED_NOBODY);
       return;
     }
     if (this.#holds.size() > 0 && this.#onHold(caller, now)) return;
     if (this.#leases.take(caller.charges, caller.cost, now)) {
-      this.#paths.lease++;
       this.#refill(caller.charges, now);
       caller.decided(passed('lease', this.#leases.levels(caller.charges), NOTHING));
       return;
@@ -153,19 +139,25 @@ export class Limiter {
     this.#leases.setHolders(this.#store.gateways() * this.#workers);
   }
 
-  view(now: number): LimiterView {
-    return {
-      store: this.#store.view(now),
-      paths: { ...this.#paths },
-      fallback: this.#fallback,
-      holds: this.#holds.size(),
-      localBuckets: this.#local.size(),
-    };
+  /** Units of this bucket that the worker holds as a lease: charged in the store already, not yet used. */
+  leased(key: string, now: number): number {
+    return this.#leases.held(key, now);
+  }
+
+  /**
+   * An operator filled these buckets: what was learned here from their old figures goes, the lease, the hold and the
+   * share of an outage. Leased units go too, so that nothing is admitted beyond the burst that was just given.
+   */
+  forget(keys: readonly string[]): void {
+    for (const key of keys) {
+      this.#leases.drop(key);
+      this.#holds.granted(key);
+      this.#local.forget(key);
+    }
   }
 
   /** For `PendingDecision`: the store has decided. */
   storeDecided(call: PendingDecision, reply: StoreReply, now: number): void {
-    this.#fallback = false;
     const { charges, cost } = call.caller;
     for (let i = 0; i < charges.length; i++) {
       const charge = charges[i] as Charge;
@@ -190,16 +182,13 @@ export class Limiter {
 
   /** For `PendingDecision`: the store is unfit or late. */
   fallBack(call: PendingDecision, now: number): void {
-    this.#fallback = true;
     const { caller } = call;
     for (const [i, charge] of caller.charges.entries()) if (call.asksMore(i)) this.#leases.refilled(charge);
     switch (this.#onUnavailable) {
       case 'allow':
-        this.#paths.fallback++;
         caller.decided(ALLOWED);
         return;
       case 'deny':
-        this.#paths.fallback++;
         caller.decided(this.#denial(now));
         return;
       case 'local': {
@@ -215,7 +204,7 @@ export class Limiter {
   /** Asks for what leases lack, in the background; a store that is unfit is asked again with the next request. */
   #refill(charges: readonly Charge[], now: number): void {
     this.#leases.setHolders(this.#store.gateways() * this.#workers);
-    const terms = this.#leases.refills(charges, now);
+    const terms = this.#leases.refills(charges);
     if (terms.length === 0) return;
     const refill = new Refill(this.#leases, terms);
     if (!this.#store.decide(refill, now)) refill.unavailable();
@@ -240,13 +229,11 @@ export class Limiter {
         });
       }
     }
-    this.#paths.hold++;
     caller.decided(this.#refusal(caller, levels, NOTHING, 'hold', now));
     return true;
   }
 
   #finish(caller: LimitCaller, reply: StoreReply, path: 'store' | 'fallback', now: number): void {
-    this.#paths[path]++;
     const { charges } = caller;
     const levels: LevelState[] = [];
     let observed: Level[] | undefined;

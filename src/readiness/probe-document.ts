@@ -1,3 +1,4 @@
+import type { Evidence } from '../kernel/evidence.ts';
 import { readDocument, type ReadinessDocument } from './document-words.ts';
 
 /**
@@ -11,16 +12,6 @@ import { readDocument, type ReadinessDocument } from './document-words.ts';
  * A bare 503 takes sessions away at once; a 503 with a notice is a drain, whose sessions stay for their time.
  * Limits: a required check that an instance does not report counts as passing.
  */
-
-export interface Evidence {
-  readonly kind: 'pass' | 'warn' | 'explicit' | 'absent' | 'drain' | 'void';
-  /** In words, for people; empty for a plain pass. */
-  readonly reason: string;
-  /** Names of the checks that fail, before their `:`. */
-  readonly failingChecks: readonly string[];
-  /** The connection was refused: a closed port is certain, other silence is not. */
-  readonly refused: boolean;
-}
 
 export interface ProbeAnswer {
   readonly status: number;

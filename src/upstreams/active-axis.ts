@@ -1,3 +1,4 @@
+import type { Evidence } from '../kernel/evidence.ts';
 import type { Active } from './instance-state.ts';
 
 /**
@@ -9,17 +10,6 @@ import type { Active } from './instance-state.ts';
  * Cold start: `unknown`, which takes no traffic. Idle gap: none, probes do not depend on traffic.
  * Limits: two instances behind one address look like one that changes its mind.
  */
-
-/** What one probe, or a notice on an answer, says. The same shape as the evidence of `src/readiness`. */
-export interface Evidence {
-  readonly kind: 'pass' | 'warn' | 'explicit' | 'absent' | 'drain' | 'void';
-  /** In words, for people; empty for a plain pass. */
-  readonly reason: string;
-  /** Names of the checks that fail, before their `:`. */
-  readonly failingChecks: readonly string[];
-  /** The connection was refused: a closed port is certain, other silence is not. */
-  readonly refused: boolean;
-}
 
 export interface ActivePolicy {
   readonly intervalMs: number;
@@ -104,11 +94,6 @@ export class ActiveAxis {
         return;
       }
     }
-  }
-
-  /** Silences in a row. */
-  get silences(): number {
-    return this.#silences;
   }
 
   /** Refused so often in a row that the port is surely closed. */

@@ -11,8 +11,12 @@ import { Roster } from './roster.ts';
  * Signal: the supervisor's picture of who takes what, and what this worker saw: time to headers, in-flight, blame.
  * Decision: of two drawn at random the cheaper, the first drawn if they are nearly equal. Why two and not all: workers do
  * not see each other, and if each took the best of all they would take the same one. Cold start: median, see `LatencyBook`.
- * A young instance is thinned: drawn, it stays with probability age / slow start, and then wins only its half. Dividing
- * its cost instead starves it at low load and floods it at high load.
+ * A young instance is thinned: drawn, it stays with probability warm = age / slow start, and then wins only its half, or by
+ * a cost below warm² of the other's: it is idle because it is thinned, and its short queue and the short times that come
+ * of that must not give back what thinning took. A fixed ratio (8) gave it 1.33 times its share while the others still
+ * worked off the queue of its absence, and 0.8 of it towards the end; without any, one grown alone drowns beside it.
+ * Dividing its cost instead of thinning starves it at low load and floods it at high load. One on trial gets that share whatever it costs: it
+ * is there to be judged by requests, and a slow first answer must not put off the next for a minute.
  * Idle gap: estimates fade. Limits: uniform draws, so a weight of more than about three among many is not fully reached.
  * Source: Mitzenmacher, *The power of two choices*; linkerd2-proxy `p2c`, `peak_ewma`.
  */
@@ -60,11 +64,6 @@ export const ALL_AT_CAP = -2;
 const EQUAL_RATIO = 1.25;
 /** The same for a pick that pins: its load comes later, so the number of sessions counts for more. */
 const EQUAL_RATIO_PIN = 2;
-/**
- * A young one beats a grown one by cost only from here on: it is idle because it is thinned, and cheapness would give back
- * what thinning took. Half: 1.5 times its share at load 0.7; double: a grown one alone drowns beside an idle newcomer.
- */
-const RELIEF_RATIO = 8;
 /** Pairs drawn before a scan. With half of all full, three pairs miss in 1 of 64. */
 const DRAWS = 3;
 
@@ -273,20 +272,27 @@ export class Balancer {
   #choose(a: number, b: number, makesPin: boolean, now: number): number {
     const aWarm = this.#warm(a, now);
     const bWarm = this.#warm(b, now);
+    const aTrial = this.#roster.onTrial(a);
+    if (aTrial !== this.#roster.onTrial(b)) {
+      const tried = aTrial ? a : b;
+      // Two of n draws meet it, so a half of them is its share.
+      const chance = (aTrial ? aWarm : bWarm) / 2;
+      if (this.#book.isBlameless(tried, now)) return this.#random() < chance === aTrial ? a : b;
+    }
     const aYoung = aWarm < 1;
     const bYoung = bWarm < 1;
     if (aYoung !== bYoung && this.#random() >= Math.min(aWarm, bWarm)) return aYoung ? b : a;
-    const aCost = this.#cost(a, now);
-    const bCost = this.#cost(b, now);
+    const aCost = this.#cost(a, b, now);
+    const bCost = this.#cost(b, a, now);
     const equal = makesPin ? EQUAL_RATIO_PIN : EQUAL_RATIO;
-    if (aCost > bCost * (bYoung && !aYoung ? RELIEF_RATIO : equal)) return b;
-    if (bCost > aCost * (aYoung && !bYoung ? RELIEF_RATIO : equal)) return a;
+    if (aCost > bCost * (bYoung && !aYoung ? equal / (bWarm * bWarm) : equal)) return b;
+    if (bCost > aCost * (aYoung && !bYoung ? equal / (aWarm * aWarm) : equal)) return a;
     return makesPin && this.#pinLoad(b, now) < this.#pinLoad(a, now) ? b : a;
   }
 
-  #cost(slot: number, now: number): number {
+  #cost(slot: number, beside: number, now: number): number {
     const queue = (this.#inFlight[slot] ?? 0) + 1;
-    return this.#book.expectedMs(slot, now) * queue * this.#roster.factor(slot);
+    return this.#book.expectedMs(slot, now, beside) * queue * this.#roster.factor(slot);
   }
 
   /** 0.1..1; 1 for whoever is not thinned. */

@@ -1,5 +1,6 @@
+import type { Evidence } from '../kernel/evidence.ts';
 import type { Random } from '../kernel/random.ts';
-import type { ActivePolicy, Evidence } from './active-axis.ts';
+import type { ActivePolicy } from './active-axis.ts';
 import { FailingChecks, type FailingCheck } from './failing-checks.ts';
 import { RemovalGovernor } from './governor.ts';
 import { instanceId } from './instance-id.ts';
@@ -60,7 +61,7 @@ export interface FleetState {
 }
 
 /** A gone instance and its metric series end this long after. Half: a slow scrape misses it; double: a longer list. */
-const FORGET_MS = 600_000;
+export const FORGET_MS = 600_000;
 /** Age at which the sums over all instances are taken anew; a sum for each failure would be n² when all fail at once. */
 const SUMS_MS = 100;
 
@@ -182,6 +183,11 @@ export class Fleet {
   probed(): readonly { readonly id: string; readonly url: string }[] {
     const listed = [...this.#records.values()].filter((record) => !record.forgettable(Infinity, 0));
     return listed.map(({ id, spec }) => ({ id, url: spec.url }));
+  }
+
+  /** Also while it is gone, until it is forgotten. */
+  knows(id: string): boolean {
+    return this.#records.has(id);
   }
 
   views(now: number): InstanceView[] {

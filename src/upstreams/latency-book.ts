@@ -6,8 +6,11 @@
  * they feed `blame` instead, which two in a row turn into a floor of seconds.
  * Why blame and not a flat floor after each failure: one stray 500 in a hundred on two instances then moves a tenth of the
  * traffic and raises p99 by half. Cold start: the service's median, else SLA/2; zero would be a stampede.
- * Idle gap: both fade, so a recovered instance is tried again. Limits: sees headers, not bodies; a slow download is not a
- * slow instance. Source: Finagle and linkerd2 peak EWMA; blame is ours.
+ * A guess is only that: until something was measured, the instance counts as fast as whoever it is compared with, and the
+ * first good answer takes the guess's place. Else it is avoided for a minute while those whose peaks the guess was made of
+ * recover from them twice as fast, by their answers. Idle gap: both fade, so a recovered instance is tried again.
+ * Limits: sees headers, not bodies; a slow download is not a slow instance. Source: Finagle and linkerd2 peak EWMA; blame
+ * is ours.
  */
 
 /** Fade of a stale value. Half: one slow answer is forgotten within a burst; double: a repaired instance idles for a minute. */
@@ -26,6 +29,7 @@ const MAX_RETRY_AFTER_MS = 10_000;
 export class LatencyBook {
   #ewmaMs = new Float64Array(0);
   #at = new Float64Array(0);
+  /** 1 once something was measured since it came (back). */
   #sampled = new Uint8Array(0);
   #blame = new Float64Array(0);
   #blameAt = new Float64Array(0);
@@ -50,10 +54,15 @@ export class LatencyBook {
     this.#blameAt[slot] = now;
   }
 
-  /** It comes back: what has faded while it was away is no sign of speed. */
+  /**
+   * It comes back: what has faded while it was away is no sign of speed, and whoever opened it again has forgiven its
+   * failures. Its own `Retry-After` still holds.
+   */
   reopen(slot: number, guessMs: number, now: number): void {
     this.#ewmaMs[slot] = Math.max(this.rttMs(slot, now), guessMs);
     this.#at[slot] = now;
+    this.#sampled[slot] = 0;
+    this.#setBlame(slot, 0, now);
   }
 
   /**
@@ -68,7 +77,7 @@ export class LatencyBook {
     }
     if (!(rttMs >= 0)) return;
     const rtt = this.rttMs(slot, now);
-    if (rttMs >= rtt) {
+    if (rttMs >= rtt || (status < 400 && this.#sampled[slot] === 0)) {
       this.#ewmaMs[slot] = rttMs;
       this.#at[slot] = now;
       this.#sampled[slot] = 1;
@@ -100,14 +109,23 @@ export class LatencyBook {
     return age > 0 ? blame * Math.exp(-age / BLAME_FADE_MS) : blame;
   }
 
-  /** What a request there is expected to take, failures included. */
-  expectedMs(slot: number, now: number): number {
+  /**
+   * What a request there is expected to take, failures included.
+   * @param beside the slot it is compared with; one that was not measured is taken to be as fast
+   */
+  expectedMs(slot: number, now: number, beside = slot): number {
     const over = (this.blame(slot, now) - FREE_BLAME) / FREE_BLAME;
     const floor = over <= 0 ? 0 : over >= 1 ? FLOOR_MS : FLOOR_MS * over;
-    return Math.max(this.rttMs(slot, now), floor, MIN_MS);
+    const guessed = this.#sampled[slot] === 0 && this.#sampled[beside] === 1;
+    return Math.max(this.rttMs(guessed ? beside : slot, now), floor, MIN_MS);
   }
 
-  /** True once an answer was measured. */
+  /** Its failures cost it nothing. */
+  isBlameless(slot: number, now: number): boolean {
+    return this.blame(slot, now) <= FREE_BLAME;
+  }
+
+  /** True once an answer was measured since it came (back). */
   isSampled(slot: number): boolean {
     return this.#sampled[slot] === 1;
   }

@@ -2,7 +2,7 @@
  * What a worker saw of an instance's traffic since its last report.
  *
  * Signal: the end of every attempt. Decision: none here; the supervisor decides, since it sees all workers. A slice is sent
- * every 100 ms, and at once after a failure (`urgent`; the channel keeps 5 ms between two), so that five failures in a row
+ * every 100 ms, and at once after a failure (the channel keeps 5 ms between two), so that five failures in a row
  * at a small service do not wait for a timer.
  * `callers` and `failedCallers` are sets of client hashes, five bits each, so two clients may share a bit (1 in 32): that
  * can hide that two fail and not one, which makes ejection later, never earlier.
@@ -56,11 +56,6 @@ export class PassiveSlice {
     return this.#callers === 0;
   }
 
-  /** A failure waits to be told. */
-  get urgent(): boolean {
-    return this.#hard + this.#soft > 0;
-  }
-
   /** The report, and a new beginning. */
   take(): PassiveReport {
     const report: PassiveReport = {
@@ -78,41 +73,5 @@ export class PassiveSlice {
     this.#callers = 0;
     this.#failedCallers = 0;
     return report;
-  }
-}
-
-/** The slices of all instances of one service. An instance without traffic since its last report costs nothing. */
-export class PassiveSlices {
-  readonly #slices = new Map<string, PassiveSlice>();
-  #urgent = false;
-
-  record(id: string, verdict: AttemptVerdict, clientHash: number): void {
-    let slice = this.#slices.get(id);
-    if (slice === undefined) {
-      slice = new PassiveSlice();
-      this.#slices.set(id, slice);
-    }
-    slice.record(verdict, clientHash);
-    if (verdict !== 'ok') this.#urgent = true;
-  }
-
-  /** A failure waits to be told. */
-  get urgent(): boolean {
-    return this.#urgent;
-  }
-
-  /** Reports by instance id, or undefined when there was no traffic. */
-  take(): Record<string, PassiveReport> | undefined {
-    this.#urgent = false;
-    let reports: Record<string, PassiveReport> | undefined;
-    for (const [id, slice] of this.#slices) {
-      if (slice.empty) {
-        this.#slices.delete(id); // silent for a whole beat: an instance that is gone leaves no trace
-        continue;
-      }
-      reports ??= {};
-      reports[id] = slice.take();
-    }
-    return reports;
   }
 }

@@ -14,12 +14,12 @@ import { startEcho } from '../harness/origin.ts';
 const run = promisify(execFile);
 const MAIN = join(PROJECT_ROOT, 'src/main.ts');
 
-/** `spillway check --strict` on a configuration text; its output when it is refused. */
+/** `spillway check --strict` on a configuration text, far from its network; its output when it is refused. */
 async function check(text: string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'spillway-infra-'));
   try {
     await writeFile(join(folder, 'spillway.yaml'), text);
-    await run(process.execPath, [MAIN, 'check', '--strict', '-c', 'spillway.yaml'], {
+    await run(process.execPath, [MAIN, 'check', '--strict', '--no-resolve', '-c', 'spillway.yaml'], {
       cwd: folder,
       env: {
         ...process.env,

@@ -27,7 +27,7 @@ describe('the compiled package', () => {
     await copyFile(join(PROJECT_ROOT, 'package.json'), join(home, 'package.json'));
     await symlink(join(PROJECT_ROOT, 'node_modules'), join(home, 'node_modules'));
     entry = join(home, 'dist', 'src', 'main.js');
-  }, 120_000);
+  }, 300_000);
 
   afterAll(async () => {
     await rm(folder, { recursive: true, force: true });

@@ -1,11 +1,12 @@
 /** Signals: draining, reloading and the second SIGTERM, each while requests are in flight. */
+import type { ServerResponse } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { describe, expect, test } from 'vitest';
 
 import { startGateway } from '../harness/gateway.ts';
 import { runOpenLoop } from '../harness/open-loop.ts';
-import { startOrigin } from '../harness/origin.ts';
+import { startListener, startOrigin } from '../harness/origin.ts';
 import { accepts, eventually } from '../harness/ports.ts';
 import { startFaultOrigin } from '../harness/fault-origin.ts';
 import { openRaw } from '../harness/raw.ts';
@@ -31,7 +32,7 @@ routes: [${routes}]
 describe('SIGTERM', () => {
   test('readiness fails first, and whoever stops sending then loses no request', async () => {
     await using origin = await startOrigin({ slots: 200, meanMs: 20 });
-    await using gateway = await startGateway(config(origin.url, '{ delay: 1500ms, timeout: 10s }'));
+    await using gateway = await startGateway(config(origin.url, '{ delay: 6s, timeout: 30s }'));
     const balancer = new AbortController();
     const running = runOpenLoop({
       port: gateway.port,
@@ -42,7 +43,7 @@ describe('SIGTERM', () => {
     });
     await pause(1000);
     gateway.process.signal('SIGTERM');
-    await gateway.readyz(503, 1000);
+    await gateway.readyz(503);
     // The listeners are still open, and a load balancer takes its time.
     expect(await accepts(gateway.port)).toBe(true);
     await pause(700);
@@ -55,13 +56,20 @@ describe('SIGTERM', () => {
   });
 
   test('a request in flight is answered before the end', async () => {
-    await using origin = await startOrigin({ slots: 10, meanMs: 1500, sigma: 0 });
-    await using gateway = await startGateway(config(origin.url, '{ delay: 0s, timeout: 10s }'));
+    const held: ServerResponse[] = [];
+    await using origin = await startListener((request, response) => {
+      if (request.url === '/ready') response.end();
+      else held.push(response);
+    });
+    await using gateway = await startGateway(config(origin.url, '{ delay: 0s, timeout: 60s }'));
     await using client = await openRaw(gateway.port);
     client.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
-    await eventually('the request is at the origin', async () => (await origin.report()).inService === 1);
+    await eventually('the request is at the origin', () => held.length === 1);
     gateway.process.signal('SIGTERM');
-    const { answers } = await client.untilAnswers(1, 5000);
+    await gateway.readyz(503);
+    expect(client.received()).toBe('');
+    held[0]?.end('ok');
+    const { answers } = await client.untilAnswers(1);
     expect(answers[0]).toMatchObject({ status: 200, complete: true });
     expect(await gateway.process.exited).toEqual({ code: 0, signal: null });
   });
@@ -76,25 +84,28 @@ describe('SIGTERM', () => {
     gateway.process.signal('SIGTERM');
     await gateway.process.exited;
     expect(performance.now() - startedAt).toBeGreaterThan(900);
-    expect(performance.now() - startedAt).toBeLessThan(3000);
-    await client.untilClosed(1000);
+    // The request itself might have taken a minute.
+    expect(performance.now() - startedAt).toBeLessThan(20_000);
+    await client.untilClosed();
   });
 
   test('a second one within half a second is the same keystroke; later it ends at once', async () => {
     await using origin = await startFaultOrigin('silent');
-    await using gateway = await startGateway(config(origin.url, '{ delay: 0s, timeout: 30s }'));
+    await using gateway = await startGateway(config(origin.url, '{ delay: 0s, timeout: 60s }'));
     await using client = await openRaw(gateway.port);
     client.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
     await eventually('the request is at the origin', () => origin.requests.length === 1);
     const startedAt = performance.now();
+    // Two kinds, since two of one kind that are both under way are one; sent together, so that no stall is between them.
     gateway.process.signal('SIGTERM');
-    await pause(100);
-    gateway.process.signal('SIGTERM');
-    await pause(500);
+    gateway.process.signal('SIGINT');
+    await gateway.process.waitForLine(/"draining"/);
+    // Half a second counts from when the first one was heard, which the line shows.
+    await pause(700);
     expect(gateway.process.hasExited()).toBe(false);
     gateway.process.signal('SIGTERM');
     await gateway.process.exited;
-    expect(performance.now() - startedAt).toBeLessThan(2500);
+    expect(performance.now() - startedAt).toBeLessThan(30_000);
   });
 });
 

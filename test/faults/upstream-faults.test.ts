@@ -2,8 +2,6 @@
  * Every way in which an HTTP/1 origin can misbehave has its answer. One gateway, one service and one raw origin a
  * fault; each case states the answer, the attempts, and what becomes of the connection.
  */
-import { setTimeout as pause } from 'node:timers/promises';
-
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { startFaultOrigin } from '../harness/fault-origin.ts';
@@ -17,6 +15,9 @@ import type { RawAnswer } from '../harness/raw.ts';
 
 const REQUEST_TIMEOUT_MS = 1000;
 const IDLE_TIMEOUT_MS = 700;
+/** Where no time limit is tested: far above what a busy machine takes, so that what came at once is told from what came then. */
+const FAR_MS = 30_000;
+const AT_ONCE_MS = 10_000;
 
 /** Faults with an origin of their own, by the name of their route. */
 const NAMES = [
@@ -59,6 +60,9 @@ const NAMES = [
 
 type Name = (typeof NAMES)[number];
 
+/** Those whose answer is that of a time limit. */
+const TIMED: ReadonlySet<string> = new Set<Name>(['silent', 'slowHead', 'headThenNothing', 'stopReading']);
+
 const origins = new Map<Name | 'refused', FaultOrigin>();
 let gateway: Gateway;
 
@@ -69,9 +73,9 @@ beforeAll(async () => {
     ([name, origin]) => `
   ${name}:
     instances: [${origin.url}]
-    sla: 500ms
-    timeout: { connect: 300ms, request: ${REQUEST_TIMEOUT_MS}ms, idle: ${IDLE_TIMEOUT_MS}ms }
-    readiness: { path: /ready, interval: 60s }`,
+    sla: 10s
+    timeout: { connect: 10s, request: ${TIMED.has(name) ? REQUEST_TIMEOUT_MS : FAR_MS}ms, idle: ${TIMED.has(name) ? IDLE_TIMEOUT_MS : FAR_MS}ms }
+    readiness: { path: /ready, interval: 600s, timeout: 10s }`,
   );
   const routes = [...origins.keys()].map((name) => `\n  - { path: /${name}, service: ${name} }`);
   gateway = await startGateway(`
@@ -119,12 +123,10 @@ function expectProblem(answer: RawAnswer, status: number, code: string): void {
 }
 
 /** The answer has begun and is cut: its end never looks like one. */
-async function expectCut(name: Name, withinMs: number): Promise<void> {
+async function expectCut(name: Name): Promise<void> {
   await using client = await openRaw(gateway.port);
   client.write(request(name));
-  const startedAt = performance.now();
-  await client.untilClosed(withinMs + 2000);
-  expect(performance.now() - startedAt).toBeLessThan(withinMs + 500);
+  await client.untilClosed(AT_ONCE_MS);
   const text = client.received();
   expect(text).toMatch(/^HTTP\/1\.1 200 /);
   expect(text).not.toMatch(/0\r\n\r\n$/);
@@ -144,7 +146,8 @@ describe('before an answer', () => {
       expectProblem(await ask(name), 504, 'SPW_UPSTREAM_TIMEOUT');
       const tookMs = performance.now() - startedAt;
       expect(tookMs).toBeGreaterThan(REQUEST_TIMEOUT_MS - 30);
-      expect(tookMs).toBeLessThan(REQUEST_TIMEOUT_MS + 250);
+      // The slow head would have taken 23 s.
+      expect(tookMs).toBeLessThan(AT_ONCE_MS);
       expect(originOf(name).requests).toHaveLength(1);
       await eventually('the connection is cut', () => originOf(name).openConnections() === 0);
     },
@@ -183,7 +186,7 @@ describe('before an answer', () => {
     const bodyBytes = 9 * 1024 * 1024;
     client.write(`POST /stopReading HTTP/1.1\r\nhost: a\r\ncontent-length: ${bodyBytes}\r\n\r\n`);
     client.write(Buffer.alloc(bodyBytes, 'x'));
-    const { answers } = await client.untilAnswers(1, 5000);
+    const { answers } = await client.untilAnswers(1);
     expect(answers.at(-1)?.status).toBe(504);
   });
 });
@@ -213,20 +216,20 @@ describe('an answer that is not HTTP, or can be read in two ways, is 502 SPW_UPS
 describe('an answer that ends in its middle is cut, never ended cleanly', () => {
   test('U11 head, then nothing: at timeout.idle', async () => {
     const startedAt = performance.now();
-    await expectCut('headThenNothing', IDLE_TIMEOUT_MS);
+    await expectCut('headThenNothing');
     expect(performance.now() - startedAt).toBeGreaterThan(IDLE_TIMEOUT_MS - 50);
   });
 
   test('U13 dies in the middle of a chunk: at once', async () => {
-    await expectCut('diesMidChunk', 0);
+    await expectCut('diesMidChunk');
   });
 
   test('U14 dies short of its length: at once', async () => {
-    await expectCut('diesMidLength', 0);
+    await expectCut('diesMidLength');
   });
 
   test('U28 a body by close that ends in a reset', async () => {
-    await expectCut('untilReset', 0);
+    await expectCut('untilReset');
   });
 });
 
@@ -252,7 +255,7 @@ describe('what passes', () => {
       gapMs: 50,
     });
     await ask('none');
-    await pause(150);
+    await eventually('its connection is given up', () => originOf('none').openConnections() === 0);
     originOf('none').set('none');
     const answer = await ask('none');
     expect([answer.status, answer.body]).toEqual([200, 'ok']);
@@ -333,38 +336,43 @@ describe('what passes', () => {
   });
 });
 
-const aloneConfig = (url: string): string => `
+const aloneConfig = (url: string, interval: string): string => `
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: 1
 services:
   shop:
     instances: [${url}]
-    sla: 500ms
-    readiness: { path: /ready, interval: 100ms, timeout: 100ms, rise: 1, fall: 1 }
-    breaker: { open: 1s }
+    sla: 10s
+    readiness: { path: /ready, interval: ${interval}, timeout: 10s, rise: 1, fall: 1 }
+    breaker: { open: 6s }
     balancing: { slowStart: 1s }
 routes: [{ path: /, service: shop }]
 `;
 
-async function expectQuick503(port: number, code: string): Promise<void> {
-  const startedAt = performance.now();
-  const { answers } = await rawExchange(port, request(''));
-  expect(performance.now() - startedAt).toBeLessThan(50);
-  const [answer] = answers;
-  if (answer === undefined) throw new Error('no answer');
-  expectProblem(answer, 503, code);
-  expect(headerOf(answer, 'retry-after')).toMatch(/^[1-9]\d*$/);
+/** The machine may be late at any of several; the quickest is the gateway's own doing. */
+async function expectQuick503s(port: number, code: string): Promise<void> {
+  const tookMs: number[] = [];
+  for (let turn = 0; turn < 10; turn += 1) {
+    const startedAt = performance.now();
+    const { answers } = await rawExchange(port, request(''));
+    tookMs.push(performance.now() - startedAt);
+    const [answer] = answers;
+    if (answer === undefined) throw new Error('no answer');
+    expectProblem(answer, 503, code);
+    expect(headerOf(answer, 'retry-after')).toMatch(/^[1-9]\d*$/);
+  }
+  expect(Math.min(...tookMs)).toBeLessThan(50);
 }
 
 describe('U46 with no instance to go to, the answer is 503 in milliseconds', () => {
   test('it says no: nobody asks it again until it says yes', async () => {
     await using origin = await startOrigin({ slots: 10, meanMs: 0 });
-    await using alone = await startGateway(aloneConfig(origin.url));
+    await using alone = await startGateway(aloneConfig(origin.url, '100ms'));
     expect((await fetch(alone.publicUrl)).status).toBe(200);
     await origin.set({ ready: false });
     await eventually('it is out', async () => (await fetch(alone.publicUrl)).status === 503);
     const { arrived } = await origin.report();
-    for (let turn = 0; turn < 10; turn += 1) await expectQuick503(alone.port, 'SPW_NO_READY_INSTANCE');
+    await expectQuick503s(alone.port, 'SPW_NO_READY_INSTANCE');
     expect((await origin.report()).arrived).toBe(arrived);
     // Not even a lost service fails the gateway's own readiness.
     await alone.readyz(200);
@@ -374,13 +382,14 @@ describe('U46 with no instance to go to, the answer is 503 in milliseconds', () 
 
   test('nobody listens: the breaker opens, and closes when somebody does', async () => {
     await using origin = await startFaultOrigin('none');
-    await using alone = await startGateway(aloneConfig(origin.url));
+    // Probes that are far apart: only the traffic can tell.
+    await using alone = await startGateway(aloneConfig(origin.url, '600s'));
     expect((await fetch(alone.publicUrl)).status).toBe(200);
     await origin.refuse();
     await eventually('the breaker is open', async () => (await fetch(alone.publicUrl)).status === 503);
-    await expectQuick503(alone.port, 'SPW_CIRCUIT_OPEN');
+    await expectQuick503s(alone.port, 'SPW_CIRCUIT_OPEN');
     await alone.readyz(200);
     await origin.listen();
-    await eventually('it is served again', async () => (await fetch(alone.publicUrl)).status === 200, 15_000);
+    await eventually('it is served again', async () => (await fetch(alone.publicUrl)).status === 200);
   });
 });

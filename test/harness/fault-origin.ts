@@ -6,7 +6,9 @@
  * connection ends; nothing here parses HTTP beyond the end of a request's head and its declared length.
  */
 import { createServer } from 'node:net';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
+
+import { listenBelow, listenOn } from './ports.ts';
 
 /** What is done to a request whose head (and body of declared length) has arrived. */
 export type Behaviour =
@@ -172,11 +174,8 @@ class FaultServer {
   }
 
   async listen(): Promise<void> {
-    const listening = Promise.withResolvers<void>();
-    this.server.once('error', (error) => listening.reject(error));
-    this.server.listen(this.port, '127.0.0.1', () => listening.resolve());
-    await listening.promise;
-    this.port = (this.server.address() as AddressInfo).port;
+    if (this.port === 0) this.port = await listenBelow(this.server);
+    else await listenOn(this.server, this.port);
   }
 
   async refuse(): Promise<void> {

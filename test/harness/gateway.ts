@@ -4,14 +4,15 @@
  * The configuration is YAML text with `__PORT__` and `__ADMIN__` where free ports belong. What a test does not say is
  * made quick here and nowhere else: an `admin` and a `shutdown` section are added when the text has none (delay 0,
  * since a test has no load balancer to wait for). It counts as started when the admin address answers `/readyz` with
- * 200, the same sign by which an operator's orchestrator judges it.
+ * 200, the same sign by which an operator's orchestrator judges it; a test then waits for the other workers, and for the
+ * verdict on every instance, which `/readyz` does not.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { freePorts } from './ports.ts';
+import { eventually, freePorts } from './ports.ts';
 import { descendants, startProcess } from './process.ts';
 import type { Exit, RunningProcess } from './process.ts';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -114,7 +115,7 @@ async function startOnce(yamlText: string, options: GatewayOptions): Promise<Gat
       const text = await response.text();
       return { status: response.status, body: parsed(text) };
     },
-    readyz: (status, timeoutMs = 10_000) => waitForReadyz(running, adminUrl, status, timeoutMs),
+    readyz: (status, timeoutMs = 30_000) => waitForReadyz(running, adminUrl, status, timeoutMs),
     stop: () => running.stop(),
     kill: () => running.kill(),
     [Symbol.asyncDispose]: async () => {
@@ -123,7 +124,8 @@ async function startOnce(yamlText: string, options: GatewayOptions): Promise<Gat
     },
   };
   try {
-    await gateway.readyz(200, options.readyWithinMs ?? 20_000);
+    await gateway.readyz(200, options.readyWithinMs ?? 60_000);
+    await settled(gateway);
   } catch (error) {
     try {
       await gateway[Symbol.asyncDispose]();
@@ -133,6 +135,18 @@ async function startOnce(yamlText: string, options: GatewayOptions): Promise<Gat
     throw error;
   }
   return gateway;
+}
+
+/** Until every worker listens and no instance is without a verdict; the latter is not seen where a token is asked for. */
+async function settled({ admin, process: running }: Gateway): Promise<void> {
+  await eventually('all workers listen and all instances are judged', async () => {
+    if (running.hasExited()) throw new Error(`the gateway ended while it started:\n${running.output()}`);
+    const { body } = await admin('/readyz?verbose');
+    const { checks = [] } = body as { checks?: readonly { name: string; detail: string }[] };
+    const workers = checks.find(({ name }) => name === 'workers')?.detail ?? '';
+    if (!/^(\d+) of \1 /.test(workers)) return false;
+    return !JSON.stringify((await admin('/v1/services')).body).includes('"state":"joining"');
+  });
 }
 
 function parsed(text: string): unknown {

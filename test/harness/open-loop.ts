@@ -49,6 +49,8 @@ export interface OpenLoopOptions {
   readonly retryStale?: boolean;
   /** Ends the arrivals early; what is in flight is still waited for. */
   readonly signal?: AbortSignal;
+  /** Called at the start with a look at the run: how many requests are unanswered, and ms since the start. */
+  readonly onStart?: (look: () => { readonly pending: number; readonly atMs: number }) => void;
 }
 
 interface Sent {
@@ -246,6 +248,7 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<LoadResult>
   const pickClass = classPicker(options.classes, seededRandom((options.seed ?? 1) + 1));
   const startedAt = performance.now();
   const sender = new Sender(options, statistics, startedAt);
+  options.onStart?.(() => ({ pending: sender.pending, atMs: performance.now() - startedAt }));
   const done = Promise.withResolvers<void>();
   let nextMs = nextArrival();
   let endedMs = totalMs;

@@ -6,6 +6,7 @@
  * rarely meet. Limits: it is a check, not a reservation; who starts a child tries again on EADDRINUSE.
  */
 import { createServer, connect } from 'node:net';
+import type { Server } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 
 /** Linux gives outgoing connections 32768 and up; half of this span and two test runs would often meet. */
@@ -32,10 +33,38 @@ export async function freePorts(count: number): Promise<readonly number[]> {
   return [...found];
 }
 
-/** Whether a TCP connection to 127.0.0.1:`port` is accepted within a second. */
+/**
+ * Lets `server` listen on a port of 127.0.0.1 that it can leave and come back to: no outgoing connection can take it
+ * meanwhile, and none to it can meet itself. Resolves with the port.
+ */
+export async function listenBelow(server: Server): Promise<number> {
+  for (let tries = 1; ; tries += 1) {
+    const [port = 0] = await freePorts(1);
+    try {
+      await listenOn(server, port);
+      return port;
+    } catch (error) {
+      if (tries >= 10 || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    }
+  }
+}
+
+/** Lets `server` listen on this port of 127.0.0.1. */
+export async function listenOn(server: Server, port: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once('error', reject);
+  server.listen(port, '127.0.0.1', resolve);
+  try {
+    await promise;
+  } finally {
+    server.off('error', reject);
+  }
+}
+
+/** Whether a TCP connection to 127.0.0.1:`port` is accepted; one that nobody answers for ten seconds is not. */
 export async function accepts(port: number): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = connect({ port, host: '127.0.0.1', timeout: 1000 });
+  const socket = connect({ port, host: '127.0.0.1', timeout: 10_000 });
   const end = (answer: boolean): void => {
     socket.destroy();
     resolve(answer);
@@ -46,11 +75,14 @@ export async function accepts(port: number): Promise<boolean> {
   return promise;
 }
 
-/** Asks `condition` every `everyMs` until it holds; an error that names `what` when it does not within `timeoutMs`. */
+/**
+ * Asks `condition` every `everyMs` until it holds; an error that names `what` when it does not within `timeoutMs`, which
+ * guards against hanging: a slow machine may take its time.
+ */
 export async function eventually(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
   everyMs = 20,
 ): Promise<void> {
   const until = performance.now() + timeoutMs;

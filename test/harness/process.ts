@@ -133,7 +133,7 @@ async function reap(pids: readonly number[], graceMs: number): Promise<readonly 
   );
   const left = pids.filter(isAlive);
   for (const pid of left) killQuietly(pid, 'SIGKILL');
-  await eventually('end of killed processes', () => !left.some(isAlive), 5000);
+  await eventually('end of killed processes', () => !left.some(isAlive));
   return left;
 }
 
@@ -221,7 +221,7 @@ function watch(child: ChildProcess, pid: number, title: string): RunningProcess 
     stdout: () => out,
     stderr: () => err,
     output: () => both,
-    waitForLine: async (pattern, timeoutMs = 15_000) => {
+    waitForLine: async (pattern, timeoutMs = 30_000) => {
       const { promise, resolve, reject } = Promise.withResolvers<RegExpExecArray>();
       const watcher: Watcher = { pattern, found: resolve };
       if (search(watcher)) return promise;
@@ -240,7 +240,7 @@ function watch(child: ChildProcess, pid: number, title: string): RunningProcess 
       }
     },
     signal: (signal) => killQuietly(pid, signal),
-    stop: async (timeoutMs = 20_000) => {
+    stop: async (timeoutMs = 60_000) => {
       if (exit !== undefined) return exit;
       killQuietly(pid, 'SIGTERM');
       return within(timeoutMs, 'SIGTERM');
@@ -249,7 +249,7 @@ function watch(child: ChildProcess, pid: number, title: string): RunningProcess 
       if (exit !== undefined) return exit;
       for (const child of descendants(pid)) orphans.add(child);
       killQuietly(pid, 'SIGKILL');
-      return within(5000, 'SIGKILL');
+      return within(30_000, 'SIGKILL');
     },
     [Symbol.asyncDispose]: async () => {
       const family = [...orphans, ...descendants(pid)];

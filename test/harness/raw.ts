@@ -171,7 +171,7 @@ export async function openRaw(port: number): Promise<RawConnection> {
   });
   await connected.promise;
 
-  const until: RawConnection['until'] = async (condition, timeoutMs = 5000) => {
+  const until: RawConnection['until'] = async (condition, timeoutMs = 20_000) => {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const check = (): void => {
       if (condition(text, closed)) resolve(text);

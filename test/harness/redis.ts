@@ -12,6 +12,8 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { Redis } from 'ioredis';
 
+import { freePorts } from './ports.ts';
+
 /** The path of a redis-server, or an error of one line that says what to install. */
 export function findRedisServer(): string {
   for (const directory of (process.env['PATH'] ?? '').split(delimiter).concat('/usr/bin', '/usr/local/bin')) {
@@ -30,14 +32,9 @@ export function findRedisServer(): string {
   );
 }
 
-/** A port that was free a moment ago. */
+/** A port that was free a moment ago, and that no outgoing connection takes while a Redis restarts. */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
+  const [port = 0] = await freePorts(1);
   return port;
 }
 

@@ -164,6 +164,7 @@ describe('reload', () => {
     bench.port.reloadView = {
       ok: false,
       changes: [],
+      refused: 'faults',
       faults: ['spillway.yaml:3:5: error: a', 'spillway.yaml:4:1: error: b'],
       warnings: [],
     };
@@ -173,6 +174,21 @@ describe('reload', () => {
       'spillway.yaml:3:5: error: a',
       'spillway.yaml:4:1: error: b',
     ]);
+  });
+
+  test('a valid file that could not be put in force is exit 1, with the reason', async () => {
+    bench.port.reloadView = {
+      ok: false,
+      changes: [],
+      refused: 'not-serving',
+      faults: ['the gateway is shutting down'],
+      warnings: [],
+    };
+    const { code, out, err } = await spillway('reload');
+    expect([code, out]).toStrictEqual([1, '']);
+    expect(err).toBe(
+      'the gateway is shutting down\nspillway: No reload now: the gateway is shutting down.\n',
+    );
   });
 });
 

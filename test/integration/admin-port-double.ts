@@ -4,6 +4,7 @@
  */
 import type {
   AdminPort,
+  QuotaResult,
   ReadinessView,
   ReloadView,
   ServiceView,
@@ -17,6 +18,7 @@ export interface AdminPortDouble extends AdminPort {
   readiness: () => ReadinessView;
   serviceViews: Record<string, ServiceView>;
   reloadView: ReloadView;
+  quotas: Record<string, QuotaResult>;
 }
 
 const INSTANCES = ['127.0.0.1:9001', '[::1]:9002'];
@@ -60,6 +62,7 @@ export function adminPortDouble(): AdminPortDouble {
   const double: AdminPortDouble = {
     calls,
     serviceViews: { shop: serviceView() },
+    quotas: {},
     reloadView: { ok: true, changes: ['services.shop.sla: 250ms → 300ms'], faults: [], warnings: [] },
     readiness: () => ({ ready: true, checks: [{ name: 'workers', ok: true, detail: '2 of 2 listen' }] }),
     status: async () => STATUS,
@@ -88,6 +91,11 @@ export function adminPortDouble(): AdminPortDouble {
     },
     explain: async (requestId) =>
       requestId === 'req-1' ? { requestId, decision: 'shed', code: 'SPW_SHED_QUEUE_FULL' } : undefined,
+    quota: async (client) => double.quotas[client] ?? { state: 'unknown' },
+    fillQuota: async (client) => {
+      calls.push(['fillQuota', client]);
+      return double.quotas[client] ?? { state: 'unknown' };
+    },
   };
   return double;
 }

@@ -132,7 +132,8 @@ describe('without a token, on loopback', () => {
       ['POST', '/v1/services/__proto__/instances/a/drain', 'no service "__proto__"'],
       ['GET', '/v1/explain/never-seen', 'remembers'],
       ['GET', '/v1/nothing', 'nothing at this address'],
-      ['GET', '/v1/limits/acme', 'nothing at this address'],
+      ['GET', '/v1/limits/acme', 'No client "acme" is configured'],
+      ['DELETE', '/v1/limits/acme', 'No client "acme" is configured'],
     ];
     for (const [method, path, detail] of cases) {
       const answer = await bench.ask(method, path);
@@ -172,6 +173,7 @@ describe('without a token, on loopback', () => {
     bench.port.reloadView = {
       ok: false,
       changes: [],
+      refused: 'faults',
       faults: ['spillway.yaml:3:5: error: a', 'spillway.yaml:4:1: error: b'],
       warnings: [],
     };
@@ -181,6 +183,17 @@ describe('without a token, on loopback', () => {
       'spillway.yaml:3:5: error: a',
       'spillway.yaml:4:1: error: b',
     ]);
+    expect(answer.json['detail']).toBe('The configuration has faults; the old one stays in force.');
+  });
+
+  test.each([
+    ['not-taken', 'EADDRINUSE', 'The configuration could not be put in force; the old one stays.'],
+    ['not-serving', 'the gateway is shutting down', 'No reload now: the gateway is shutting down.'],
+  ] as const)('a reload that is refused as %s does not blame the file', async (refused, fault, detail) => {
+    bench.port.reloadView = { ok: false, changes: [], refused, faults: [fault], warnings: [] };
+    const answer = await bench.ask('POST', '/v1/reload');
+    expectProblem(answer, 409);
+    expect(answer.json).toMatchObject({ detail, refused, faults: [fault] });
   });
 
   test('a failure inside is a 500 without a stack, and a line in the log', async () => {
@@ -211,7 +224,23 @@ describe('without a token, on loopback', () => {
     expect((await bench.ask('GET', '/readyz?exclude=workers&verbose')).json['checks']).toStrictEqual([
       { name: 'probes', ok: false, detail: '1 service unprobed' },
     ]);
-    expect((await bench.ask('GET', '/readyz?exclude=unknown')).status).toBe(503);
+  });
+
+  test('readiness tells of an excluded check that there is none of, and judges by the others', async () => {
+    const mistyped = await bench.ask('GET', '/readyz?exclude=worker&exclude=workers&verbose');
+    expect(mistyped.status).toBe(200);
+    expect(mistyped.json).toMatchObject({
+      excluded: ['workers'],
+      warning: 'no check is called "worker": known is workers',
+    });
+    bench.port.readiness = () => ({ ready: false, checks: [{ name: 'probes', ok: false, detail: '' }] });
+    const failing = await bench.ask('GET', `/readyz?exclude=${'x'.repeat(200)}`);
+    expect(failing.status).toBe(503);
+    expect(failing.json['warning']).toBe(`no check is called "${'x'.repeat(100)}…": known is probes`);
+    expect((await bench.ask('GET', '/readyz?exclude=')).json).toStrictEqual({
+      ready: false,
+      failing: ['probes'],
+    });
   });
 
   test('changes are logged, done or refused, and reads are not', async () => {

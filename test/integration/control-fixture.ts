@@ -53,7 +53,7 @@ export async function statusOf(port: number, path = '/'): Promise<number> {
   try {
     const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
       headers: { connection: 'close' },
-      signal: AbortSignal.timeout(3000),
+      signal: AbortSignal.timeout(30_000),
     });
     await answer.arrayBuffer();
     return answer.status;

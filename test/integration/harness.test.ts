@@ -5,7 +5,7 @@ import { startFaultOrigin } from '../harness/fault-origin.ts';
 import { completeConfig } from '../harness/gateway.ts';
 import { arrivals, runOpenLoop } from '../harness/open-loop.ts';
 import { startListener, startOrigin } from '../harness/origin.ts';
-import { freePorts } from '../harness/ports.ts';
+import { eventually, freePorts } from '../harness/ports.ts';
 import { descendants, isAlive, startProcess } from '../harness/process.ts';
 import { openRaw, rawExchange, readAnswers } from '../harness/raw.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
@@ -44,24 +44,28 @@ describe('the open-loop sender', () => {
     expect(second).toBeLessThan(140);
   });
 
-  test('times from the intended moment: a server that stalls for 300 ms is late for all who came meanwhile', async () => {
-    const startedAt = performance.now();
+  test('times from the intended moment: a server that stalls for 1.2 s is late for all who came meanwhile', async () => {
+    let startedAt = 0;
     await using origin = await startListener((_, response) => {
       const sinceMs = performance.now() - startedAt;
-      const waitMs = sinceMs > 500 && sinceMs < 800 ? 800 - sinceMs : 0;
+      const waitMs = sinceMs > 500 && sinceMs < 1700 ? 1700 - sinceMs : 0;
       setTimeout(() => response.end('ok'), waitMs);
     });
     const result = await runOpenLoop({
       port: origin.port,
       classes: ALL,
-      phases: [{ seconds: 1.5, ratePerSecond: 400 }],
-      slaMs: 50,
+      phases: [{ seconds: 3, ratePerSecond: 200 }],
+      slaMs: 200,
+      timeoutMs: 30_000,
+      onStart: () => {
+        startedAt = performance.now();
+      },
     });
-    // 300 ms of 1500 stalled; all but the last 50 ms of those are over 50 ms: a sixth.
+    // 1200 ms of 3000 stalled; all but the last 200 ms of those are over 200 ms: a third. The machine may make more late.
     expect(result.served).toBe(result.offered);
-    expect(1 - result.goodputRatio).toBeGreaterThan(0.12);
-    expect(1 - result.goodputRatio).toBeLessThan(0.25);
-    expect(result.maxMs).toBeGreaterThan(250);
+    expect(1 - result.goodputRatio).toBeGreaterThan(0.27);
+    expect(1 - result.goodputRatio).toBeLessThan(0.6);
+    expect(result.maxMs).toBeGreaterThan(1000);
   });
 
   test('counts answers by status, codes, classes and failures', async () => {
@@ -77,8 +81,8 @@ describe('the open-loop sender', () => {
       port: origin.port,
       classes: paths.map((path) => ({ name: path.slice(1), path, share: 1, headers: { 'x-class': 'a' } })),
       phases: [{ seconds: 1, ratePerSecond: 250 }],
-      slaMs: 100,
-      timeoutMs: 300,
+      slaMs: 5000,
+      timeoutMs: 5000,
       retryStale: false,
     });
     const { classes } = result;
@@ -109,9 +113,9 @@ describe('the open-loop sender', () => {
     const result = await runOpenLoop({
       port: origin.port,
       classes: ALL,
-      phases: [{ seconds: 0.3, ratePerSecond: 100 }],
+      phases: [{ seconds: 1, ratePerSecond: 100 }],
       slaMs: 100,
-      timeoutMs: 500,
+      timeoutMs: 30_000,
     });
     expect(result.offered).toBeGreaterThan(10);
     expect(result.statuses).toEqual({ [status]: result.offered });
@@ -122,15 +126,19 @@ describe('the open-loop sender', () => {
 
   test('sustains 4000 requests a second from one process', async () => {
     await using origin = await startOrigin({ slots: 10_000, meanMs: 0 });
+    const before = process.cpuUsage();
     const result = await runOpenLoop({
       port: origin.port,
       classes: ALL,
       phases: [{ seconds: 3, ratePerSecond: 4000 }],
       slaMs: 250,
+      timeoutMs: 60_000,
     });
+    const { user, system } = process.cpuUsage(before);
     expect(result.offeredPerSecond).toBeGreaterThan(3800);
     expect(result.served).toBe(result.offered);
-    expect(result.senderLagP50Ms).toBeLessThan(5);
+    // Its own work, whatever else the machine does meanwhile: at 250 µs a request, a core would be full.
+    expect((user + system) / result.offered).toBeLessThan(250);
   });
 });
 
@@ -140,6 +148,7 @@ describe('the origin of known capacity', () => {
     expect(origin.capacityPerSecond).toBe(200);
     const rate = async (): Promise<number> => {
       const before = (await origin.report()).answered;
+      const startedAt = performance.now();
       await runOpenLoop({
         port: origin.port,
         classes: ALL,
@@ -149,7 +158,7 @@ describe('the origin of known capacity', () => {
       });
       const report = await origin.report();
       expect(report.maxInService).toBeLessThanOrEqual(8);
-      return (report.answered + report.abandoned - before) / 2;
+      return ((report.answered + report.abandoned - before) / (performance.now() - startedAt)) * 1000;
     };
     expect(await rate()).toBeLessThan(220);
     expect((await origin.report()).maxInService).toBe(4);
@@ -159,20 +168,18 @@ describe('the origin of known capacity', () => {
   });
 
   test('its readiness is a switch, and it counts work for callers who have left', async () => {
-    await using origin = await startOrigin({ slots: 1, meanMs: 200, sigma: 0 });
+    await using origin = await startOrigin({ slots: 1, meanMs: 2000, sigma: 0 });
     expect((await fetch(`${origin.url}/ready`)).status).toBe(200);
     await origin.set({ ready: false });
     expect((await fetch(`${origin.url}/ready`)).status).toBe(503);
     const client = await openRaw(origin.port);
     client.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
-    const { promise, resolve } = Promise.withResolvers<void>();
-    setTimeout(resolve, 50);
-    await promise;
+    await eventually('it is worked on', async () => (await origin.report()).inService === 1);
     await client[Symbol.asyncDispose]();
     await fetch(origin.url);
     const report = await origin.report();
     expect(report).toMatchObject({ arrived: 2, answered: 1, abandoned: 1, probes: 2 });
-    expect(report.busyAfterLeftMs).toBeGreaterThan(150);
+    expect(report.busyAfterLeftMs).toBeGreaterThan(1900);
   });
 });
 

@@ -1,17 +1,17 @@
 /** One suite for every store: what the port promises, Redis, the message channel and memory keep alike. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { BucketStore } from '../../src/io/limit-store/gcra-limiter.ts';
 import { IpcLimitStore, serveLimitBatch } from '../../src/io/limit-store/ipc.ts';
 import type { LimitBatchMessage, LimitBatchReply } from '../../src/io/limit-store/ipc.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { EmbeddedStore } from '../../src/limits/embedded-store.ts';
 import { compileRate } from '../../src/limits/gcra.ts';
-import type { LimitStore } from '../../src/limits/store.ts';
 import { RedisServer } from '../harness/redis.ts';
 import { Ask, terms } from '../unit/limits/fixtures.ts';
 import { ask, OpenStore, take, until } from './limits-stores.ts';
 
 interface Subject {
-  readonly store: LimitStore;
+  readonly store: BucketStore;
   readonly stop: () => Promise<void>;
 }
 
@@ -85,6 +85,14 @@ describe.each([
     const admitted: boolean[] = [];
     for (let i = 0; i < 5; i++) admitted.push(await take(subject.store, 'burst', slow));
     expect(admitted).toEqual([true, true, true, false, false]);
+  });
+
+  test('a forgotten bucket is full, its neighbour is not', async () => {
+    for (const key of ['gone', 'stays']) for (let i = 0; i < 3; i++) await take(subject.store, key, slow);
+    expect(await subject.store.forget('gone')).toBe(true);
+    expect(await subject.store.forget('gone')).toBe(false);
+    expect(await take(subject.store, 'gone', slow, 3)).toBe(true);
+    expect(await take(subject.store, 'stays', slow)).toBe(false);
   });
 
   test('gives units back with time', async () => {

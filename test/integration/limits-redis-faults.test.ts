@@ -90,6 +90,20 @@ describe('a Redis that stands still', () => {
   });
 });
 
+test('an order to forget a bucket is refused at the deadline by a Redis that stands still, and then at once', async () => {
+  const open = await openAt(server.url).fit();
+  server.pause();
+  const asked = performance.now();
+  await expect(open.store.forget('k')).rejects.toThrow('slow');
+  expect(performance.now() - asked).toBeLessThan(SHORTLY_MS);
+  await ask(open.store, ['k'], terms(rate));
+  await expect(open.store.forget('k')).rejects.toThrow('slow');
+  server.resume();
+  await until(() => open.store.view(performance.now()).state === 'fit', 'the late reply has come');
+  expect(await open.store.forget('k')).toBe(true);
+  expect(await open.store.forget('k')).toBe(false);
+});
+
 describe('a Redis that is gone', () => {
   test('refused at the start: the first answer is there at once, and it connects as soon as there is one', async () => {
     await server.kill();

@@ -10,7 +10,7 @@ import { eventually } from '../harness/ports.ts';
 import { ask, serviceOf, startService, untilState, valueOf, valuesOf } from './path-fixture.ts';
 import type { Answer, Listening } from './path-fixture.ts';
 
-const SESSION_TIMEOUT_MS = 1500;
+const SESSION_TIMEOUT_MS = 4000;
 
 let instances: Listening[] = [];
 /** `Cookie` of every request that an instance saw. */
@@ -27,7 +27,7 @@ services:
   shop:
     instances: [${instances.map(({ url }) => url).join(', ')}]
     sla: 5s
-    readiness: { path: /ready, interval: 100ms, rise: 1 }
+    readiness: { path: /ready, interval: 100ms, timeout: 10s, rise: 1 }
     balancing: { slowStart: 0s }
     drain: { sessionTimeout: ${SESSION_TIMEOUT_MS}ms }
     affinity: { cookie: seat${keys} }
@@ -222,10 +222,10 @@ describe('an instance that leaves', () => {
     await operate(0, 'drain');
     await untilState(gateway, 'shop', idOf(0), 'draining');
     for (let turn = 0; turn < 20; turn++) expect((await begin()).instance).not.toBe(0);
-    // The first sessions may move after 80 % of the time.
-    const checkedMs = performance.now() - startedMs;
-    if (checkedMs < SESSION_TIMEOUT_MS * 0.5) {
-      for (const { cookie, instance } of sessions) expect(instanceOf(await askWith(cookie))).toBe(instance);
+    // The first sessions may move after 80 % of the time: what was answered before must not have.
+    for (const { cookie, instance } of sessions) {
+      const now = instanceOf(await askWith(cookie));
+      if (performance.now() - startedMs < SESSION_TIMEOUT_MS * 0.8) expect(now).toBe(instance);
     }
     const moved = new Map<string, Session>();
     const own = sessions.filter(({ instance }) => instance === 0);
@@ -264,6 +264,7 @@ describe('an instance that leaves', () => {
     }
     await operate(1, 'enable');
     await untilState(gateway, 'shop', idOf(1), 'ready');
-    await eventually('it gets new sessions again', async () => (await begin()).instance === 1);
+    // By then its slow answers, for which a stalled machine is to blame, are forgotten.
+    await eventually('it gets new sessions again', async () => (await begin()).instance === 1, 120_000);
   });
 });

@@ -26,8 +26,14 @@ import {
 import type { Listening } from './path-fixture.ts';
 
 const REQUEST_MS = 800;
-const IDLE_MS = 1000;
-const QUEUE_SLA_MS = 5000;
+const IDLE_MS = 2000;
+/** Where another limit is tested: far above what a busy machine takes. */
+const FAR_MS = 30_000;
+const AT_ONCE_MS = 10_000;
+
+const MIB = 1024 * 1024;
+/** Less than the slow reader needs for all, more than for what may still lie in buffers after the caller's last byte. */
+const SLOW_READ_MS = 5000;
 
 let origin: Listening;
 let drip: FaultOrigin;
@@ -68,35 +74,42 @@ trust: { proxies: [127.0.0.1] }
 services:
   shop:
     instances: [${origin.url}]
-    sla: 500ms
-    timeout: { connect: 500ms, request: ${REQUEST_MS}ms, idle: ${IDLE_MS}ms }
+    sla: 10s
+    timeout: { connect: 10s, request: ${REQUEST_MS}ms, idle: ${IDLE_MS}ms }
     breaker: { consecutive: 1000, minRequests: 1000 }
     outlier: { consecutiveFailures: 1000, minRequests: 1000 }
-    readiness: { path: /ready, interval: 60s }
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
+  far:
+    instances: [${origin.url}]
+    sla: 10s
+    timeout: { request: ${FAR_MS}ms }
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
   drip:
     instances: [${drip.url}]
-    sla: 500ms
+    sla: 10s
     timeout: { request: ${REQUEST_MS}ms }
-    readiness: { path: /ready, interval: 60s }
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
   deaf:
     instances: [${deaf.url}]
-    sla: 500ms
+    sla: 10s
     timeout: { request: ${REQUEST_MS}ms, idle: ${IDLE_MS}ms }
-    readiness: { path: /ready, interval: 60s }
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
   patient:
     instances: [${origin.url}]
-    sla: 500ms
-    timeout: { request: 1500ms, idle: ${IDLE_MS}ms }
-    readiness: { path: /ready, interval: 60s }
+    sla: 10s
+    timeout: { request: ${SLOW_READ_MS}ms, idle: ${IDLE_MS}ms }
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
   single:
     instances: [${origin.url}]
-    sla: ${QUEUE_SLA_MS}ms
-    timeout: { request: 6s }
+    sla: ${FAR_MS}ms
+    timeout: { request: ${FAR_MS}ms }
     shedding: { limit: 1, queue: 10 }
-    readiness: { path: /ready, interval: 60s }
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
 routes:
   - { path: /, service: shop }
-  - { path: /hold/short, service: shop, timeout: 300ms }
+  - { path: /hold/short, service: far, timeout: 300ms }
+  - { path: /hold/far, service: far }
+  - { path: /told, service: far }
   - { path: /drip, service: drip }
   - { path: /deaf, service: deaf }
   - { path: /patient, service: patient }
@@ -115,15 +128,13 @@ beforeEach(() => {
   waiting = [];
 });
 
-const MIB = 1024 * 1024;
-
 /** Reads a mebibyte at a time and thinks about each. */
 async function readSlowly(request: IncomingMessage): Promise<number> {
   let bytes = 0;
   for await (const chunk of request) {
     const before = Math.floor(bytes / MIB);
     bytes += (chunk as Buffer).length;
-    if (Math.floor(bytes / MIB) > before) await pause(150);
+    if (Math.floor(bytes / MIB) > before) await pause(300);
   }
   return bytes;
 }
@@ -148,7 +159,7 @@ describe('the head of an answer', () => {
     const [answer, tookMs] = await timed(ask(gateway.port, { path: '/hold/short' }));
     expectProblem(answer, 504, 'SPW_UPSTREAM_TIMEOUT');
     expect(tookMs).toBeGreaterThan(270);
-    expect(tookMs).toBeLessThan(REQUEST_MS);
+    expect(tookMs).toBeLessThan(AT_ONCE_MS);
   });
 
   test('that drips byte by byte has no longer: a drip extends no deadline', async () => {
@@ -156,7 +167,7 @@ describe('the head of an answer', () => {
     expectProblem(answer, 504, 'SPW_UPSTREAM_TIMEOUT');
     expect(tookMs).toBeGreaterThan(REQUEST_MS - 30);
     // The whole head would have taken 25 s.
-    expect(tookMs).toBeLessThan(10_000);
+    expect(tookMs).toBeLessThan(AT_ONCE_MS);
     expect(drip.requests).toHaveLength(1);
   });
 
@@ -168,15 +179,15 @@ describe('the head of an answer', () => {
 
   test("has a trusted caller's time where that is shorter, and what is left is told on", async () => {
     const [answer, tookMs] = await timed(
-      ask(gateway.port, { path: '/hold', headers: { 'x-request-deadline-ms': '200' } }),
+      ask(gateway.port, { path: '/hold/far', headers: { 'x-request-deadline-ms': '200' } }),
     );
     expectProblem(answer, 504, 'SPW_UPSTREAM_TIMEOUT');
     expect(tookMs).toBeGreaterThan(170);
-    expect(tookMs).toBeLessThan(REQUEST_MS);
-    const told = await ask(gateway.port, { path: '/told', headers: { 'x-request-deadline-ms': '700' } });
-    expect(Number(String(told.body))).toBeLessThanOrEqual(700);
+    expect(tookMs).toBeLessThan(AT_ONCE_MS);
+    const told = await ask(gateway.port, { path: '/told', headers: { 'x-request-deadline-ms': '20000' } });
+    expect(Number(String(told.body))).toBeLessThanOrEqual(20_000);
     const capped = await ask(gateway.port, { path: '/told', headers: { 'x-request-deadline-ms': '99999' } });
-    expect(Number(String(capped.body))).toBeLessThanOrEqual(REQUEST_MS);
+    expect(Number(String(capped.body))).toBeLessThanOrEqual(FAR_MS);
   });
 
   test('counts from the last byte of an upload, not from its first', async () => {
@@ -212,7 +223,7 @@ describe('a large upload', () => {
       ask(gateway.port, { method: 'POST', path: '/patient/slowly', body }),
     );
     expect([answer.status, String(answer.body)]).toEqual([200, String(body.length)]);
-    expect(tookMs).toBeGreaterThan(1500);
+    expect(tookMs).toBeGreaterThan(SLOW_READ_MS);
   });
 
   test('to an instance that stops reading is 504 after `timeout.idle`, not a 408 for its caller', async () => {
@@ -220,7 +231,7 @@ describe('a large upload', () => {
     await using client = await openRaw(gateway.port);
     client.write(`POST /deaf HTTP/1.1\r\nhost: a.test\r\ncontent-length: ${30 * MIB}\r\n\r\n`);
     client.write(Buffer.alloc(30 * MIB));
-    const { answers } = await client.untilAnswers(1, 10_000);
+    const { answers } = await client.untilAnswers(1);
     expect(answers[0]?.status).toBe(504);
     expect(answers[0]?.body).toContain('"SPW_UPSTREAM_TIMEOUT"');
     await untilIdle(gateway, 'deaf');
@@ -242,12 +253,13 @@ describe('the queue', () => {
     waiting[0]?.response.end();
     await eventually('the second is served', () => waiting.length === 2);
     const told = Number(valueOf(waiting[1]?.request.rawHeaders ?? [], 'x-request-deadline-ms'));
-    expect(told).toBeLessThanOrEqual(6000 - 300);
+    expect(told).toBeLessThanOrEqual(FAR_MS - 300);
     waiting[1]?.response.end();
     await second.answered;
     await untilIdle(gateway, 'single');
     // 300 ms and more were spent in the queue, and the log says so.
-    await gateway.process.waitForLine(/"path":"\/hold\/single\/2".*"queueMs":[3-9]\d\d/);
+    const [line] = await gateway.process.waitForLine(/.*"path":"\/hold\/single\/2".*/);
+    expect((JSON.parse(line) as { queueMs: number }).queueMs).toBeGreaterThanOrEqual(300);
   });
 
   test('counts for a request with a body as well', async () => {
@@ -259,16 +271,19 @@ describe('the queue', () => {
       method: 'POST',
       path: '/hold/single/posted',
       body: 'x',
-      headers: { 'x-request-deadline-ms': '2000' },
+      headers: { 'x-request-deadline-ms': '6000' },
     });
     second.sent.end('x');
-    await pause(1000);
+    await pause(3000);
     waiting[0]?.response.end();
+    await eventually('the second is served', () => waiting.length === 2);
+    const told = Number(valueOf(waiting[1]?.request.rawHeaders ?? [], 'x-request-deadline-ms'));
+    expect(told).toBeLessThanOrEqual(6000 - 2900);
     const { answer, message } = await second.answered;
     expectProblem({ ...answer, body: await bodyOf(message) }, 504, 'SPW_UPSTREAM_TIMEOUT');
-    expect(performance.now() - startedMs).toBeGreaterThan(1950);
-    // Were its time counted from its turn, it would be 3 s.
-    expect(performance.now() - startedMs).toBeLessThan(2800);
+    expect(performance.now() - startedMs).toBeGreaterThan(5950);
+    // Were its time counted from its turn, it would be 9 s.
+    expect(performance.now() - startedMs).toBeLessThan(8800);
     await untilIdle(gateway, 'single');
   });
 
@@ -298,7 +313,7 @@ describe('silence inside an answer', () => {
     const { response } = waiting[0] ?? {};
     response?.writeHead(200, { 'content-length': 1000 });
     // Longer than `idle` and than the deadline altogether, never silent for `idle`.
-    for (let turn = 0; turn < 5; turn++) {
+    for (let turn = 0; turn < 3; turn++) {
       response?.write('x'.repeat(10));
       await pause(IDLE_MS / 2);
     }

@@ -185,7 +185,7 @@ export async function untilState(gateway: Gateway, name: string, id: string, sta
 export async function event(
   emitter: NodeJS.EventEmitter,
   name: string,
-  timeoutMs = 5000,
+  timeoutMs = 30_000,
 ): Promise<readonly unknown[]> {
   try {
     return (await once(emitter, name, { signal: AbortSignal.timeout(timeoutMs) })) as readonly unknown[];

@@ -122,7 +122,7 @@ services:${services
     sla: 5s
     breaker: { consecutive: 1000, ratio: 100%, minRequests: 1000 }
     outlier: { consecutiveFailures: 1000, minRequests: 1000 }
-    readiness: { interval: 60s }
+    readiness: { interval: 600s, timeout: 10s }
     retry: { max: 1, budget: 100% }`,
     )
     .join('')}

@@ -39,18 +39,18 @@ tiers: { gold: { priority: critical } }
 services:
   shop:
     instances: [${origin.url}]
-    sla: 5s
-    readiness: { path: /ready, interval: 60s }
+    sla: 10s
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
   scripted:
     instances: [${scripted.url}]
-    sla: 5s
-    readiness: { path: /ready, interval: 60s }
+    sla: 10s
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
 routes:
   - { path: /, service: shop }
   - { path: /scripted, service: scripted }
   - path: /changed
     service: shop
-    timeout: 3s
+    timeout: 8s
     headers:
       request: { set: { x-set: "by the route" }, remove: [x-removed] }
       response: { set: { x-answer: "by the route" }, remove: [x-inner] }
@@ -137,12 +137,12 @@ describe('on the way to the instance', () => {
   test('the time left is told in whole milliseconds: of the service, or of the route', async () => {
     for (const [path, mostMs] of [
       ['/', 10_000],
-      ['/changed', 3000],
+      ['/changed', 8000],
     ] as const) {
       const left = Number(valueOf(await seenFor([], gateway, path), 'x-request-deadline-ms'));
       expect(Number.isInteger(left)).toBe(true);
       expect(left).toBeLessThanOrEqual(mostMs);
-      expect(left).toBeGreaterThan(mostMs - 1000);
+      expect(left).toBeGreaterThan(mostMs / 2);
     }
   });
 
@@ -178,7 +178,7 @@ describe('on the way to the instance', () => {
         'x-forwarded-host: www.example',
         'forwarded: for=203.0.113.7;proto=https',
         'x-request-id: from-the-proxy-1',
-        'x-request-deadline-ms: 2000',
+        'x-request-deadline-ms: 6000',
         'via: 1.1 edge',
       ],
       trusting,
@@ -193,8 +193,8 @@ describe('on the way to the instance', () => {
     expect(valueOf(headers, 'x-request-id')).toBe('from-the-proxy-1');
     expect(valueOf(headers, 'via')).toMatch(/^1\.1 edge, 1\.1 spillway-/);
     const left = Number(valueOf(headers, 'x-request-deadline-ms'));
-    expect(left).toBeGreaterThan(500);
-    expect(left).toBeLessThanOrEqual(2000);
+    expect(left).toBeGreaterThan(2000);
+    expect(left).toBeLessThanOrEqual(6000);
   });
 
   test('a trace goes on, a broken one is replaced', async () => {

@@ -37,10 +37,10 @@ tiers: { gold: { priority: critical }, free: { priority: sheddable }, idle: { pr
 services:
   shop:
     instances: [${origin.url}]
-    sla: 20s
-    timeout: { request: 30s }
+    sla: 60s
+    timeout: { request: 60s }
     shedding: { ${text} }
-    readiness: { path: /ready, interval: 60s }
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
 routes:
   - { path: /, service: shop }
   - { path: /pay, service: shop, priority: critical }
@@ -65,7 +65,7 @@ beforeEach(() => {
 });
 
 async function untilHeld(count: number): Promise<void> {
-  await eventually(`${count} requests at the instance`, () => held.length >= count, 5000, 5);
+  await eventually(`${count} requests at the instance`, () => held.length >= count, 30_000, 5);
 }
 
 async function untilQueued(depth: number): Promise<void> {

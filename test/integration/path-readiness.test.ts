@@ -14,7 +14,11 @@ import { ask, expectProblem, serviceOf, untilState, valueOf } from './path-fixtu
 import type { Answer, InstanceRow, Listening } from './path-fixture.ts';
 
 const INTERVAL_MS = 200;
+/** So many that what waits for them is told from what does not. */
+const FALL = 100;
 const WORK_MS = 10;
+/** By then an instance's slow answers, for which a stalled machine is to blame, keep no request from it any more. */
+const FORGOTTEN_MS = 120_000;
 
 interface Instance extends Listening {
   readonly id: string;
@@ -23,8 +27,8 @@ interface Instance extends Listening {
   document: string;
   status: number;
   hits: number;
-  /** Moment of the last probe that was answered with no. */
-  saidNoMs: number;
+  /** Probes that were answered with no. */
+  noes: number;
 }
 
 async function startInstance(): Promise<Instance> {
@@ -37,7 +41,7 @@ async function startInstance(): Promise<Instance> {
   };
   const origin = await startListener((request, response) => {
     if (request.url === '/ready') {
-      if (instance.ready !== 200 && instance.saidNoMs === 0) instance.saidNoMs = performance.now();
+      if (instance.ready !== 200) instance.noes++;
       answer(response, instance.ready, instance.document);
     } else {
       instance.hits++;
@@ -52,7 +56,7 @@ async function startInstance(): Promise<Instance> {
     document: '{}',
     status: 200,
     hits: 0,
-    saidNoMs: 0,
+    noes: 0,
   };
   return instance;
 }
@@ -66,7 +70,7 @@ beforeAll(async () => {
   shop = [await startInstance(), await startInstance(), await startInstance()];
   stock = await startInstance();
   extra = await startInstance();
-  const readiness = `readiness: { path: /ready, interval: ${INTERVAL_MS}ms, timeout: 150ms, rise: 1, fall: 2 }
+  const readiness = `readiness: { path: /ready, interval: ${INTERVAL_MS}ms, timeout: 10s, rise: 1, fall: ${FALL} }
     balancing: { slowStart: 0s }`;
   gateway = await startGateway(`
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
@@ -143,12 +147,12 @@ async function operate(service: string, id: string, command: string, body?: stri
 describe("an instance's explicit no", () => {
   test('takes it out at once, without waiting for a second one, and its yes brings it back', async () => {
     const leaving = instance(0);
-    leaving.saidNoMs = 0;
+    leaving.noes = 0;
     leaving.ready = 503;
     leaving.document = '{"status":"fail","output":"warming up"}';
     await untilState(gateway, 'shop', leaving.id, 'unready');
     // One probe said it; the picture was public within a beat, not after `fall` probes.
-    expect(performance.now() - leaving.saidNoMs).toBeLessThan(2 * INTERVAL_MS + 1000);
+    expect(leaving.noes).toBeLessThan(FALL);
     expect((await rowOf(leaving))?.reason).not.toBe('');
     const { hits } = leaving;
     expect(await answeredBy(40)).toEqual(new Set([String(instance(1).port), String(instance(2).port)]));
@@ -156,10 +160,14 @@ describe("an instance's explicit no", () => {
     leaving.ready = 200;
     leaving.document = '{}';
     await untilState(gateway, 'shop', leaving.id, 'ready');
-    await eventually('it is asked again', async () => {
-      await ask(gateway.port);
-      return leaving.hits > hits;
-    });
+    await eventually(
+      'it is asked again',
+      async () => {
+        await ask(gateway.port);
+        return leaving.hits > hits;
+      },
+      FORGOTTEN_MS,
+    );
   });
 
   test('of all instances is 503 SPW_NO_READY_INSTANCE, and none of them is asked', async () => {
@@ -230,12 +238,12 @@ describe("an operator's word", () => {
     expect(await answeredBy(30)).not.toContain(String(port));
     await operate('shop', id, 'enable');
     await untilState(gateway, 'shop', id, 'ready');
-    await eventually('it is asked again', async () => (await answeredBy(5)).has(String(port)));
+    await eventually('it is asked again', async () => (await answeredBy(5)).has(String(port)), FORGOTTEN_MS);
   });
 
   test('with a time to live ends by itself', async () => {
     const { id } = instance(2);
-    await operate('shop', id, 'disable', '{"ttl":"1s"}');
+    await operate('shop', id, 'disable', '{"ttl":"4s"}');
     await untilState(gateway, 'shop', id, 'disabled');
     await untilState(gateway, 'shop', id, 'ready');
   });
@@ -276,7 +284,7 @@ describe('an instance that fails where its probes do not look', () => {
         for (const { status } of await crowd()) expect(status).toBe(200);
         return (await rowOf(broken))?.state === 'ready';
       },
-      20_000,
+      60_000,
     );
     expect(broken.hits - hits).toBeGreaterThanOrEqual(3);
   });

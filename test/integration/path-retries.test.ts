@@ -21,7 +21,7 @@ const CALM = `
     sla: 5s
     breaker: { consecutive: 10000, minRequests: 100000 }
     outlier: { consecutiveFailures: 10000, minRequests: 100000 }
-    readiness: { path: /ready, interval: 300s }`;
+    readiness: { path: /ready, interval: 600s, timeout: 10s }`;
 
 let gateway: Gateway;
 let good: Listening;
@@ -215,6 +215,7 @@ routes: [{ path: /, service: shop }]
       if (fault === 'none') for (const each of instances.slice(0, 2)) await each.refuse();
       try {
         let next = 0;
+        const startedMs = performance.now();
         const statuses = new Map<number, number>();
         const caller = async (): Promise<void> => {
           while (next < ASKED) {
@@ -225,11 +226,13 @@ routes: [{ path: /, service: shop }]
         };
         await Promise.all(Array.from({ length: 8 }, caller));
         expect((statuses.get(200) ?? 0) + (statuses.get(502) ?? 0)).toBe(ASKED);
+        // The six are for every ten seconds; a slow machine may need more than those.
+        const most = 6 * Math.ceil((performance.now() - startedMs) / 10_000) + ASKED * 0.2;
         const calls = instances.reduce((sum, { requests }) => sum + requests.length, 0);
-        expect(calls - ASKED).toBeLessThanOrEqual(6 + ASKED * 0.2);
+        expect(calls - ASKED).toBeLessThanOrEqual(most);
         const retries = await retriesSent();
         expect(retries).toBeGreaterThan(0);
-        expect(retries).toBeLessThanOrEqual(6 + ASKED * 0.2);
+        expect(retries).toBeLessThanOrEqual(most);
         // The balancer learns who fails: most callers are served.
         expect(statuses.get(200) ?? 0).toBeGreaterThan(ASKED * 0.6);
         await untilIdle(gateway, 'shop');

@@ -39,7 +39,7 @@ workers: 1
 services:${all
     .map(
       ([name, { url }]) => `
-  ${name}: { instances: [${url}], sla: 5s, readiness: { path: /ready, interval: 60s } }`,
+  ${name}: { instances: [${url}], sla: 5s, readiness: { path: /ready, interval: 600s, timeout: 10s } }`,
     )
     .join('')}
 routes:

@@ -44,7 +44,7 @@ services:
   shop:
     instances: [${origin.url}]
     sla: 5s
-    readiness: { path: /ready, interval: 60s }
+    readiness: { path: /ready, interval: 600s, timeout: 10s }
 routes:
   - { path: /, service: shop }
   - { path: /changed, service: shop, rewrite: / }
@@ -60,6 +60,14 @@ afterAll(async () => {
 beforeEach(() => {
   uploads = [];
 });
+
+/** From the first refusal on the worker knows by itself; before, a late store may leave it to its own share. */
+async function useUpLimit(): Promise<void> {
+  await eventually('the limit is used up', async () => {
+    return (await ask(gateway.port, { path: '/limited' })).status === 429;
+  });
+  uploads = [];
+}
 
 function statusesOf(answers: readonly RawAnswer[]): readonly number[] {
   return answers.map(({ status }) => status);
@@ -122,7 +130,7 @@ describe('an answer before the body has ended', () => {
   });
 
   test('our own refusal of a large body is readable too', async () => {
-    expect((await ask(gateway.port, { path: '/limited' })).status).toBe(200);
+    await useUpLimit();
     await using client = await openRaw(gateway.port);
     client.write(`POST /limited HTTP/1.1\r\nhost: a.test\r\ncontent-length: ${LIMIT_BYTES}\r\n\r\n`);
     client.write(Buffer.alloc(32 * 1024));
@@ -130,11 +138,11 @@ describe('an answer before the body has ended', () => {
     expect(statusesOf(answers)).toEqual([429]);
     await client.untilClosed();
     expect(client.ending()).toBe('fin');
-    expect(uploads).toHaveLength(1);
+    expect(uploads).toEqual([]);
   });
 
   test('a small refused body is swallowed and its connection lives on', async () => {
-    await ask(gateway.port, { path: '/limited' });
+    await useUpLimit();
     const { answers } = await rawExchange(
       gateway.port,
       'POST /limited HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n\r\nhello' +
@@ -167,8 +175,7 @@ describe('Expect: 100-continue', () => {
     ['a length', head('/').replace('content-length: 5', `content-length: ${LIMIT_BYTES + 1}`), 413],
     ['another expectation', head('/').replace('100-continue', '200-ok'), 417],
   ])('is refused without a 100: %s', async (_, request, status) => {
-    if (status === 429) await ask(gateway.port, { path: '/limited' });
-    uploads = [];
+    if (status === 429) await useUpLimit();
     await using client = await openRaw(gateway.port);
     client.write(request);
     await client.untilClosed();

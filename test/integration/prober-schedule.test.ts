@@ -9,6 +9,7 @@ import type { ProbeTarget } from '../../src/io/prober.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { Fleet } from '../../src/upstreams/fleet.ts';
 import { policyOf } from '../unit/upstreams/fleet-model.ts';
+import { freePorts } from '../harness/ports.ts';
 import { closedPort, httpOrigin, listening, target, tcpOrigin, Watch } from './prober-watch.ts';
 
 /** Nothing of this process runs meanwhile. */
@@ -28,23 +29,26 @@ describe('the prober', () => {
     watch.prober.configure([target(origin.url, { path: null, intervalMs: 200 })]);
     const seen = await watch.count(8);
     const gaps = seen.slice(1).map(({ at }, index) => at - (seen[index]?.at ?? 0));
-    const mean = gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length;
-    expect(mean).toBeGreaterThan(170);
-    expect(mean).toBeLessThan(260);
+    // A busy machine lengthens some gaps, and so shortens the next: the middle one is the rhythm.
+    const median = gaps.toSorted((a, b) => a - b)[Math.floor(gaps.length / 2)];
+    expect(median).toBeGreaterThan(170);
+    expect(median).toBeLessThan(260);
     expect(new Set(gaps.map((gap) => Math.round(gap))).size).toBeGreaterThan(1);
   });
 
   it('runs at most fifty at once, and all in the end', async () => {
     let most = 0;
+    let begun = 0;
+    // Counted by what the prober said, not by sockets: those end at the origin a while after they were given up.
     await using origin = await tcpOrigin(() => {
-      most = Math.max(most, origin.sockets.size);
+      most = Math.max(most, ++begun - watch.seen.length);
     });
     using watch = new Watch();
     const names = Array.from({ length: 130 }, (_, index) => `i${index}:80`);
     watch.prober.configure(names.map((id) => target(origin.url, { id, intervalMs: 60_000, timeoutMs: 150 })));
     await watch.until(() => new Set(watch.seen.map(({ id }) => id)).size === names.length);
     expect(most).toBeGreaterThan(25);
-    expect(most).toBeLessThanOrEqual(51); // a socket's end is seen a turn after the next one's begin
+    expect(most).toBeLessThanOrEqual(50);
   });
 
   it('stretches intervals beyond five hundred probes a second', () => {
@@ -114,9 +118,9 @@ describe('the prober', () => {
     try {
       const [port] = (await once(child, 'message')) as [number];
       using watch = new Watch();
-      watch.prober.configure([target(`http://127.0.0.1:${port}`, { timeoutMs: 300 })]);
+      watch.prober.configure([target(`http://127.0.0.1:${port}`, { timeoutMs: 2000 })]);
       await once(child, 'message');
-      block(340);
+      block(2100);
       const [seen] = await watch.count(1);
       expect(seen?.evidence).toMatchObject({ kind: 'pass' });
     } finally {
@@ -134,11 +138,12 @@ describe('the prober', () => {
       const state = fleet?.views(now)[0]?.state ?? 'none';
       if (states.at(-1) !== state) states.push(state);
     });
-    const first = await httpOrigin((_request, response) => response.end());
+    const [port = 0] = await freePorts(1);
+    const first = await httpOrigin((_request, response) => response.end(), port);
     const readiness = { intervalMs: 200, rise: 2, fall: 2 };
     const instances = [{ url: first.url, version: '', weight: 1 }];
     fleets.push(new Fleet(policyOf(0, { instances, readiness }), seededRandom(1), performance.now(), true));
-    watch.prober.configure([target(first.url, { intervalMs: 200, timeoutMs: 100 })]);
+    watch.prober.configure([target(first.url, { intervalMs: 200 })]);
     await watch.until(() => states.includes('ready'));
     await first[Symbol.asyncDispose]();
     await watch.until(() => states.includes('down'));

@@ -8,7 +8,7 @@ import {
 } from 'node:net';
 import { Prober, type ProbeTarget } from '../../src/io/prober.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
-import type { Evidence } from '../../src/readiness/probe-document.ts';
+import type { Evidence } from '../../src/kernel/evidence.ts';
 
 /** A prober whose evidence can be waited for. */
 
@@ -51,10 +51,10 @@ export class Watch implements Disposable {
     return this.seen.slice(0, count);
   }
 
-  /** Probes one target and gives its first evidence in short. */
+  /** Probes one target and gives its first evidence in short; a stall of this process is none. */
   async first(target: ProbeTarget): Promise<string> {
     this.prober.configure([target]);
-    const { evidence } = await this.until(() => true);
+    const { evidence } = await this.until(({ evidence: { reason } }) => reason !== 'our own loop was late');
     return `${evidence.kind}: ${evidence.reason}`;
   }
 
@@ -70,7 +70,7 @@ export function target(url: string, more: Partial<ProbeTarget> = {}): ProbeTarge
     url,
     path: '/ready',
     intervalMs: 1000,
-    timeoutMs: 500,
+    timeoutMs: 10_000,
     ...more,
   };
 }

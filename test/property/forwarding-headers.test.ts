@@ -91,7 +91,6 @@ const NEVER_UPSTREAM = [
   'proxy-connection',
   'proxy-authorization',
   'proxy',
-  'te',
   'trailer',
   'upgrade',
   'transfer-encoding',
@@ -128,6 +127,7 @@ describe("a request's header section", () => {
           const sent = fieldsOf(list);
           expect(list.length % 2).toBe(0);
           for (const name of NEVER_UPSTREAM) expect(sent.has(name)).toBe(false);
+          expect(sent.get('te')).toEqual(facts.trailers ? ['trailers'] : undefined);
           for (const name of facts.nominated) {
             if (!ONE_OF_OURS.includes(name)) expect(sent.has(name)).toBe(false);
           }

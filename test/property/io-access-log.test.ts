@@ -1,6 +1,12 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { formatLine, MAX_LINE_BYTES, MAX_STRING_BYTES, type AccessRecord } from '../../src/io/access-log.ts';
+import {
+  formatLine,
+  LineWriter,
+  MAX_LINE_BYTES,
+  MAX_STRING_BYTES,
+  type AccessRecord,
+} from '../../src/io/access-line.ts';
 
 /** Whatever a caller can send: any UTF-16 with lone halves, controls, quotes, very long. */
 const units = fc
@@ -115,6 +121,24 @@ test('a string that fits is never cut', () => {
   );
 });
 
+test('a writer that has written before writes what a fresh one writes', () => {
+  // Few values, so that middles are found again; long and nasty ones among them, which must not be kept.
+  const few = fc.constantFrom('', 'a', 'shop', '"', 'é', 'x'.repeat(500), 'y'.repeat(1100));
+  const similar = fc.record({ ...BASE_OF, client: few, instance: few, code: few, requestId: text });
+  fc.assert(
+    fc.property(fc.array(similar, { minLength: 2, maxLength: 30 }), (records) => {
+      const writer = new LineWriter();
+      for (const given of records) {
+        const line = writer.write(given);
+        const written = line.end();
+        expect(written).toBe(formatLine(given));
+        expect(line.wide || Buffer.byteLength(written) === written.length).toBe(true);
+      }
+    }),
+    { numRuns: 500, seed: 9 },
+  );
+});
+
 const BASE: AccessRecord = {
   wallMs: 1_700_000_000_000,
   requestId: 'abc-1',
@@ -135,3 +159,7 @@ const BASE: AccessRecord = {
   attempts: 1,
   priority: 'default',
 };
+
+const BASE_OF = Object.fromEntries(
+  Object.entries(BASE).map(([key, value]) => [key, fc.constant(value)]),
+) as unknown as { [Key in keyof AccessRecord]: fc.Arbitrary<AccessRecord[Key]> };

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../src/kernel/random.ts';
-import type { Evidence } from '../../src/upstreams/active-axis.ts';
+import type { Evidence } from '../../src/kernel/evidence.ts';
 import { Fleet } from '../../src/upstreams/fleet.ts';
 import { opensNew } from '../../src/upstreams/instance-state.ts';
 import {

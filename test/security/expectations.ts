@@ -162,7 +162,7 @@ export const EXPECTATIONS: Readonly<Record<string, Expectation>> = {
   HB02: andCloses(served(all(ownConnection, without('upgrade', 'http2-settings')))),
   HB04: served(field('x-forwarded-for', '127.0.0.1')),
   HB05: refused(400, MAY_STAY_OPEN),
-  HB08: served(without('te')),
+  HB08: served(field('te', 'trailers')),
   HB09: served(without('proxy-connection')),
   HB11: served(without('trailer')),
   HB12: served(without('proxy')),

@@ -20,7 +20,13 @@ async function startProcess(originPort: number): Promise<JudgedGateway> {
   const gateway = await startGateway(`
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: 1
-services: { origin: { instances: ["http://127.0.0.1:${originPort}"] } }
+services:
+  origin:
+    instances: ["http://127.0.0.1:${originPort}"]
+    sla: 30s
+    readiness: { interval: 600s, timeout: 10s }
+# A machine that is busy elsewhere may look like overload; that is another test's subject.
+shedding: { mode: observe }
 routes: [{ path: /, service: origin }]
 log: { access: "off" }
 `);

@@ -9,7 +9,7 @@ import type { CompiledRate } from '../../limits/gcra.ts';
 import { TICKS_PER_MS } from '../../limits/gcra.ts';
 import type { LimitStore, StoreCall, StoreReply } from '../../limits/store.ts';
 
-/** A store that can also forget a bucket. */
+/** A store that can also forget a bucket; rejects when it may not be asked or does not answer in time. */
 export interface BucketStore extends LimitStore {
   forget(key: string): Promise<boolean> | boolean;
 }
@@ -68,9 +68,13 @@ export class GcraLimiter extends RateLimiterCompatibleAbstract {
     return seen.msBeforeNext === 0 ? null : seen;
   }
 
-  /** Fills the bucket. False when it was full. */
+  /** Fills the bucket. False when it was full. After a `LimitStoreUnavailable` it may be filled all the same. */
   override async delete(key: string | number): Promise<boolean> {
-    return this.#store.forget(this.#keyPrefix + key);
+    try {
+      return await this.#store.forget(this.#keyPrefix + key);
+    } catch (cause) {
+      throw new LimitStoreUnavailable('the limit store did not confirm', { cause });
+    }
   }
 
   override reward(): Promise<RateLimiterRes> {

@@ -12,17 +12,22 @@ import { StoreFitness } from '../../limits/fitness.ts';
 import type { FitnessListener } from '../../limits/fitness.ts';
 import { REPLY_PER_LEVEL } from '../../limits/gcra.ts';
 import type { LimitStore, StoreCall, StoreView } from '../../limits/store.ts';
+import { beforeDeadline } from './before-deadline.ts';
 import type { Batch } from './turn-batches.ts';
 import { TurnBatches } from './turn-batches.ts';
 
-/** Number of the message, names of all buckets, five terms a level, levels of each call. No calls = a heartbeat. */
+/**
+ * Number of the message, names of all buckets, five terms a level, levels of each call. No calls = a heartbeat, or with a
+ * last element the order to forget these buckets.
+ */
 export type LimitBatchMessage = readonly [
   id: number,
   keys: readonly string[],
   terms: readonly number[],
   levels: readonly number[],
+  order?: 'forget',
 ];
-/** Number of the message, then all replies one after the other. */
+/** Number of the message, then all replies one after the other; for each forgotten bucket 1, or 0 when it was full. */
 export type LimitBatchReply = readonly [id: number, replies: readonly number[]];
 
 /** As for Redis: the fitness is looked at this often. */
@@ -46,12 +51,15 @@ export class IpcLimitStore implements LimitStore {
   readonly #batches: TurnBatches;
   readonly #clock: () => number;
   readonly #ticker: NodeJS.Timeout;
+  readonly #timeoutMs: number;
   readonly #unanswered = new Map<number, Batch>();
+  readonly #forgetting = new Map<number, PromiseWithResolvers<boolean>>();
   #nextId = 1;
 
   constructor(options: IpcLimitStoreOptions) {
     this.#sendMessage = options.send;
     this.#clock = options.clock ?? monotonicMs;
+    this.#timeoutMs = options.timeoutMs;
     this.#fitness = new StoreFitness(options.random, options.onState);
     this.#batches = new TurnBatches({
       timeoutMs: options.timeoutMs,
@@ -71,8 +79,24 @@ export class IpcLimitStore implements LimitStore {
     return this.#batches.add(call, now);
   }
 
+  /** Forgets a bucket: it is full again. For operators. Rejects when the supervisor does not answer in time. */
+  async forget(key: string): Promise<boolean> {
+    if (!this.#fitness.mayAsk(this.#clock())) throw new Error(this.#fitness.reason());
+    const id = this.#nextId++;
+    const waiting = Promise.withResolvers<boolean>();
+    this.#forgetting.set(id, waiting);
+    try {
+      if (!this.#sent([id, [key], [], [], 'forget'])) throw new Error('closed');
+      return await beforeDeadline(waiting.promise, this.#timeoutMs);
+    } finally {
+      this.#forgetting.delete(id);
+    }
+  }
+
   /** The supervisor's answer to a message; one that nobody waits for any more only shows that it lives. */
   receive(reply: LimitBatchReply): void {
+    const forgetting = this.#forgetting.get(reply[0]);
+    if (forgetting !== undefined) forgetting.resolve(reply[1][0] === 1);
     const batch = this.#unanswered.get(reply[0]);
     if (batch === undefined) return;
     this.#unanswered.delete(reply[0]);
@@ -130,16 +154,18 @@ export class IpcLimitStore implements LimitStore {
     // While the supervisor is silent only heartbeats are added; each throws out what nobody waits for any more.
     if (batch.beat) this.#forgetExpired();
     this.#unanswered.set(id, batch);
-    let open = true;
-    try {
-      open = this.#sendMessage([id, keys, terms, levels]) !== false;
-    } catch {
-      open = false;
-    }
-    if (open) return;
+    if (this.#sent([id, keys, terms, levels])) return;
     this.#unanswered.delete(id);
     this.#fitness.refused(this.#clock(), 'closed');
     this.#fail(batch);
+  }
+
+  #sent(message: LimitBatchMessage): boolean {
+    try {
+      return this.#sendMessage(message) !== false;
+    } catch {
+      return false;
+    }
   }
 
   #forgetExpired(): void {
@@ -163,7 +189,8 @@ export function serveLimitBatch(
   message: LimitBatchMessage,
   now: number,
 ): LimitBatchReply {
-  const [id, keys, terms, levels] = message;
+  const [id, keys, terms, levels, order] = message;
+  if (order === 'forget') return [id, keys.map((key) => (store.forget(key) ? 1 : 0))];
   const replies: number[] = [];
   let first = 0;
   for (const count of levels) {

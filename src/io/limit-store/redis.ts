@@ -14,6 +14,7 @@ import type { Random } from '../../kernel/random.ts';
 import { StoreFitness } from '../../limits/fitness.ts';
 import type { FitnessListener } from '../../limits/fitness.ts';
 import type { LimitStore, StoreCall, StoreReply, StoreView } from '../../limits/store.ts';
+import { beforeDeadline } from './before-deadline.ts';
 import { redisOptions, refusalWord } from './redis-options.ts';
 import { BEAT, DECIDE, DECIDE_SHA, LIVE_KEY, LIVE_SECONDS } from './scripts.ts';
 import type { Batch } from './turn-batches.ts';
@@ -53,6 +54,7 @@ export class RedisLimitStore implements LimitStore {
   readonly #batches: TurnBatches;
   readonly #clock: () => number;
   readonly #gateway: string;
+  readonly #timeoutMs: number;
   readonly #ticker: NodeJS.Timeout;
   #workers: number;
   #liveGateways: number;
@@ -67,6 +69,7 @@ export class RedisLimitStore implements LimitStore {
   constructor(options: RedisLimitStoreOptions) {
     this.#clock = options.clock ?? monotonicMs;
     this.#gateway = options.gateway;
+    this.#timeoutMs = options.timeoutMs;
     this.#workers = options.workers;
     this.#liveGateways = options.gateways;
     this.#liveWorkers = options.gateways * options.workers;
@@ -96,15 +99,13 @@ export class RedisLimitStore implements LimitStore {
     return this.#batches.add(call, now);
   }
 
-  /** Forgets a bucket: it is full again. For operators, not for requests. Rejects when Redis cannot be reached. */
+  /**
+   * Forgets a bucket: it is full again. For operators, not for requests. Rejects when Redis may not be asked now, or has
+   * not answered by the deadline: then it may still come to it.
+   */
   async forget(key: string): Promise<boolean> {
-    // Counted like a call, so that a silent socket is replaced and the promise ends.
-    if (this.#outstanding++ === 0) this.#silentSince = this.#clock();
-    try {
-      return (await this.#redis.del(key)) > 0;
-    } finally {
-      this.#outstanding--;
-    }
+    if (!this.#fitness.mayAsk(this.#clock())) throw new Error(this.#fitness.reason());
+    return (await beforeDeadline(this.#delete(key), this.#timeoutMs)) > 0;
   }
 
   /** Workers of this gateway, told with the next heartbeat. */
@@ -167,6 +168,16 @@ export class RedisLimitStore implements LimitStore {
       this.#batches.refused(batch, error.name === 'ReplyError' ? 'error' : '');
     }
     this.#repeatWhenAllAnswered(batch);
+  }
+
+  /** Counted like a call, so that a silent socket is replaced and the promise ends. */
+  async #delete(key: string): Promise<number> {
+    if (this.#outstanding++ === 0) this.#silentSince = this.#clock();
+    try {
+      return await this.#redis.del(key);
+    } finally {
+      this.#outstanding--;
+    }
   }
 
   #transmit(batch: Batch): void {

@@ -4,10 +4,10 @@
  * Lua's numbers are doubles, like ours, and every figure is a whole number below 2^53, so both give the same results.
  */
 import { createHash } from 'node:crypto';
+import { EPOCH_SECONDS, TICKS_PER_SECOND } from '../../limits/gcra.ts';
 
 /** The one line that reads the clock; the differential test puts another in its place. */
-export const CLOCK_LINE =
-  "local t = redis.call('TIME'); local now = (t[1] - 1735689600) * 10000000 + t[2] * 10";
+export const CLOCK_LINE = `local t = redis.call('TIME'); local now = (t[1] - ${EPOCH_SECONDS}) * ${TICKS_PER_SECOND} + t[2] * 10`;
 
 /**
  * KEYS: the buckets. ARGV: T, b, must, want, veto for each.

@@ -119,6 +119,19 @@ describe('files that the configuration names', () => {
     expect(fault(`{ cert: ${made.cert}, key: ${made.key} }`)).toBe('');
   });
 
+  test('a fault elsewhere hides none of a certificate', () => {
+    const made = makeCertificate(folder, 'd');
+    const text = REQUIRED.replace(
+      'port: 8080',
+      `port: 8080, backlog: many, tls: { certificates: [{ cert: gone.crt, key: ${made.key} }] }`,
+    ).replace('9001]', `9001], tls: { ca: ${made.key}, cert: ${made.cert} }`);
+    const result = loadConfiguration(write('spillway.yaml', text), {});
+    const places = result.ok ? [] : result.faults.map(({ path }) => path);
+    expect(places).toContain('listeners[0].backlog');
+    expect(places).toContain('listeners[0].tls.certificates[0].cert');
+    expect(places).toContain('services.shop.tls.ca');
+  });
+
   test('keys of the configuration need no keys file beside them', () => {
     expect(loaded(`${REQUIRED}clients: { keys: [{ key: one, client: acme }] }\n`).clients.keys).toEqual([
       { key: keyDigest('one'), client: 'acme', tier: 'default' },

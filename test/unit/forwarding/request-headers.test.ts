@@ -3,7 +3,6 @@ import { scanRequest } from '../../../src/forwarding/request-head.ts';
 import {
   buildRequestHeaders,
   buildTunnelHeaders,
-  renewRequestHeaders,
   requestPlan,
   type RequestAdditions,
 } from '../../../src/forwarding/request-headers.ts';
@@ -76,7 +75,7 @@ describe('what goes to an instance', () => {
       'proxy-foo',
       'x',
       'TE',
-      'trailers',
+      'gzip',
       'Trailer',
       'X',
       'Upgrade',
@@ -115,6 +114,21 @@ describe('what goes to an instance', () => {
     expect(built(['Content-Length', '5'], {}, 'DELETE').get('content-length')).toEqual(['5']);
     const chunked = built(['Transfer-Encoding', 'chunked'], {}, 'POST');
     expect(chunked.has('content-length') || chunked.has('transfer-encoding')).toBe(false);
+  });
+
+  it('says that trailers are read, in our own words, where the caller reads them', () => {
+    for (const sent of [
+      ['TE', 'trailers'],
+      ['te', 'deflate;q=0.5, Trailers', 'Connection', 'te'],
+      ['Te', 'gzip', 'TE', 'trailers', 'Connection', 'keep-alive, TE'],
+    ])
+      expect(built(sent).get('te')).toEqual(['trailers']);
+  });
+
+  it('asks for no trailers where the caller cannot be given any', () => {
+    expect(built(['TE', 'deflate']).has('te')).toBe(false);
+    expect(built([]).has('te')).toBe(false);
+    expect(built(['TE', 'trailers'], {}, 'GET', 0).has('te')).toBe(false);
   });
 
   it('never holds Expect', () => {
@@ -260,23 +274,22 @@ describe("a route's changes", () => {
   it('cannot touch the framing', () => {
     expect(() => requestPlan({ set: { 'Content-Length': '1' }, remove: [] })).toThrow(RangeError);
     expect(() => requestPlan({ set: {}, remove: ['host'] })).toThrow(RangeError);
+    expect(() => requestPlan({ set: { TE: 'gzip' }, remove: [] })).toThrow(RangeError);
+  });
+
+  it('cannot touch what only the gateway says', () => {
+    expect(() => requestPlan({ set: { 'X-Spillway-Client': 'root' }, remove: [] })).toThrow(RangeError);
+    expect(() => requestPlan({ set: {}, remove: ['x-spillway-tier'] })).toThrow(RangeError);
   });
 });
 
 describe('a later attempt', () => {
-  it('differs in the time left and its number only', () => {
-    const raw = ['Host', 'a', 'X', '1'];
-    const facts = scanRequest(raw, 'GET', 1, 1);
-    const first = buildRequestHeaders(raw, facts, additionsOf(), NO_PLAN);
-    const second = renewRequestHeaders(first, 120.9, 2);
-    const whole = buildRequestHeaders(raw, facts, additionsOf({ remainingMs: 120.9, attempt: 2 }), NO_PLAN);
-    expect(second).toEqual(whole);
-    expect(renewRequestHeaders(second, -1, 3).slice(-4)).toEqual([
-      'x-request-deadline-ms',
-      '0',
-      'x-spillway-attempt',
-      '3',
-    ]);
+  it('says its number, the first one says nothing', () => {
+    expect(built([], { attempt: 1 }).has('x-spillway-attempt')).toBe(false);
+    const second = built([], { remainingMs: 120.9, attempt: 2 });
+    expect(second.get('x-request-deadline-ms')).toEqual(['120']);
+    expect(second.get('x-spillway-attempt')).toEqual(['2']);
+    expect(built([], { remainingMs: -1 }).get('x-request-deadline-ms')).toEqual(['0']);
   });
 });
 

@@ -3,13 +3,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import {
-  AccessLog,
-  formatLine,
-  REFUSALS_PER_SECOND,
-  type AccessPolicy,
-  type AccessRecord,
-} from '../../../src/io/access-log.ts';
+import { formatLine, type AccessRecord } from '../../../src/io/access-line.ts';
+import { AccessLog, REFUSALS_PER_SECOND, type AccessPolicy } from '../../../src/io/access-log.ts';
 
 const ALL: AccessPolicy = { mode: 'all', ratio: 1 };
 const MODULE = new URL('../../../src/io/access-log.ts', import.meta.url).href;
@@ -232,4 +227,30 @@ test('a reader that leaves does not end the writer', async () => {
     { NODE: process.execPath, WRITER },
   );
   expect(out).toBe('exit 0\n');
+});
+
+const FLOOD = `
+  const { AccessLog } = await import(${JSON.stringify(MODULE)});
+  const log = new AccessLog({ access: { mode: 'all', ratio: 1 }, destination: 1 });
+  const record = ${JSON.stringify(served({ path: `/${'x'.repeat(900)}` }))};
+  for (let n = 0; n < 12_000; n += 1) log.write({ ...record, requestId: String(n) });
+  log.flush();
+  console.error(log.dropped);
+  await log.end();
+`;
+
+test('a reader that stands still stops nobody: 8 MiB wait, the rest is counted, and all that waited arrives whole', async () => {
+  // The reader begins when the writer has told its figures, so the writer met a full pipe for most of its
+  // lines, and would have stood still for ever if it waited for it.
+  const { out } = await shell(
+    `mkfifo "$DIR/told"; { "$NODE" --input-type=module -e "$WRITER" 2>"$DIR/told"; } | { read told < "$DIR/told"; echo "$told"; cat; }`,
+    { NODE: process.execPath, WRITER: FLOOD, DIR: folder },
+  );
+  const [told = '', ...lines] = out.split('\n').filter((line) => line !== '');
+  const dropped = Number(told);
+  expect(dropped).toBeGreaterThan(1000);
+  expect(lines).toHaveLength(12_000 - dropped);
+  expect(lines.map((line) => Number((JSON.parse(line) as { requestId: string }).requestId))).toStrictEqual(
+    lines.map((_, index) => index),
+  );
 });

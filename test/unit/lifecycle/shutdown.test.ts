@@ -54,11 +54,11 @@ function ready(): Lifecycle {
 
 test('starting is not ready, ready is, draining is not', () => {
   const life = new Lifecycle();
-  expect(life.isReady).toBe(false);
+  expect(life.state.kind).toBe('starting');
   life.started(10);
-  expect(life.isReady).toBe(true);
+  expect(life.state.kind).toBe('ready');
   expect(life.signal(POLICY, 20)).toBe('drain');
-  expect(life.isReady).toBe(false);
+  expect(life.state.kind).toBe('draining');
   expect(life.phase(20)).toBe('failing-readiness');
 });
 

@@ -1,9 +1,9 @@
 import { parseList, serializeList } from 'structured-headers';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
-import { limitFields, retryAfterSeconds } from '../../../src/limits/fields.ts';
+import { addFields, policyText, retryAfterSeconds, type FieldStyle } from '../../../src/limits/fields.ts';
 import { compileRate } from '../../../src/limits/gcra.ts';
-import { Limiter } from '../../../src/limits/limiter.ts';
+import { Limiter, type Charge, type LimitDecision } from '../../../src/limits/limiter.ts';
 import { charge, decideNow, ScriptedStore } from './fixtures.ts';
 
 function limiter(): Limiter {
@@ -13,6 +13,19 @@ function limiter(): Limiter {
     workers: 1,
     random: seededRandom(5),
   });
+}
+
+/** What is appended, in pairs. */
+function limitFields(
+  style: FieldStyle,
+  charges: readonly Charge[],
+  decision: LimitDecision,
+): readonly (readonly [name: string, value: string])[] {
+  const list: string[] = [];
+  addFields(list, style, charges, decision, policyText(charges));
+  const pairs: [string, string][] = [];
+  for (let at = 0; at < list.length; at += 2) pairs.push([list[at] ?? '', list[at + 1] ?? '']);
+  return pairs;
 }
 
 const tenAMinute = charge('client', compileRate(10 / 60, 5));

@@ -56,6 +56,7 @@ describe('a missed deadline', () => {
     fitness.missed(100);
     expect(fitness.mayAsk(100)).toBe(false);
     expect(fitness.state(100)).toBe('suspect');
+    expect(fitness.reason()).toBe('slow');
     fitness.answered(130, false);
     expect(fitness.mayAsk(130)).toBe(true);
     expect(fitness.told).toEqual(['fit']);

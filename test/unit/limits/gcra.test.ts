@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { compileRate, decideLevels, defaultBurst, TICKS_PER_SECOND } from '../../../src/limits/gcra.ts';
+import { compileRate, decideLevels, TICKS_PER_SECOND } from '../../../src/limits/gcra.ts';
 
 const NOW = 5_000_000 * TICKS_PER_SECOND;
 
@@ -46,10 +46,6 @@ describe('compiling a rate', () => {
     expect(() => compileRate(1 / 86_400, 400)).toThrow('within a year');
     expect(() => compileRate(1, 1.5)).toThrow('whole number');
     expect(() => compileRate(1, 4, 5)).toThrow('can never serve');
-  });
-
-  test('a burst that is left out is one second of the rate, at least 1', () => {
-    expect([10, 2.9, 0.1, 1].map(defaultBurst)).toEqual([10, 2, 1, 1]);
   });
 });
 

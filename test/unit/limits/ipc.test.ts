@@ -129,6 +129,35 @@ describe('the limit store over the message channel', () => {
     channel.worker.close();
   });
 
+  test('forgets a bucket, and says whether anything was missing from it', async () => {
+    const channel = await started();
+    channel.worker.decide(new Ask(['a', 'b'], [...terms(rate), ...terms(rate)]), performance.now());
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await channel.worker.forget('a')).toBe(true);
+    expect(await channel.worker.forget('a')).toBe(false);
+    const call = new Ask(['a', 'b'], [...terms(rate), ...terms(rate)]);
+    channel.worker.decide(call, performance.now());
+    await vi.advanceTimersByTimeAsync(1);
+    // Two of three are left of the one that was forgotten, one of the other.
+    expect([call.reply?.[2], call.reply?.[6]]).toEqual([2, 1]);
+    channel.worker.close();
+  });
+
+  test('an order that a silent supervisor does not confirm is refused at the deadline, on a closed channel at once', async () => {
+    const channel = await started();
+    channel.state = 'silent';
+    const askedAt = performance.now();
+    const late = channel.worker.forget('a').catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(30);
+    expect(await late).toMatchObject({ message: 'slow' });
+    expect(performance.now() - askedAt).toBeLessThanOrEqual(31);
+    channel.state = 'closed';
+    await expect(channel.worker.forget('a')).rejects.toThrow('closed');
+    await vi.advanceTimersByTimeAsync(2000);
+    await expect(channel.worker.forget('a')).rejects.toThrow('closed');
+    channel.worker.close();
+  });
+
   test('a closed channel: who waits is told at once', async () => {
     const channel = await started();
     channel.state = 'closed';

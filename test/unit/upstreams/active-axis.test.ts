@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ActiveAxis, type Evidence } from '../../../src/upstreams/active-axis.ts';
+import type { Evidence } from '../../../src/kernel/evidence.ts';
+import { ActiveAxis } from '../../../src/upstreams/active-axis.ts';
 import { RemovalGovernor } from '../../../src/upstreams/governor.ts';
 
 const POLICY = { intervalMs: 1000, rise: 2, fall: 2 };

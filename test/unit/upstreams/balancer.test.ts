@@ -117,6 +117,54 @@ describe('the balancer', () => {
     );
   });
 
+  /** Sends `count` requests, one after the other, 2 ms each at instances 0 and 2; how many went to instance 1. */
+  function oneByOne(balancer: Balancer, count: number, from: number, backMs: number): number {
+    let got = 0;
+    for (let n = 0; n < count; n++) {
+      const at = from + 2 * n;
+      const slot = balancer.pick(NEW, at);
+      if (slot === 1) got++;
+      balancer.started(slot, at);
+      balancer.head(slot, slot === 1 ? backMs : 0.5, 200, -1, at + 2);
+      balancer.finished(slot, at + 2);
+    }
+    return got;
+  }
+
+  it.each([
+    ['in its slow start', 30_000, 0.5],
+    ['without a slow start', 0, 0.5],
+    ['though its first answer is slow', 0, 80],
+  ])('one on trial gets a share of requests that come one at a time, %s', (_, slowStartMs, backMs) => {
+    const trial = view(1, { state: 'warming', trial: true, readyForMs: 0 });
+    const balancer = balancerOf([view(0), view(1), view(2)], { slowStartMs });
+    // A burst left peaks behind, and failures of the one that was ejected for them.
+    for (const slot of [0, 1, 2]) {
+      balancer.started(slot, 0);
+      balancer.head(slot, 60, 200, -1, 60);
+      balancer.finished(slot, 60);
+    }
+    balancer.failed(1, 'reset', 60);
+    balancer.update([view(0), view(1, { state: 'ejected', ...CLOSED }), view(2)], 61);
+    expect(oneByOne(balancer, 500, 61, 0.5)).toBe(0);
+    balancer.update([view(0), trial, view(2)], 1061);
+    // The smallest share of a young one is a tenth: 20 of 600.
+    const wanted = slowStartMs === 0 ? 200 : 20;
+    const got = oneByOne(balancer, 600, 1061, backMs);
+    expect(got).toBeGreaterThan(0.7 * wanted);
+    expect(got).toBeLessThan(1.5 * wanted);
+    balancer.update([view(0), view(1), view(2)], 2261);
+    if (backMs < 1) expect(oneByOne(balancer, 600, 2261, backMs)).toBeGreaterThan(150);
+  });
+
+  it('one on trial that fails is no longer offered requests for their own sake', () => {
+    const trial = view(1, { state: 'warming', trial: true, readyForMs: 0 });
+    const balancer = balancerOf([view(0), trial, view(2)], { slowStartMs: 0 });
+    expect(oneByOne(balancer, 60, 0, 0.5)).toBeGreaterThan(10);
+    balancer.failed(1, 'connect', 120);
+    expect(oneByOne(balancer, 200, 120, 0.5)).toBe(0);
+  });
+
   it('a degraded instance gets less, a heavier one more', () => {
     const degraded = load(
       balancerOf([view(0), view(1, { state: 'degraded' })], { maxConcurrencyPerInstance: 1e6 }),

@@ -1,5 +1,5 @@
 import { seededRandom } from '../../../src/kernel/random.ts';
-import type { Evidence } from '../../../src/upstreams/active-axis.ts';
+import type { Evidence } from '../../../src/kernel/evidence.ts';
 import { Fleet, type FleetPolicy, type InstanceView } from '../../../src/upstreams/fleet.ts';
 import type { PassiveReport } from '../../../src/upstreams/passive-slice.ts';
 

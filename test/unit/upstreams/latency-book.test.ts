@@ -98,6 +98,36 @@ describe('what a request is expected to take', () => {
     expect(book.blame(0, 2000)).toBeCloseTo(0.25 / Math.E, 9);
   });
 
+  it('a guess gives way to the first good answer, and to no fast 404', () => {
+    const book = new LatencyBook();
+    book.grow(1);
+    book.begin(0, 125, 0);
+    book.answer(0, 0.5, 404, NO_HEADER, 10);
+    expect(book.rttMs(0, 0)).toBe(125);
+    book.answer(0, 20, 200, NO_HEADER, 10);
+    expect(book.rttMs(0, 10)).toBe(20);
+  });
+
+  it('what was never measured is taken to be as fast as the one beside it', () => {
+    const book = bookAt(20);
+    book.begin(1, 125, 0);
+    expect([book.expectedMs(1, 0, 0), book.expectedMs(0, 0, 1), book.expectedMs(1, 0)]).toEqual([
+      20, 20, 125,
+    ]);
+    book.failed(1, 0);
+    expect(book.expectedMs(1, 0, 0)).toBe(5000); // its failures are known
+  });
+
+  it('one that comes back is forgiven, but not before its own Retry-After is over', () => {
+    const book = bookAt(20);
+    book.failed(0, 1000);
+    book.reopen(0, 35, 1001);
+    expect(book.blame(0, 1001)).toBe(0);
+    book.answer(0, 1, 503, 3000, 1001);
+    book.reopen(0, 35, 2000);
+    expect(book.blame(0, 4001)).toBe(1);
+  });
+
   it('one that comes back is expected at the median, however far it has faded', () => {
     const book = bookAt(20);
     book.reopen(0, 35, 60_000);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { OutlierDetector } from '../../../src/upstreams/outlier.ts';
-import { PassiveSlice, PassiveSlices, type PassiveReport } from '../../../src/upstreams/passive-slice.ts';
+import { PassiveSlice, type PassiveReport } from '../../../src/upstreams/passive-slice.ts';
 
 const POLICY = {
   consecutiveFailures: 5,
@@ -195,7 +195,6 @@ describe('what a worker reports of an instance', () => {
     slice.record('hard', 3);
     slice.record('soft', 35); // the same bit as 3
     slice.record('hard', -1);
-    expect(slice.urgent).toBe(true);
     expect(slice.take()).toEqual({
       ok: 1,
       hard: 3,
@@ -205,26 +204,11 @@ describe('what a worker reports of an instance', () => {
       failedCallers: (1 << 1) | (1 << 3) | (1 << 31),
     });
     expect(slice.empty).toBe(true);
-    expect(slice.urgent).toBe(false);
   });
 
   it('a failed connection is no caller of its own', () => {
     const slice = new PassiveSlice();
     slice.record('connect', 4);
     expect(slice.take()).toMatchObject({ hard: 1, trailingHard: 1, callers: 16, failedCallers: -1 });
-  });
-
-  it('only instances with traffic are in the report, and only a failure makes it urgent', () => {
-    const slices = new PassiveSlices();
-    expect(slices.take()).toBeUndefined();
-    slices.record('a:1', 'ok', 1);
-    expect(slices.urgent).toBe(false);
-    slices.record('b:1', 'soft', 1);
-    expect(slices.urgent).toBe(true);
-    expect(Object.keys(slices.take() ?? {})).toEqual(['a:1', 'b:1']);
-    expect(slices.urgent).toBe(false);
-    slices.record('a:1', 'ok', 1);
-    expect(Object.keys(slices.take() ?? {})).toEqual(['a:1']);
-    expect(slices.take()).toBeUndefined();
   });
 });

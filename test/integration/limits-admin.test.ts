@@ -1,0 +1,309 @@
+/**
+ * A client's quota as an operator sees and fills it: a real gateway of two workers, with a real Redis and without.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import type { QuotaView } from '../../src/io/admin-port.ts';
+import { startGateway } from '../harness/gateway.ts';
+import type { Gateway } from '../harness/gateway.ts';
+import { eventually } from '../harness/ports.ts';
+import { RedisServer } from '../harness/redis.ts';
+import { ask, startService, valueOf } from './path-fixture.ts';
+import type { Listening } from './path-fixture.ts';
+
+const HOUR_MS = 3_600_000;
+
+let origin: Listening;
+let redis: RedisServer;
+beforeAll(async () => {
+  redis = await RedisServer.start();
+  origin = await startService((_, response) => response.writeHead(200, { 'content-length': 2 }).end('ok'));
+});
+afterAll(async () => {
+  await origin[Symbol.asyncDispose]();
+  await redis.stop();
+});
+
+async function start(store: string): Promise<Gateway> {
+  return await startGateway(`
+listeners: [{ port: __PORT__, host: 127.0.0.1 }]
+workers: 2
+${store}
+services: { shop: { instances: [${origin.url}], sla: 5s, readiness: { path: /ready, interval: 60s } } }
+clients:
+  unknownKeys: defaultTier
+  keys:
+    - { key: free-key, client: freddy, tier: free }
+    - { key: new-key, client: nadia, tier: free }
+    - { key: gold-key, client: gina, tier: gold }
+    - { key: open-key, client: olga, tier: open }
+    - { key: wide-key, client: wanda, tier: wide }
+tiers:
+  default: { rate: 2/h, burst: 4 }
+  free: { rate: 1/h, burst: 5, total: { rate: 100/h, burst: 100 } }
+  gold: { rate: 1000/h, burst: 1000 }
+  open: {}
+  wide: { rate: 1/h, burst: 400 }
+routes:
+  - { path: /, service: shop }
+  - { path: /login, service: shop, limits: { perClient: { rate: 30/m, burst: 2, mode: observe } } }
+`);
+}
+
+interface Seen {
+  readonly status: number;
+  readonly quota: QuotaView;
+  readonly detail: string;
+  readonly text: string;
+}
+
+async function quota(gateway: Gateway, client: string, method = 'GET'): Promise<Seen> {
+  const { status, body } = await gateway.admin(`/v1/limits/${encodeURIComponent(client)}`, { method });
+  const { detail } = body as { detail: string };
+  return { status, quota: body as QuotaView, detail, text: JSON.stringify(body) };
+}
+
+/** How often each status came, and which workers answered. */
+async function spend(
+  gateway: Gateway,
+  count: number,
+  key: string,
+  path = '/',
+): Promise<{ statuses: Record<number, number>; workers: ReadonlySet<string> }> {
+  const headers: Record<string, string> = key === '' ? {} : { 'x-api-key': key };
+  const statuses: Record<number, number> = {};
+  const workers = new Set<string>();
+  const answers = await Promise.all(
+    Array.from({ length: count }, async () => await ask(gateway.port, { path, headers })),
+  );
+  for (const { status, rawHeaders } of answers) {
+    statuses[status] = (statuses[status] ?? 0) + 1;
+    // A worker's name begins its request ids.
+    workers.add((valueOf(rawHeaders, 'x-request-id') ?? '').split('-')[0] ?? '');
+  }
+  return { statuses, workers };
+}
+
+/** Uses up the quota of 400, until each of the two workers has had to refuse. */
+async function refusedByBoth(gateway: Gateway): Promise<void> {
+  const refused = new Set<string>();
+  for (let asked = 0; asked < 400; asked += 50) await spend(gateway, 50, 'wide-key');
+  await eventually('both workers have refused', async () => {
+    const { statuses, workers } = await spend(gateway, 20, 'wide-key');
+    if (Object.keys(statuses).join() === '429') for (const worker of workers) refused.add(worker);
+    return refused.size === 2;
+  });
+}
+
+/** Each of the two workers serves, and neither refuses. */
+async function servedByBoth(gateway: Gateway): Promise<void> {
+  const served = new Set<string>();
+  for (let asked = 0; asked < 360 && served.size < 2; asked += 20) {
+    const { statuses, workers } = await spend(gateway, 20, 'wide-key');
+    expect(statuses).toEqual({ 200: 20 });
+    for (const worker of workers) served.add(worker);
+  }
+  expect(served.size).toBe(2);
+}
+
+async function bothAnswer(gateway: Gateway): Promise<void> {
+  await eventually('both workers and their store answer', async () => {
+    const { status, quota: seen } = await quota(gateway, 'wanda');
+    return status === 200 && seen.workers.answered === 2;
+  });
+}
+
+describe.each([
+  ['embedded', (): string => ''],
+  ['redis', (): string => `redis: { url: '${redis.url}', timeout: 500ms, keySecret: a-secret-of-the-tests }`],
+] as const)('with the store %s', (store, section) => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await start(section());
+    await bothAnswer(gateway);
+  });
+  afterAll(async () => {
+    await gateway[Symbol.asyncDispose]();
+  });
+
+  test('what is spent is seen, a look charges nothing, and a filled quota serves from the next request on', async () => {
+    expect((await spend(gateway, 3, 'free-key')).statuses).toEqual({ 200: 3 });
+    for (let look = 0; look < 3; look++) {
+      const { status, quota: seen } = await quota(gateway, 'freddy');
+      expect(status).toBe(200);
+      expect(seen).toMatchObject({
+        client: 'freddy',
+        tier: 'free',
+        store,
+        workers: { asked: 2, answered: 2 },
+      });
+      const own = seen.limits.find(({ level }) => level === 'client');
+      expect(own).toMatchObject({ name: 'free', mode: 'enforce', shared: false, rate: '1/h', burst: 5 });
+      expect(own).toMatchObject({ remaining: 2, leased: 0, retryAfterMs: 0 });
+      expect(own?.fullMs).toBeGreaterThan(2.9 * HOUR_MS);
+      expect(own?.fullMs).toBeLessThanOrEqual(3 * HOUR_MS);
+    }
+    expect((await spend(gateway, 10, 'free-key')).statuses).toEqual({ 200: 2, 429: 8 });
+    const empty = (await quota(gateway, 'freddy')).quota.limits[0];
+    expect(empty).toMatchObject({ level: 'client', remaining: 0 });
+    expect(empty?.retryAfterMs).toBeGreaterThan(0.9 * HOUR_MS);
+    expect(empty?.retryAfterMs).toBeLessThanOrEqual(HOUR_MS);
+
+    const filled = await quota(gateway, 'freddy', 'DELETE');
+    expect(filled.status).toBe(200);
+    expect(filled.quota.workers).toEqual({ asked: 2, answered: 2 });
+    expect(filled.quota.limits[0]).toMatchObject({ level: 'client', remaining: 5, leased: 0, fullMs: 0 });
+    expect((await spend(gateway, 12, 'free-key')).statuses).toEqual({ 200: 5, 429: 7 });
+  });
+
+  test('no worker goes on refusing by what it remembers, though it would for an hour', async () => {
+    await refusedByBoth(gateway);
+    expect((await quota(gateway, 'wanda', 'DELETE')).quota.workers.answered).toBe(2);
+    await servedByBoth(gateway);
+  });
+
+  test('a shared limit is shown and not filled', async () => {
+    await spend(gateway, 1, 'new-key');
+    const before = (await quota(gateway, 'nadia')).quota.limits.find(({ level }) => level === 'tier');
+    expect(before).toMatchObject({ name: 'free', shared: true, rate: '100/h', burst: 100 });
+    expect(before?.remaining).toBeLessThan(100);
+    const { quota: after } = await quota(gateway, 'nadia', 'DELETE');
+    expect(after.limits.find(({ level }) => level === 'client')?.remaining).toBe(5);
+    expect(after.limits.find(({ level }) => level === 'tier')?.remaining).toBeLessThanOrEqual(
+      before?.remaining ?? 0,
+    );
+  });
+
+  test("a route's limit stands by its name and is filled with the rest", async () => {
+    await spend(gateway, 2, 'gold-key', '/login');
+    const route = (await quota(gateway, 'gina')).quota.limits.find(({ level }) => level === 'route');
+    expect(route).toMatchObject({ name: '/login', mode: 'observe', shared: false, rate: '30/m', burst: 2 });
+    expect(route?.remaining).toBe(0);
+    expect(route?.retryAfterMs).toBeGreaterThan(0);
+    expect(route?.retryAfterMs).toBeLessThanOrEqual(2000);
+    const { quota: after } = await quota(gateway, 'gina', 'DELETE');
+    expect(after.limits.map(({ level, remaining }) => [level, remaining])).toEqual([
+      ['client', 1000],
+      ['route', 2],
+    ]);
+  });
+
+  test('units that workers hold count as left, and are gone when the quota is filled', async () => {
+    const load = { running: true };
+    const loaded = Promise.all(
+      Array.from({ length: 20 }, async () => {
+        while (load.running) await ask(gateway.port, { headers: { 'x-api-key': 'gold-key' } });
+      }),
+    );
+    await eventually('a worker holds some', async () => {
+      const [own] = (await quota(gateway, 'gina')).quota.limits;
+      if (own === undefined || own.leased === 0) return false;
+      expect(own.remaining).toBeGreaterThanOrEqual(own.leased);
+      expect(own.remaining).toBeLessThanOrEqual(own.burst);
+      return true;
+    });
+    load.running = false;
+    await loaded;
+    const [own] = (await quota(gateway, 'gina', 'DELETE')).quota.limits;
+    expect(own).toMatchObject({ remaining: 1000, leased: 0, fullMs: 0 });
+  });
+
+  test('a configured client that never came has its whole quota; who is not limited has none to show', async () => {
+    await quota(gateway, 'nadia', 'DELETE');
+    expect((await quota(gateway, 'nadia')).quota.limits[0]).toMatchObject({ remaining: 5, fullMs: 0 });
+    const { status, quota: open } = await quota(gateway, 'olga');
+    expect(status).toBe(200);
+    expect(open.limits.filter(({ level }) => level !== 'route')).toEqual([]);
+  });
+
+  test('an address is a client once it is seen, by itself and by the hash that logs show', async () => {
+    await quota(gateway, '127.0.0.1', 'DELETE');
+    const unseen = await quota(gateway, '127.0.0.1');
+    expect(unseen.status).toBe(404);
+    expect(unseen.detail).toContain('no limit is in use under this name');
+    await spend(gateway, 1, '');
+    const { status, quota: seen, text } = await quota(gateway, '127.0.0.1');
+    expect(status).toBe(200);
+    expect(seen.client).toMatch(/^ip:[\w-]{22}$/);
+    expect(seen).toMatchObject({ tier: 'default' });
+    expect(seen.limits[0]).toMatchObject({ name: 'default', rate: '2/h', burst: 4, remaining: 3 });
+    expect(text).not.toContain('127.0.0.1');
+    expect(text).not.toContain('spw:');
+    expect((await quota(gateway, seen.client)).quota.limits[0]).toMatchObject({ remaining: 3 });
+    expect((await quota(gateway, seen.client, 'DELETE')).quota.limits[0]).toMatchObject({ remaining: 4 });
+  });
+
+  test('nobody by that name is a 404, whatever the name', async () => {
+    for (const name of [
+      'nobody',
+      '__proto__',
+      'free-key',
+      'spw:{g}:global',
+      'ip:short',
+      '203.0.113.9',
+      'ip:'.padEnd(25, 'A'),
+    ]) {
+      for (const method of ['GET', 'DELETE']) {
+        const { status, detail } = await quota(gateway, name, method);
+        expect([name, status]).toEqual([name, 404]);
+        expect(detail).toContain(`No client ${JSON.stringify(name)} is configured`);
+      }
+    }
+  });
+
+  test('an override is not there yet: 405', async () => {
+    const { status } = await gateway.admin('/v1/limits/freddy', { method: 'PUT', body: '{"rate":"5/s"}' });
+    expect(status).toBe(405);
+  });
+
+  test('a worker that stands still is missing from the figures, and forgets its refusals when it goes on', async () => {
+    await refusedByBoth(gateway);
+    const [pid] = gateway.workerPids();
+    if (pid === undefined) throw new Error('no worker');
+    process.kill(pid, 'SIGSTOP');
+    try {
+      const asked = performance.now();
+      const { status, quota: filled } = await quota(gateway, 'wanda', 'DELETE');
+      expect([status, filled.workers]).toEqual([200, { asked: 2, answered: 1 }]);
+      expect(filled.limits[0]).toMatchObject({ remaining: 400 });
+      // Two rounds wait for it, 250 ms and the store's deadline each.
+      expect(performance.now() - asked).toBeLessThan(3000);
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+    await bothAnswer(gateway);
+    await servedByBoth(gateway);
+  });
+});
+
+describe('when Redis is lost', () => {
+  test('the answer is 503 within the deadline, says so, and nothing is changed; afterwards all is well again', async () => {
+    const own = await RedisServer.start();
+    await using gateway = await start(`redis: { url: '${own.url}', timeout: 100ms, keySecret: a-secret }`);
+    try {
+      await bothAnswer(gateway);
+      await spend(gateway, 2, 'free-key');
+      own.pause();
+      for (const method of ['GET', 'DELETE']) {
+        const asked = performance.now();
+        const { status, detail } = await quota(gateway, 'freddy', method);
+        expect(status).toBe(503);
+        expect(detail).toMatch(
+          /^Redis is unavailable \((slow|silent)\), so the quota is not known; nothing was changed\.$/,
+        );
+        // A deadline, and what a busy machine adds; the worker's own word, so nobody's patience had to end.
+        expect(performance.now() - asked).toBeLessThan(600);
+      }
+      own.resume();
+      await eventually('Redis is back', async () => (await quota(gateway, 'freddy')).status === 200);
+      expect((await quota(gateway, 'freddy')).quota.limits[0]).toMatchObject({ remaining: 3 });
+      await own.kill();
+      await eventually('its end is noticed', async () => (await quota(gateway, 'freddy')).status === 503);
+      expect((await quota(gateway, 'freddy', 'DELETE')).status).toBe(503);
+      // Who is configured or not is known all the same.
+      expect((await quota(gateway, 'nobody')).status).toBe(404);
+    } finally {
+      await own.stop();
+    }
+  });
+});

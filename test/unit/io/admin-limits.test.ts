@@ -1,0 +1,235 @@
+/**
+ * Which worker is asked what when an operator looks at a client or fills its quota; workers are scripted, the questions
+ * and their patience real, time is vitest's.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { configurationSchema } from '../../../config/schema.ts';
+import { AdminLimits } from '../../../src/io/admin-limits.ts';
+import type { BucketFigures, QuotaAct, QuotaAnswer } from '../../../src/io/client-quota.ts';
+import type { ToWorker } from '../../../src/io/ipc.ts';
+import { Questions } from '../../../src/io/questions.ts';
+import { WorkerProcess } from '../../../src/io/worker-pool.ts';
+
+type Script = (act: QuotaAct) => QuotaAnswer | undefined;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const OWN: BucketFigures = {
+  key: 'spw:{c.a}:t',
+  level: 'client',
+  name: 'free',
+  enforced: true,
+  ratePerSecond: 1 / 60,
+  burst: 10,
+  remaining: 4,
+  leased: 0,
+  waitMs: 0,
+  fullMs: 360_000,
+};
+const SHARED: BucketFigures = {
+  ...OWN,
+  key: 'spw:{g}:global',
+  level: 'global',
+  name: '',
+  ratePerSecond: 0.35,
+};
+
+function known(limits: readonly BucketFigures[], configured = true): QuotaAnswer {
+  return { state: 'known', client: 'acme', configured, tier: 'free', limits };
+}
+
+const lost: QuotaAnswer = { state: 'unavailable', reason: 'ECONNREFUSED' };
+
+/** One worker a script; `undefined` = it does not answer. */
+function bench(scripts: readonly Script[], redis = true) {
+  const asked: string[] = [];
+  const questions = new Questions();
+  const workers = scripts.map((script, index) => {
+    const send = (message: ToWorker): void => {
+      if (message.type !== 'ask' || message.question.what !== 'quota') return;
+      asked.push(`${index} ${message.question.act}`);
+      const answer = script(message.question.act);
+      const worker = workers[index];
+      if (answer === undefined || worker === undefined) return;
+      queueMicrotask(() => {
+        questions.answered(worker, message.id, { what: 'quota', quota: answer });
+      });
+    };
+    const child = { connected: true, send } as unknown as ChildProcess;
+    return new WorkerProcess(`w${index}`, index, child, 0, 0);
+  });
+  const configuration = configurationSchema.parse({
+    listeners: [{ port: 1 }],
+    services: { shop: { instances: ['http://127.0.0.1:1'] } },
+    routes: [{ path: '/', service: 'shop' }],
+    ...(redis ? { redis: { url: 'redis://127.0.0.1:1', timeout: '100ms' } } : {}),
+  });
+  const limits = new AdminLimits({
+    pool: { all: () => workers },
+    questions,
+    current: () => ({ configuration }),
+  });
+  return { limits, asked };
+}
+
+describe('a look', () => {
+  test("takes the store's figures once and adds what all workers hold, up to the burst", async () => {
+    const { limits } = bench([
+      () => known([{ ...OWN, leased: 2 }, SHARED]),
+      () =>
+        known([
+          { ...OWN, leased: 1 },
+          { ...SHARED, remaining: 9, leased: 5 },
+        ]),
+    ]);
+    const result = await limits.look('acme');
+    expect(result).toStrictEqual({
+      state: 'known',
+      quota: {
+        client: 'acme',
+        tier: 'free',
+        store: 'redis',
+        workers: { asked: 2, answered: 2 },
+        limits: [
+          {
+            level: 'client',
+            name: 'free',
+            mode: 'enforce',
+            shared: false,
+            rate: '1/m',
+            burst: 10,
+            remaining: 7,
+            leased: 3,
+            retryAfterMs: 0,
+            fullMs: 360_000,
+          },
+          {
+            level: 'global',
+            name: '',
+            mode: 'enforce',
+            shared: true,
+            rate: '21/m',
+            burst: 10,
+            remaining: 9,
+            leased: 5,
+            retryAfterMs: 0,
+            fullMs: 360_000,
+          },
+        ],
+      },
+    });
+  });
+
+  test('an empty bucket says when one unit is back, unless a worker still holds one', async () => {
+    const empty = { ...OWN, remaining: 0, waitMs: 59_000 };
+    for (const [leased, retryAfterMs] of [
+      [0, 59_000],
+      [1, 0],
+    ] as const) {
+      const result = await bench([() => known([{ ...empty, leased }])]).limits.look('acme');
+      expect(result).toMatchObject({ quota: { limits: [{ remaining: leased, retryAfterMs }] } });
+    }
+  });
+
+  test.each([
+    [1000, '1000/s'],
+    [0.5, '30/m'],
+    [7 / 3600, '7/h'],
+    [1.25, '75/m'],
+    [Math.PI, '3.14159/s'],
+  ])('a rate of %f a second is written %s', async (ratePerSecond, rate) => {
+    const result = await bench([() => known([{ ...OWN, ratePerSecond }])]).limits.look('acme');
+    expect(result).toMatchObject({ quota: { limits: [{ rate }] } });
+  });
+
+  test('a worker that is silent, or whose store is lost, is left out after 250 ms and the deadline', async () => {
+    const { limits } = bench([() => undefined, () => lost, () => known([OWN])]);
+    const told = vi.fn();
+    const looking = limits.look('acme').finally(told);
+    await vi.advanceTimersByTimeAsync(349);
+    expect(told).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(told).toHaveBeenCalled();
+    expect(await looking).toMatchObject({ state: 'known', quota: { workers: { asked: 3, answered: 1 } } });
+  });
+
+  test('without any figures it says why, in words for the store there is', async () => {
+    expect(await bench([() => lost, () => lost]).limits.look('acme')).toStrictEqual({
+      state: 'unavailable',
+      detail: 'Redis is unavailable (ECONNREFUSED), so the quota is not known; nothing was changed.',
+    });
+    expect(await bench([() => ({ ...lost, reason: 'slow' })], false).limits.look('acme')).toMatchObject({
+      detail: 'The limit store is unavailable (slow), so the quota is not known; nothing was changed.',
+    });
+    expect(await bench([]).limits.look('acme')).toMatchObject({
+      detail: 'No worker answered in time, so the quota is not known.',
+    });
+  });
+
+  test('who is not configured is known by what is missing from an own bucket, and by nothing else', async () => {
+    const full = { ...OWN, remaining: 10, fullMs: 0 };
+    expect(await bench([() => known([full, SHARED], false)]).limits.look('ip:x')).toEqual({
+      state: 'unknown',
+    });
+    expect(await bench([() => known([full, SHARED])]).limits.look('acme')).toMatchObject({ state: 'known' });
+    expect(await bench([() => known([OWN], false)]).limits.look('ip:x')).toMatchObject({ state: 'known' });
+    expect(await bench([() => ({ state: 'unknown' })]).limits.look('x')).toEqual({ state: 'unknown' });
+  });
+});
+
+describe('a filling', () => {
+  const full = { ...OWN, remaining: 10, fullMs: 0 };
+  const obeying: Script = (act) => known([act === 'look' ? OWN : full]);
+
+  test('is done by one worker, and then all forget', async () => {
+    const { limits, asked } = bench([obeying, obeying, obeying]);
+    const result = await limits.fill('acme');
+    expect(result).toMatchObject({ state: 'known', quota: { limits: [{ remaining: 10 }] } });
+    expect(asked).toEqual(['0 look', '1 look', '2 look', '0 fill', '0 release', '1 release', '2 release']);
+  });
+
+  test('is done by a worker that has just reached the store', async () => {
+    const { limits, asked } = bench([(act) => (act === 'look' ? lost : known([full])), obeying]);
+    await limits.fill('acme');
+    expect(asked).toContain('1 fill');
+    expect(asked).not.toContain('0 fill');
+  });
+
+  test('of nobody, or with no store, changes nothing', async () => {
+    for (const script of [() => lost, () => known([full], false), () => ({ state: 'unknown' as const })]) {
+      const { limits, asked } = bench([script, script]);
+      expect((await limits.fill('acme')).state).not.toBe('known');
+      expect(asked).toEqual(['0 look', '1 look']);
+    }
+  });
+
+  test.each([
+    ['fails', (): QuotaAnswer => lost, 'ECONNREFUSED'],
+    ['stays without an answer', (): undefined => undefined, 'no answer from the worker'],
+  ] as const)('that %s is not called done, nor undone', async (_what, script, why) => {
+    const { limits, asked } = bench([(act) => (act === 'fill' ? script() : known([OWN]))]);
+    const filling = limits.fill('acme');
+    await vi.advanceTimersByTimeAsync(400);
+    const result = await filling;
+    expect(result).toMatchObject({
+      state: 'unavailable',
+      detail: expect.stringContaining('is not known, so ask again'),
+    });
+    expect(result).toMatchObject({ detail: expect.stringContaining(why) });
+    expect(asked).toEqual(['0 look', '0 fill']);
+  });
+
+  test('stands although no worker could say that it forgot', async () => {
+    const { limits } = bench([(act) => (act === 'release' ? lost : obeying(act))]);
+    expect(await limits.fill('acme')).toMatchObject({
+      state: 'known',
+      quota: { workers: { asked: 1, answered: 0 }, limits: [{ remaining: 10 }] },
+    });
+  });
+});

@@ -1,0 +1,72 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+
+const { fork } = vi.hoisted(() => ({ fork: vi.fn() }));
+vi.mock('node:child_process', () => ({ fork }));
+
+const { configured, controlBench, listener } = await import('./control-bench.ts');
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+  fork.mockReset();
+});
+
+function oneWorker() {
+  const bench = controlBench(fork, 1);
+  const [child] = bench.children;
+  const [worker] = bench.pool.current();
+  if (child === undefined || worker === undefined) throw new Error('no worker');
+  return { ...bench, child, worker };
+}
+
+test('a worker that could not listen is told again after five seconds, and only what it lacks', () => {
+  const { rollout, child, worker } = oneWorker();
+  child.obeys = false;
+  rollout.put(configured(1), [listener(1), listener(2)]);
+  rollout.taken(worker, rollout.generation);
+  child.sent.length = 0;
+  expect(rollout.listenFailed(worker, ':2', 'ENOENT')).toBe(true);
+  expect(rollout.fault).toBe('ENOENT');
+  rollout.retryLater(worker);
+  vi.advanceTimersByTime(4_999);
+  expect(child.sent).toEqual([]);
+  child.obeys = true;
+  vi.advanceTimersByTime(1);
+  expect(child.sent).toMatchObject([{ type: 'listen', key: ':2' }]);
+  expect(rollout.isComplete(worker)).toBe(true);
+  vi.advanceTimersByTime(60_000);
+  expect(child.sent).toHaveLength(1);
+});
+
+test('a worker that refused its configuration is given it again after five seconds', () => {
+  const { rollout, child, worker } = oneWorker();
+  child.obeys = false;
+  rollout.put(configured(2), [listener(2)]);
+  child.sent.length = 0;
+  expect(rollout.refused(rollout.generation - 1, 'of an older offer')).toBe(false);
+  expect(rollout.refused(rollout.generation, 'EACCES')).toBe(true);
+  rollout.retryLater(worker);
+  vi.advanceTimersByTime(4_999);
+  expect(child.sent).toEqual([]);
+  child.obeys = true;
+  vi.advanceTimersByTime(1);
+  expect(child.sent).toMatchObject([
+    { type: 'configure', generation: rollout.generation },
+    { type: 'listen', key: ':2' },
+  ]);
+});
+
+test('a worker that has gone meanwhile is told nothing', () => {
+  const { rollout, child, worker, pool } = oneWorker();
+  pool.stopRestarting();
+  rollout.retryLater(worker);
+  child.connected = false;
+  child.emit('exit', 1, null);
+  child.connected = true;
+  child.sent.length = 0;
+  vi.advanceTimersByTime(10_000);
+  expect(pool.current()).toEqual([]);
+  expect(child.sent).toEqual([]);
+});
