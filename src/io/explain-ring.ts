@@ -35,12 +35,12 @@ export class ExplainRing<T extends { requestId: string }> {
     return made;
   }
 
-  /** A copy of the newest record of this id, or undefined when there is none (any more). */
+  /** The newest record of this id, to be read at once; undefined when there is none (any more). */
   find(requestId: string): T | undefined {
     if (requestId === '') return undefined;
     for (let back = 1; back <= this.#records.length; back += 1) {
       const record = this.#records[(this.#next - back + this.#size) % this.#size];
-      if (record?.requestId === requestId) return { ...record };
+      if (record?.requestId === requestId) return record;
     }
     return undefined;
   }

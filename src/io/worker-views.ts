@@ -35,7 +35,7 @@ export async function answerQuestion(
       setGauges(context, meter);
       return { what: 'metrics', dump: meter.dump() };
     case 'explain':
-      return { what: 'explain', record: explain.find(question.requestId) ?? null };
+      return { what: 'explain', record: explain.find(question.requestId)?.told() ?? null };
     case 'quota':
       return { what: 'quota', quota: await quotas.answer(question.act, question.client) };
     default:

@@ -198,10 +198,10 @@ export class Relay {
     const far = connect(this.#target, '127.0.0.1');
     const pair = [near, far] as const;
     this.#pairs.add(pair);
-    const openedAt = performance.now();
+    const readyAt = performance.now() + this.#delayMs;
     near.on('data', (chunk) => void far.write(chunk));
     far.on('data', (chunk) => {
-      const wait = openedAt + this.#delayMs - performance.now();
+      const wait = readyAt - performance.now();
       if (wait <= 0) near.write(chunk);
       else setTimeout(() => near.write(chunk), wait);
     });

@@ -40,14 +40,6 @@ test('an empty ring knows nothing, not even the empty id', () => {
   expect(ring.find('')).toBeUndefined();
 });
 
-test('what was told stays as it was when the ring goes on', () => {
-  const { ring, add } = ringOf(1);
-  add('a', 'first');
-  const told = ring.find('a');
-  add('b', 'second');
-  expect(told).toStrictEqual({ requestId: 'a', text: 'first' });
-});
-
 test('records are written over in place, so that a full ring allocates nothing', () => {
   const { add } = ringOf(2);
   const first = add('a', '');
