@@ -37,12 +37,6 @@ export class SessionCount {
     this.#young[at] = (this.#young[at] ?? 0) | mask;
   }
 
-  /** About how many sessions were seen lately. */
-  estimate(now: number): number {
-    this.#age(now);
-    return estimateOf(this.#empty);
-  }
-
   /** The bits as base64, to be joined with those of other workers; '' when none is set. */
   snapshot(now: number): string {
     this.#age(now);

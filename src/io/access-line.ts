@@ -124,11 +124,6 @@ export class LineWriter {
   }
 }
 
-/** The line of a record with its newline: valid JSON, at most `MAX_LINE_BYTES` of UTF-8. */
-export function formatLine(record: AccessRecord): string {
-  return new LineWriter().write(record).end();
-}
-
 function withoutQuery(path: string): string {
   const at = path.indexOf('?');
   return at === -1 ? path : path.slice(0, at);

@@ -70,27 +70,6 @@ export class MetricsPage {
     for (const [key, dump] of this.#live) this.#live.set(key, without(dump, full, isGone));
   }
 
-  /**
-   * Sums over the living workers of one gauge or counter, where all labels in `labels` match; for `/v1/services`.
-   * @returns 0 when there is no such series.
-   */
-  sum(name: MetricName, labels: Readonly<Record<string, string>>): number {
-    const full = `spillway_${name}` as const;
-    const names: readonly string[] = METRICS[full].labels;
-    let total = 0;
-    for (const dump of this.#live.values()) {
-      for (const series of dump[full] ?? []) {
-        if (
-          'value' in series &&
-          names.every((label, at) => labels[label] === undefined || labels[label] === series.labels[at])
-        ) {
-          total += series.value;
-        }
-      }
-    }
-    return total;
-  }
-
   /** Prometheus text 0.0.4 of all processes. @param local the supervisor's own dump. */
   async page(local: MeterDump): Promise<string> {
     const dumps = [local, this.#retired, ...this.#live.values()];

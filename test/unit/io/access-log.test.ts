@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { formatLine, type AccessRecord } from '../../../src/io/access-line.ts';
+import { LineWriter, type AccessRecord } from '../../../src/io/access-line.ts';
 import { AccessLog, REFUSALS_PER_SECOND, type AccessPolicy } from '../../../src/io/access-log.ts';
 
 const ALL: AccessPolicy = { mode: 'all', ratio: 1 };
@@ -82,7 +82,7 @@ test('a line tells what happened to one request, in milliseconds and bytes', asy
 });
 
 test('a query never reaches the log, even when a caller of the class forgets to cut it', () => {
-  expect(formatLine(served({ path: '/login?password=hunter2' }))).not.toContain('hunter2');
+  expect(new LineWriter().write(served({ path: '/login?password=hunter2' })).end()).not.toContain('hunter2');
 });
 
 test('refusals warn, failures of a service are errors', async () => {
