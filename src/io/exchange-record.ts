@@ -116,6 +116,6 @@ export class ExchangeRecord implements AccessRecord {
 
   /** As `explain` shows it. */
   told(): unknown {
-    return { ...this, limits: this.#limits.told() };
+    return Object.assign({}, this, { limits: this.#limits.told() });
   }
 }
