@@ -11,7 +11,6 @@ interface LevelTold {
   readonly fullMs: number;
 }
 
-const NO_CHARGES: readonly Charge[] = [];
 const FIGURES_PER_LEVEL = 3;
 
 /**
@@ -24,7 +23,7 @@ class LimitNote {
   #refusedBy: LimitDecision['refusedBy'] = '';
   #retryAfterMs = 0;
   #observed: LimitDecision['observed'] = [];
-  #charges = NO_CHARGES;
+  #charges: readonly Charge[] = [];
   readonly #figures: number[] = [];
 
   fill(decision: LimitDecision | undefined, charges: readonly Charge[]): void {
