@@ -8,7 +8,7 @@ import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import { errorMessage } from './error-message.ts';
 import type { ServiceStates } from './ipc.ts';
 import type { Meter } from './meter.ts';
-import { Prober, type ProbeTarget } from './prober.ts';
+import { FIRST_LOOKS, Prober, type ProbeTarget } from './prober.ts';
 
 /**
  * Where the supervisor's knowledge of instances meets: probes, passive reports of the workers, operators and the
@@ -39,7 +39,8 @@ export class FleetControl {
   readonly #prober: Prober;
   readonly #published = new Map<string, string>();
   readonly #pictures = new Map<string, ServiceStates>();
-  readonly #unprobed = new Set<string>();
+  /** Instances of the first configuration without a verdict yet, with the looks that said nothing. */
+  readonly #unprobed = new Map<string, number>();
   /** Who was ejected in the last picture of a service. */
   readonly #ejected = new Map<string, ReadonlySet<string>>();
   /** Services that a reload took out, while the series of their instances are kept. */
@@ -90,8 +91,8 @@ export class FleetControl {
     this.#services = configuration.services;
     this.#retarget();
     const keys = new Set(this.#targets.map(({ service, id }) => `${service}/${id}`));
-    if (first) for (const key of keys) this.#unprobed.add(key);
-    for (const key of this.#unprobed) if (!keys.has(key)) this.#unprobed.delete(key);
+    if (first) for (const key of keys) this.#unprobed.set(key, 0);
+    for (const key of this.#unprobed.keys()) if (!keys.has(key)) this.#unprobed.delete(key);
     for (const { service, id, evidence } of this.#scouted.values())
       this.#fleets.get(service)?.probe(id, evidence, now);
     this.#scouted.clear();
@@ -158,7 +159,7 @@ export class FleetControl {
     });
   }
 
-  /** True when every instance of the first configuration has answered, or failed to, at least once. */
+  /** True when every instance of the first configuration has answered, or failed to; one that says nothing is not waited for. */
   firstProbesIn(): boolean {
     return this.#unprobed.size === 0;
   }
@@ -243,7 +244,12 @@ export class FleetControl {
   }
 
   #evidence(service: string, id: string, evidence: Evidence, now: number): void {
-    this.#unprobed.delete(`${service}/${id}`);
+    const key = `${service}/${id}`;
+    const looks = this.#unprobed.get(key);
+    if (looks !== undefined) {
+      if (evidence.kind === 'void' && looks + 1 < FIRST_LOOKS) this.#unprobed.set(key, looks + 1);
+      else this.#unprobed.delete(key);
+    }
     this.#fleets.get(service)?.probe(id, evidence, now);
     this.#publishSoon();
   }

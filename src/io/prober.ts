@@ -40,6 +40,8 @@ const MAX_PER_SECOND = 500;
 /** Half: a stop-the-world pause is asked twice; double: a removal by silence takes longer than 2.5 s. */
 const CONFIRM_MS = 250;
 const JITTER = 0.1;
+/** Looks without a verdict that are repeated soon. Half: a slow start of our own hides a good instance; double: a 429 is asked for more. */
+export const FIRST_LOOKS = 4;
 
 interface Track {
   target: ProbeTarget;
@@ -47,6 +49,8 @@ interface Track {
   timer: NodeJS.Timeout | undefined;
   attempt: ProbeAttempt | undefined;
   lastKind: Evidence['kind'];
+  /** Looks so far while none of them said anything (our own loop was late, a 429); -1 after the first verdict. */
+  looks: number;
 }
 
 export class Prober {
@@ -84,7 +88,14 @@ export class Prober {
     for (const [key, { target, aim }] of aims) {
       const known = this.#tracks.get(key);
       if (known === undefined) {
-        const track: Track = { target, aim, timer: undefined, attempt: undefined, lastKind: 'pass' };
+        const track: Track = {
+          target,
+          aim,
+          timer: undefined,
+          attempt: undefined,
+          lastKind: 'pass',
+          looks: 0,
+        };
         this.#tracks.set(key, track);
         added.push(track);
         continue;
@@ -132,10 +143,15 @@ export class Prober {
   #next(track: Track, result: Evidence, startedAt: number): void {
     const { now, random } = this.#options;
     const intervalMs = track.target.intervalMs * this.#stretch * between(random, 1 - JITTER, 1 + JITTER);
-    const changed = result.kind !== 'void' && result.kind !== track.lastKind;
-    if (result.kind !== 'void') track.lastKind = result.kind;
+    let soon: boolean;
+    if (result.kind === 'void') soon = track.looks >= 0 && ++track.looks < FIRST_LOOKS;
+    else {
+      soon = result.kind !== track.lastKind;
+      track.lastKind = result.kind;
+      track.looks = -1;
+    }
     const restMs = startedAt + intervalMs - now();
-    this.#arm(track, Math.max(1, changed ? Math.min(CONFIRM_MS, restMs) : restMs));
+    this.#arm(track, Math.max(1, soon ? Math.min(CONFIRM_MS, restMs) : restMs));
   }
 
   #startWaiting(): void {

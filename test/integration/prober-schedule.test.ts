@@ -5,7 +5,7 @@ import { createServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { ProbeTarget } from '../../src/io/prober.ts';
+import { FIRST_LOOKS, type ProbeTarget } from '../../src/io/prober.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { Fleet } from '../../src/upstreams/fleet.ts';
 import { policyOf } from '../unit/upstreams/fleet-model.ts';
@@ -105,6 +105,28 @@ describe('the prober', () => {
     }, 50);
     const [seen] = await watch.count(1);
     expect(seen?.evidence).toMatchObject({ kind: 'void', reason: 'our own loop was late' });
+  });
+
+  it('a first look that says nothing is repeated soon, a few times, and then in the rhythm', async () => {
+    let hits = 0;
+    let status = 429;
+    await using origin = await httpOrigin((_, response) => {
+      hits++;
+      response.writeHead(status).end();
+    });
+    using watch = new Watch();
+    // In its rhythm the second look would come in ten minutes.
+    watch.prober.configure([target(origin.url, { intervalMs: 600_000 })]);
+    const seen = await watch.count(FIRST_LOOKS);
+    expect(seen.map(({ evidence }) => evidence.kind)).toEqual(seen.map(() => 'void'));
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(hits).toBe(FIRST_LOOKS);
+    status = 200;
+    using other = new Watch();
+    other.prober.configure([target(origin.url, { intervalMs: 600_000 })]);
+    await other.count(1);
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(other.seen).toHaveLength(1);
   });
 
   it('an answer that came while our loop was busy counts, though its timer ran out', async () => {
