@@ -1,11 +1,12 @@
 import process from 'node:process';
-import { pino, destination, type Logger } from 'pino';
+import { pino, type Logger } from 'pino';
 import { demoConfiguration } from '../../config/demo.ts';
 import { formatFinding, type Finding } from '../../config/findings.ts';
 import { loadConfiguration, loadConfigurationText, type Loaded } from '../../config/load.ts';
 import { startDemoInstances, type DemoInstances } from '../io/demo-instance.ts';
 import { errorMessage } from '../io/error-message.ts';
 import { portIsFree } from '../io/listen-sockets.ts';
+import { ProcessLog } from '../io/process-log.ts';
 import { Lifecycle } from '../lifecycle/lifecycle.ts';
 import { Supervisor } from '../supervisor.ts';
 import { packageCommit, packageVersion } from './package-root.ts';
@@ -48,18 +49,27 @@ interface ServeOptions {
   readonly instances?: DemoInstances;
 }
 
-async function serve({ version, commit, load, instances }: ServeOptions): Promise<number> {
-  const loaded = load();
+async function serve(options: ServeOptions): Promise<number> {
+  const loaded = options.load();
   print(loaded.warnings);
   if (!loaded.ok) {
     print(loaded.faults);
     return 3;
   }
-  const { configuration } = loaded;
-  const log = pino(
-    { level: configuration.log.level, name: 'supervisor' },
-    destination({ dest: 1, sync: true }),
-  );
+  const processLog = new ProcessLog(1);
+  const log = pino({ level: loaded.configuration.log.level, name: 'supervisor' }, processLog);
+  try {
+    return await supervise(options, loaded, log);
+  } finally {
+    await processLog.end();
+  }
+}
+
+async function supervise(
+  { version, commit, load, instances }: ServeOptions,
+  loaded: Extract<Loaded, { ok: true }>,
+  log: Logger,
+): Promise<number> {
   const supervisor = new Supervisor(loaded, { version, commit, load, log });
   const lifecycle = new Lifecycle();
   const ended = untilSignalled(supervisor, lifecycle, log);

@@ -44,8 +44,10 @@ export class AccessLog {
   constructor(options: AccessLogOptions) {
     this.#access = options.access;
     this.#random = options.random ?? Math.random;
-    this.#sink = openSink(options.destination, (lines) => {
-      this.dropped += lines;
+    this.#sink = openSink(options.destination, {
+      onLost: (lines) => {
+        this.dropped += lines;
+      },
     });
   }
 
@@ -89,14 +91,15 @@ export class AccessLog {
   }
 
   #pass(): void {
-    if (this.#batchBytes === 0 || this.#sink.broken) return;
+    if (this.#batchBytes === 0) return;
     const text = this.#batch;
     const bytes = this.#batchBytes;
     const lines = this.#batchLines;
     this.#batch = '';
     this.#batchBytes = 0;
     this.#batchLines = 0;
-    this.#sink.write(text, bytes, lines);
+    if (this.#sink.broken) this.dropped += lines;
+    else this.#sink.write(text, bytes, lines);
   }
 
   #wants(record: AccessRecord): boolean {

@@ -8,7 +8,7 @@
  * Limits: at 10 000 requests/s a worker remembers about 0.4 s; ask under light load or read the access log.
  */
 
-/** 4096 records of some 300 B are about 1 MB a worker. Half forgets twice as soon; double costs memory, not time. */
+/** 4096 records of some 300 B are about 1 MB a worker, 5 MB when all paths are long. Half forgets twice as soon; double costs memory, not time. */
 export const EXPLAIN_RECORDS = 4096;
 
 /** @typeParam T the record, a flat object; it must hold no key, token, cookie or address. */

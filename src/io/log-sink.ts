@@ -1,5 +1,5 @@
 /**
- * Where the lines of the access log go.
+ * Where the lines of a log go: of the access log, and of what a process says of itself.
  *
  * A pipe or a device is written by the worker itself, without waiting: its own opening of the same pipe is set to
  * O_NONBLOCK (the one that was inherited is shared with other processes and stays as it is), and what does not fit
@@ -9,7 +9,8 @@
  *
  * Several workers may share one pipe. The kernel writes up to PIPE_BUF (4096 B on Linux) in one piece and may mix larger
  * writes, so a pipe gets pieces of at most that, cut between lines.
- * Limits: 8 MiB wait, later lines are lost and counted; a reader that left (EPIPE) ends the log, never the worker.
+ * Limits: 8 MiB wait, later lines are lost and counted; a reader that left (EPIPE) ends the log, never the process, and
+ * one that stands still delays its end by a second at most.
  */
 import { closeSync, constants, fstatSync, openSync, statSync, writeSync, type Stats } from 'node:fs';
 import { destination as pinoDestination } from 'pino';
@@ -25,8 +26,15 @@ export interface LogSink {
   write(text: string, bytes: number, lines: number): void;
   /** Hands over what waits; to be called about once a second. */
   flush(): void;
-  /** Writes what is left and closes; resolves when it is written, or cannot be. */
+  /** Writes what is left and closes; resolves when it is written, cannot be, or a second has passed. */
   end(): Promise<void>;
+}
+
+export interface SinkOptions {
+  /** Told of every batch that could not be taken. */
+  readonly onLost: (lines: number) => void;
+  /** Each write leaves at once: for few lines that matter, not for one a request. */
+  readonly prompt?: boolean;
 }
 
 /** 8 MiB are some 25 000 lines: seconds of a stalled reader. Double is memory that a swamped worker needs itself. */
@@ -35,20 +43,25 @@ const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 const FILE_BATCH_BYTES = 64 * 1024;
 /** A full pipe is tried again this often: 64 KiB a time drain 8 MiB in under two seconds. */
 const AGAIN_MS = 10;
+/** Half: a reader that is merely busy loses the last lines; double: a stalled one makes the end of a drain late. */
+const END_MS = 1000;
 
-/** @param onLost is told of every batch that could not be taken @throws nothing: what cannot be opened loses its lines */
-export function openSink(destination: number | string, onLost: (lines: number) => void): LogSink {
+/** Throws nothing: what cannot be opened loses its lines. */
+export function openSink(destination: number | string, options: SinkOptions): LogSink {
   const stats = statsOf(destination);
   if (typeof destination === 'number' && (stats?.isFIFO() === true || stats?.isCharacterDevice() === true)) {
     const fd = reopened(destination);
-    if (fd !== undefined) return new DirectSink(fd, onLost);
+    if (fd !== undefined) return new DirectSink(fd, options);
   }
-  return new ThreadedSink(destination, stats === undefined || stats.isFile(), onLost);
+  return new ThreadedSink(destination, stats === undefined || stats.isFile(), options);
 }
 
 function statsOf(destination: number | string): Stats | undefined {
-  if (typeof destination === 'number') return fstatSync(destination);
-  return statSync(destination, { throwIfNoEntry: false });
+  try {
+    return typeof destination === 'number' ? fstatSync(destination) : statSync(destination);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The same pipe or device, opened once more for ourselves; undefined where the system does not offer that. */
@@ -74,7 +87,7 @@ class DirectSink implements LogSink {
   #timer: NodeJS.Timeout | undefined = undefined;
   #ended: (() => void) | undefined = undefined;
 
-  constructor(fd: number, onLost: (lines: number) => void) {
+  constructor(fd: number, { onLost }: SinkOptions) {
     this.#fd = fd;
     this.#onLost = onLost;
   }
@@ -86,6 +99,7 @@ class DirectSink implements LogSink {
   write(text: string, bytes: number, lines: number): void {
     const written = this.#waiting.length > 0 ? 0 : this.#put(text, bytes === text.length ? 'latin1' : 'utf8');
     if (written === bytes) return;
+    // It ended with this piece, or takes no more.
     if (written < 0 || this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
       this.#onLost(lines);
       return;
@@ -99,7 +113,13 @@ class DirectSink implements LogSink {
       const piece = this.#waiting[0];
       if (piece === undefined) break;
       const written = this.#put(piece.bytes, 'buffer');
-      if (written < 0) break;
+      if (written < 0) {
+        if (this.#fd < 0) break;
+        this.#waiting.shift();
+        this.#waitingBytes -= piece.bytes.length;
+        this.#onLost(piece.lines);
+        continue;
+      }
       if (written < piece.bytes.length) {
         this.#waiting[0] = { bytes: piece.bytes.subarray(written), lines: piece.lines };
         this.#waitingBytes -= written;
@@ -114,8 +134,10 @@ class DirectSink implements LogSink {
   async end(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#ended = resolve;
+    const patience = setTimeout(resolve, END_MS);
     this.flush();
     await promise;
+    clearTimeout(patience);
     clearTimeout(this.#timer);
     this.#close();
   }
@@ -139,7 +161,8 @@ class DirectSink implements LogSink {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'EAGAIN' || code === 'EINTR') return 0;
-      this.#close();
+      // Whatever else is wrong may pass, as a full disk does.
+      if (code === 'EPIPE' || code === 'EBADF') this.#close();
       return -1;
     }
   }
@@ -161,13 +184,14 @@ class ThreadedSink implements LogSink {
   /** Lines of the piece that the stream is being given. */
   #passing = 0;
 
-  constructor(destination: number | string, file: boolean, onLost: (lines: number) => void) {
+  constructor(destination: number | string, file: boolean, { onLost, prompt = false }: SinkOptions) {
     this.batchBytes = file ? FILE_BATCH_BYTES : MAX_LINE_BYTES;
     this.#onLost = onLost;
+    const gathered = file ? FILE_BATCH_BYTES : MAX_LINE_BYTES - 1;
     this.#stream = pinoDestination({
       dest: destination,
       sync: false,
-      minLength: file ? FILE_BATCH_BYTES : MAX_LINE_BYTES - 1,
+      minLength: prompt ? 0 : gathered,
       maxWrite: file ? 2 * FILE_BATCH_BYTES : MAX_LINE_BYTES,
       maxLength: MAX_WAITING_BYTES,
     });
@@ -196,8 +220,10 @@ class ThreadedSink implements LogSink {
     this.#stream.once('error', () => {
       resolve();
     });
+    const patience = setTimeout(resolve, END_MS);
     this.#stream.end();
     await promise;
+    clearTimeout(patience);
   }
 
   #isOpen(): boolean {

@@ -147,6 +147,10 @@ export const METRICS = {
   ),
   spillway_event_loop_lag_seconds: gauge('Lag of the slowest event loop.', [], 'max'),
   spillway_event_loop_utilization: gauge('Busy share of the busiest event loop.', [], 'max'),
+  spillway_log_lines_dropped_total: counter(
+    'Lines of the access log that were not written: refusals beyond their rate, a reader too slow or gone.',
+    [],
+  ),
   spillway_config_reloads_total: counter('Configuration reloads by result.', ['result']),
   spillway_build_info: gauge('1, with what is running in its labels.', ['version', 'commit', 'node'], 'max'),
 } as const satisfies Readonly<Record<string, MetricRow>>;

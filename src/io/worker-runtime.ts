@@ -14,6 +14,7 @@ import { WorkerLimits } from './worker-limits.ts';
 import type { BoundHandle } from './listen-sockets.ts';
 import { Meter } from './meter.ts';
 import { OutcomeRecorder } from './outcome-recorder.ts';
+import { ProcessLog } from './process-log.ts';
 import { WorkerServer } from './servers.ts';
 import { ServiceRuntime } from './service-runtime.ts';
 import { Snapshot } from './snapshot.ts';
@@ -44,6 +45,7 @@ type ConfigureMessage = Extract<ToWorker, { type: 'configure' }>;
 
 export class WorkerRuntime {
   readonly #compose: ComposeApplication;
+  readonly #processLog = new ProcessLog(1);
   readonly #log: Logger;
   readonly #end: (code: number) => void;
   readonly #meter = new Meter();
@@ -64,7 +66,7 @@ export class WorkerRuntime {
   constructor(compose: ComposeApplication, exit: (code: number) => void) {
     this.#compose = compose;
     this.#end = exit;
-    const log = pino({ name: 'worker' });
+    const log = pino({ name: 'worker' }, this.#processLog);
     this.#log = log;
     this.#access = new AccessLog({ access: { mode: 'all', ratio: 1 }, destination: 1 });
     const recorder = new OutcomeRecorder({
@@ -280,6 +282,7 @@ export class WorkerRuntime {
 
   #report(): void {
     this.#access.flush();
+    this.#meter.slot('log_lines_dropped_total', []).value = this.#access.dropped;
     void this.#dropEmptyServers();
     send({ type: 'report', dump: this.#meter.dump(), views: workerViews(this.#context, this.#limits) });
   }
@@ -288,7 +291,7 @@ export class WorkerRuntime {
     this.#report();
     this.#limits.close();
     await Promise.all([...this.#context.services.values()].map(async (service) => await service.close()));
-    await this.#access.end();
+    await Promise.all([this.#access.end(), this.#processLog.end()]);
     // The last report is on its way through the channel; when that is closed everything was sent.
     if (!process.connected) this.#end(code);
     process.once('disconnect', () => {

@@ -24,6 +24,8 @@ export interface GatewayOptions {
   readonly cwd?: string;
   /** Throws the access log away instead of collecting it. */
   readonly discardStdout?: boolean;
+  /** A descriptor of ours that becomes its standard output; then `logs` holds only what it says on stderr. */
+  readonly stdoutFd?: number;
   /** Another entry than this checkout's `src/main.ts`: a compiled one. */
   readonly entry?: string;
   /** Arguments between `run` and `-c`. */
@@ -96,6 +98,7 @@ async function startOnce(yamlText: string, options: GatewayOptions): Promise<Gat
       cwd: options.cwd ?? folder,
       ...(options.env === undefined ? {} : { env: options.env }),
       ...(options.discardStdout === undefined ? {} : { discardStdout: options.discardStdout }),
+      ...(options.stdoutFd === undefined ? {} : { stdoutFd: options.stdoutFd }),
     },
   );
   const adminUrl = `http://127.0.0.1:${adminPort}`;

@@ -20,6 +20,8 @@ export interface StartOptions {
   readonly ipc?: boolean;
   /** Throws standard output away: for load, where a reader of the access log would take CPU from what is measured. */
   readonly discardStdout?: boolean;
+  /** A descriptor of ours that becomes its standard output. */
+  readonly stdoutFd?: number;
 }
 
 export interface Exit {
@@ -149,7 +151,7 @@ export async function startProcess(
   options: StartOptions = {},
 ): Promise<RunningProcess> {
   const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: '1', ...options.env };
-  const stdout = options.discardStdout === true ? 'ignore' : 'pipe';
+  const stdout = options.stdoutFd ?? (options.discardStdout === true ? 'ignore' : 'pipe');
   const child = spawn(command, [...args], {
     env,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),

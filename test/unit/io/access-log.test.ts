@@ -254,3 +254,23 @@ test('a reader that stands still stops nobody: 8 MiB wait, the rest is counted, 
     lines.map((_, index) => index),
   );
 });
+
+const LEAVER = `
+  const { AccessLog } = await import(${JSON.stringify(MODULE)});
+  const log = new AccessLog({ access: { mode: 'all', ratio: 1 }, destination: 1 });
+  const record = ${JSON.stringify(served({ path: `/${'x'.repeat(900)}` }))};
+  for (let n = 0; n < 200; n += 1) log.write({ ...record, requestId: String(n) });
+  await log.end();
+  console.error(log.dropped);
+`;
+
+test('a reader that stands still does not keep the writer from ending, and what is left is counted', async () => {
+  // `cat` begins when the writer has gone: whoever waited for it would never end.
+  const { out } = await shell(
+    `mkfifo "$DIR/told"; { "$NODE" --input-type=module -e "$WRITER" 2>"$DIR/told"; } | { read told < "$DIR/told"; echo "$told"; cat; }`,
+    { NODE: process.execPath, WRITER: LEAVER, DIR: folder },
+  );
+  const [told = '', ...lines] = out.split('\n').filter((line) => line !== '');
+  expect(Number(told)).toBeGreaterThan(100);
+  expect(lines).toHaveLength(200 - Number(told));
+});

@@ -16,6 +16,7 @@ function exchangeWith(more: Partial<Record<keyof Exchange, unknown>>): Exchange 
     route: { name: '/shop', service: { name: 'shop' } },
     instance: '127.0.0.1:9001',
     path: '/shop/1',
+    query: '',
     code: '',
     reason: '',
     startedMs: 100,
@@ -90,4 +91,12 @@ test('what was told stays as it was when the record is filled for another reques
   record.fill(exchangeWith({ requestId: 'abc-2' }), 200, 150);
   expect(told).toMatchObject({ requestId: 'abc-1', limits: { refusedBy: 'client' } });
   expect(record.told()).toMatchObject({ requestId: 'abc-2', limits: undefined });
+});
+
+test('a long path is cut, so that targets of 8 KiB do not fill the ring', () => {
+  const record = new ExchangeRecord();
+  record.fill(exchangeWith({ path: `/${'x'.repeat(8000)}` }), 200, 150);
+  expect(record.path).toMatch(/^\/x{1024}$/);
+  record.fill(exchangeWith({ path: '/short', query: `?${'q'.repeat(8000)}` }), 200, 150);
+  expect(record.path).toBe('/short');
 });
