@@ -65,8 +65,7 @@ interface NamedClient {
   readonly client: string;
   readonly configured: boolean;
   readonly bucket: string;
-  /** More than one when the client's keys differ in it; they share the buckets. */
-  readonly tiers: readonly string[];
+  readonly tier: string;
 }
 
 interface NamedCharge extends Charge {
@@ -99,7 +98,7 @@ export class ClientQuotas {
         state: 'known',
         client: client.client,
         configured: client.configured,
-        tier: client.tiers.join(', '),
+        tier: client.tier,
         limits,
       };
     } catch (error) {
@@ -120,14 +119,15 @@ export class ClientQuotas {
 
   #named(snapshot: Snapshot, name: string): NamedClient | undefined {
     const { clients } = snapshot.configuration;
-    const tiers = clients.keys.filter(({ client }) => client === name).map(({ tier }) => tier);
-    if (tiers.length > 0) {
+    // Whatever key of the client it is: all have the same tier.
+    const row = clients.keys.find(({ client }) => client === name);
+    if (row !== undefined) {
       const bucket = clientBucket(this.hashSecret, 'client', name);
-      return { client: name, configured: true, bucket, tiers: [...new Set(tiers)] };
+      return { client: name, configured: true, bucket, tier: row.tier };
     }
     const bucket = BY_HASH.exec(name)?.[1] ?? this.#bucketOfAddress(snapshot, name);
     if (bucket === undefined) return undefined;
-    return { client: `ip:${bucket}`, configured: false, bucket, tiers: [clients.defaultTier] };
+    return { client: `ip:${bucket}`, configured: false, bucket, tier: clients.defaultTier };
   }
 
   #bucketOfAddress({ configuration }: Snapshot, address: string): string | undefined {
@@ -178,16 +178,14 @@ function ownKeys(charges: readonly NamedCharge[]): string[] {
 }
 
 /** Every limit that some request of the client is charged at, once. */
-function chargesOf(snapshot: Snapshot, { bucket, tiers }: NamedClient): NamedCharge[] {
+function chargesOf(snapshot: Snapshot, { bucket, tier }: NamedClient): NamedCharge[] {
   const found = new Map<string, NamedCharge>();
-  for (const tier of tiers) {
-    for (const route of snapshot.routes) {
-      for (const charge of snapshot.chargesFor(route, tier, bucket, false).charges) {
-        const name = nameOf(charge, tier, route.name);
-        // Routes that differ in their methods only share a bucket and may fill it at different rates.
-        const { unitTicks, burst } = charge.rate;
-        found.set(`${charge.key} ${name} ${unitTicks} ${burst}`, { ...charge, name });
-      }
+  for (const route of snapshot.routes) {
+    for (const charge of snapshot.chargesFor(route, tier, bucket, false).charges) {
+      const name = nameOf(charge, tier, route.name);
+      // Routes that differ in their methods only share a bucket and may fill it at different rates.
+      const { unitTicks, burst } = charge.rate;
+      found.set(`${charge.key} ${name} ${unitTicks} ${burst}`, { ...charge, name });
     }
   }
   return [...found.values()];

@@ -117,8 +117,10 @@ export class Limiter {
     }
     if (this.#holds.size() > 0 && this.#onHold(caller, now)) return;
     if (this.#leases.take(caller.charges, caller.cost, now)) {
+      // Before the refill: a store may answer inside `decide`, and its answer may decide another request.
+      const levels = this.#leases.levels(caller.charges);
       this.#refill(caller.charges, now);
-      caller.decided(passed('lease', this.#leases.levels(caller.charges), NOTHING));
+      caller.decided(passed('lease', levels, NOTHING));
       return;
     }
     const call = new PendingDecision(this, caller, this.#leases, now);

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { freePorts } from '../harness/ports.ts';
 import { adminBench } from './admin-bench.ts';
 import { serviceView } from './admin-port-double.ts';
 
@@ -303,9 +304,12 @@ describe('explain, healthcheck and top', () => {
   });
 
   test('top outlives a restart of the gateway and says so', async () => {
+    await bench.server.close();
+    // A port that no outgoing connection takes while nobody listens there.
+    const [port = 0] = await freePorts(1);
+    await bench.start({ token: TOKEN, port });
     const running = start(['top'], { ...here(), TTY: '1' });
     await running.until(() => running.out().includes('SERVICE'));
-    const { port } = bench.server.address;
     await bench.server.close();
     await running.until(() => running.out().includes('no gateway reached'));
     await bench.start({ token: TOKEN, port });

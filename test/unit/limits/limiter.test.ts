@@ -2,12 +2,21 @@ import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
 import { compileRate } from '../../../src/limits/gcra.ts';
 import { Limiter } from '../../../src/limits/limiter.ts';
-import type { OnUnavailable } from '../../../src/limits/limiter.ts';
+import type { Charge, LimitDecision, OnUnavailable } from '../../../src/limits/limiter.ts';
 import { retryAfterSeconds } from '../../../src/limits/fields.ts';
+import type { StoreCall } from '../../../src/limits/store.ts';
 import { Caller, charge, decideNow, ScriptedStore } from './fixtures.ts';
 
 function limiterOn(store: ScriptedStore, onUnavailable: OnUnavailable = 'local', workers = 1): Limiter {
   return new Limiter({ store, onUnavailable, workers, random: seededRandom(5) });
+}
+
+/** A worker that holds leased units of these charges, asked each millisecond from 0 to 200. */
+function leasing(store: ScriptedStore, asked: readonly (readonly Charge[])[]): Limiter {
+  const limiter = limiterOn(store);
+  limiter.configure({ onUnavailable: 'local', leases: { enforcement: 'auto', maxOverRatio: 0.05 } });
+  for (let now = 0; now < 200; now++) for (const charges of asked) decideNow(limiter, charges, now);
+  return limiter;
 }
 
 const client = charge('client', compileRate(1, 3));
@@ -258,20 +267,47 @@ describe('without the store', () => {
   });
 });
 
+describe('a decision out of leases', () => {
+  test('tells its own figures, whatever else the store decides inside the call for its refill', () => {
+    const mine = charge('client', compileRate(1000, 2000), true, 'mine');
+    const shared = charge('global', compileRate(5000, 9000), true, 'shared');
+    const other = charge('client', compileRate(1000, 300), true, 'other');
+    const nested: LimitDecision[] = [];
+    let outer = true;
+    /** Answers at once, and with the same answer lets somebody else's request go on. */
+    class BusyStore extends ScriptedStore {
+      override decide(call: StoreCall, now: number): boolean {
+        const taken = super.decide(call, now);
+        if (outer && now > 200) {
+          outer = false;
+          nested.push(decideNow(limiter, [other], now));
+        }
+        return taken;
+      }
+    }
+    const store = new BusyStore();
+    const limiter = leasing(store, [[mine, shared], [other]]);
+    let now = 201;
+    let decision = decideNow(limiter, [mine, shared], now);
+    // Until the decision that asked for a refill.
+    while (nested.length === 0) decision = decideNow(limiter, [mine, shared], (now += 1));
+    expect([decision.path, nested[0]?.path]).toEqual(['lease', 'lease']);
+    expect(decision.levels).toHaveLength(2);
+    expect(nested[0]?.levels).toHaveLength(1);
+    // A level that is another's has at most its burst of 300.
+    expect(decision.levels[0]?.remaining).toBeGreaterThan(300);
+    expect(decision.levels[0]?.remaining).toBeLessThanOrEqual(2000);
+    expect(decision.levels[1]?.remaining).toBeGreaterThan(2000);
+    expect(nested[0]?.levels[0]?.remaining).toBeLessThanOrEqual(300);
+  });
+});
+
 describe('when an operator has filled the buckets', () => {
   const ample = charge('client', compileRate(1000, 2000));
 
-  /** A worker that holds leased units of the bucket. */
-  function leasing(store: ScriptedStore): Limiter {
-    const limiter = limiterOn(store);
-    limiter.configure({ onUnavailable: 'local', leases: { enforcement: 'auto', maxOverRatio: 0.05 } });
-    for (let now = 0; now < 200; now++) decideNow(limiter, [ample], now);
-    return limiter;
-  }
-
   test('the lease goes: the next request asks the store', () => {
     const store = new ScriptedStore();
-    const limiter = leasing(store);
+    const limiter = leasing(store, [[ample]]);
     expect(limiter.leased('client', 200)).toBeGreaterThanOrEqual(4);
     expect(decideNow(limiter, [ample], 200).path).toBe('lease');
     limiter.forget(['client']);
@@ -280,7 +316,7 @@ describe('when an operator has filled the buckets', () => {
   });
 
   test('a lease that ended holds nothing, nor does a bucket that was never asked for', () => {
-    const limiter = leasing(new ScriptedStore());
+    const limiter = leasing(new ScriptedStore(), [[ample]]);
     expect(limiter.leased('client', 400)).toBe(0);
     expect(limiter.leased('route', 200)).toBe(0);
   });
