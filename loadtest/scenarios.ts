@@ -56,11 +56,11 @@ function answersOf(result: LoadResult): number {
 
 const WARM_UP_SECONDS = 5;
 
-/** 64 connections flat out, each sending its next request when it has its answer. */
-function flatOut(target: Target, seconds: number): Promise<autocannon.Result> {
+/** Connections flat out, each sending its next request when it has its answer. */
+function flatOut(target: Target, seconds: number, connections: number): Promise<autocannon.Result> {
   return autocannon({
     url: `http://127.0.0.1:${target.port}/item?id=1`,
-    connections: 64,
+    connections,
     duration: seconds,
     headers: { 'x-api-key': 'load' },
     excludeErrorStats: true,
@@ -76,10 +76,11 @@ clients: { keys: [{ key: load, client: load, tier: default }] }
 tiers: { default: { rate: 1000000/s, burst: 1000000, priority: default } }
 ${service(origin.url)}`;
   await using target = await startTarget(name, yaml, origin.url);
-  // Until both sides have compiled their code and opened their pools: the first seconds cost twice the others.
-  await flatOut(target, WARM_UP_SECONDS);
+  // Until both sides have compiled their code and opened their pools: the first seconds cost twice the others. A crowd
+  // from the first moment on, none of which may be refused.
+  const cold = await flatOut(target, WARM_UP_SECONDS, 200);
   const cpuBefore = target.cpuMs();
-  const result = await flatOut(target, seconds);
+  const result = await flatOut(target, seconds, 64);
   const usedMs = target.cpuMs() - cpuBefore;
   const refusals: Record<string, number> = {};
   for (const [status, { count }] of Object.entries(result.statusCodeStats ?? {})) {
@@ -96,8 +97,12 @@ ${service(origin.url)}`;
     failed: result.errors + result.timeouts,
     cpuUsPerAnswer: (usedMs * 1000) / Math.max(1, result['2xx'] + result.non2xx),
     residentBytes: target.residentBytes(),
-    figures: { servedRatio: result['2xx'] / Math.max(1, result['2xx'] + result.non2xx + result.errors) },
+    figures: { servedRatio: servedRatio(result), coldServedRatio: servedRatio(cold) },
   };
+}
+
+function servedRatio(result: autocannon.Result): number {
+  return result['2xx'] / Math.max(1, result['2xx'] + result.non2xx + result.errors);
 }
 
 /** Slots × mean time of the overload scenario: 400 requests a second. */

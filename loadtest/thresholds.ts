@@ -27,6 +27,12 @@ const THRESHOLDS: readonly Threshold[] = [
   },
   {
     scenario: 'baseline',
+    what: 'the same of 200 connections at once, in the first five seconds from a cold start',
+    value: ({ gateway }) => gateway.figures['coldServedRatio'],
+    bound: { atLeast: 1 },
+  },
+  {
+    scenario: 'baseline',
     what: 'CPU a request ÷ that of the bare proxy',
     value: ({ gateway, bare }) =>
       bare === undefined ? undefined : gateway.cpuUsPerAnswer / bare.cpuUsPerAnswer,

@@ -70,6 +70,10 @@ export interface AdmissionView {
 }
 
 const CONGESTED_LATELY_MS = 2000;
+/** A beat (5 ms) so late means that our own process stood still. Half: the turns of a busy loop lengthen waits; double: a compiler's pause sheds. */
+const STALL_MS = 30;
+/** As long as it has seen no more requests a worker compiles what it runs. Half is over too soon; double lets a loop that is simply too small keep its callers waiting. */
+const YOUNG_ARRIVALS = 5000;
 
 export class Admission implements PermitIssuer {
   readonly #flight: Flight;
@@ -79,12 +83,15 @@ export class Admission implements PermitIssuer {
   readonly #random: Random;
   #policy: AdmissionPolicy;
   #dispatching = false;
+  #tickedMs: number;
+  #arrivals = 0;
 
   constructor(policy: AdmissionPolicy, random: Random, now: number) {
     this.#policy = policy;
     this.#random = random;
     this.#flight = new Flight(now);
     this.#strain = new Strain(now);
+    this.#tickedMs = now;
     this.#governor = new Governor(governorSettings(policy), this.#flight, random, now);
     this.#queue = new Queue(this.#governor, this.#strain, policy.slaMs, queueShare(policy), random, now);
   }
@@ -92,6 +99,7 @@ export class Admission implements PermitIssuer {
   /** Asks for a permit; the verdict comes by callback, now or later. Nobody may enter again before its verdict. */
   enter(who: Admittee, now: number): void {
     this.#strain.arrived();
+    this.#arrivals++;
     if (this.#policy.mode === 'enforce') {
       if (this.#flight.inFlight < this.#allowance && !this.#queue.precedes(who.rank))
         this.#admit(who, 0, now);
@@ -115,6 +123,8 @@ export class Admission implements PermitIssuer {
     this.#strain.tick(now);
     if (this.#policy.mode === 'off') return;
     this.#governor.tick(now);
+    this.#forgiveStall(now);
+    this.#tickedMs = now;
     if (this.#queue.length === 0) return;
     this.#queue.sweep(now);
     this.#dispatch(now);
@@ -217,9 +227,17 @@ export class Admission implements PermitIssuer {
     who.admitted(new Permit(this), waitedMs);
   }
 
+  /** Before anybody's wait is judged: the first answers after a stall come before the beat that was late. */
+  #forgiveStall(now: number): void {
+    if (this.#arrivals > YOUNG_ARRIVALS || now - this.#tickedMs <= STALL_MS) return;
+    this.#queue.forgive(now - this.#tickedMs);
+    this.#tickedMs = now;
+  }
+
   #dispatch(now: number): void {
     // A callback that releases at once comes back here: the outer round goes on for it.
     if (this.#dispatching || this.#queue.length === 0 || this.#policy.mode !== 'enforce') return;
+    this.#forgiveStall(now);
     this.#dispatching = true;
     try {
       while (this.#flight.inFlight < this.#allowance) {

@@ -21,14 +21,17 @@ export class Waiter {
   readonly patience: number;
   /** Moment after which the answer is no use. */
   readonly usefulUntilMs: number;
+  /** What the queue had forgiven before it came, ms. */
+  readonly forgivenMs: number;
   older: Waiter | undefined = undefined;
   younger: Waiter | undefined = undefined;
   line: Line | undefined = undefined;
   /** Its caller has left while its verdict was on the way. */
   left = false;
 
-  constructor(who: Admittee, sinceMs: number, patience: number, usefulUntilMs: number) {
+  constructor(who: Admittee, sinceMs: number, patience: number, usefulUntilMs: number, forgivenMs: number) {
     this.who = who;
+    this.forgivenMs = forgivenMs;
     this.sinceMs = sinceMs;
     this.patience = patience;
     this.usefulUntilMs = usefulUntilMs;
@@ -82,8 +85,9 @@ export class Line {
   }
 
   /** About every 5 ms. `congested`: the governor saw the service congested lately. */
-  observe(targetMs: number, congested: boolean, now: number): void {
-    const waitMs = this.oldest === undefined ? 0 : now - this.oldest.sinceMs;
+  observe(targetMs: number, congested: boolean, forgivenMs: number, now: number): void {
+    const waitMs =
+      this.oldest === undefined ? 0 : now - this.oldest.sinceMs - (forgivenMs - this.oldest.forgivenMs);
     if (waitMs < this.#leastWaitMs) this.#leastWaitMs = waitMs;
     if (now - this.#intervalAtMs < INTERVAL_MS) return;
     this.#standing = this.#leastWaitMs > targetMs && this.length > 0 ? this.#standing + 1 : 0;

@@ -13,7 +13,9 @@
  *               (by the last window's median, everybody would be refused while the backlog of a lost slot drains)
  *     length    what a third of the SLA can serve; while the limit is merely still growing only memory bounds it
  *
- * Cold start: no pace is known, everybody may wait. Sources: CoDel (RFC 8289), "Fail at Scale" (adaptive LIFO).
+ * Cold start: no pace is known, everybody may wait. Time in which a young process stood still, compiling, tells nothing
+ * of the service and is no wait: it is forgiven, up to what is useful at all. An older one that stands still is too
+ * small for its load, and says so (pressure.ts). Sources: CoDel (RFC 8289), "Fail at Scale" (adaptive LIFO).
  */
 import type { ShedCode } from '../kernel/errors.ts';
 import type { PriorityRank } from '../kernel/priority.ts';
@@ -52,6 +54,8 @@ export class Queue {
   readonly #random: Random;
   readonly #waiting = new Map<Admittee, Waiter>();
   readonly #doomed: Waiter[] = [];
+  /** All that was forgiven so far, ms. */
+  #forgivenMs = 0;
   #slaMs: number;
   /** −1: auto. */
   #fixedLength: number;
@@ -134,7 +138,8 @@ export class Queue {
       return;
     }
     if (evicted !== undefined) this.#takeOut(evicted);
-    const waiter = new Waiter(who, now, 1 - SPREAD + 2 * SPREAD * this.#random(), usefulUntilMs);
+    const patience = 1 - SPREAD + 2 * SPREAD * this.#random();
+    const waiter = new Waiter(who, now, patience, usefulUntilMs, this.#forgivenMs);
     this.#lines[rank].push(waiter);
     this.#waiting.set(who, waiter);
     this.length += 1;
@@ -152,7 +157,7 @@ export class Queue {
       if (waiter === undefined) return undefined;
       const patienceMs = this.#patienceMs(waiter, rank, line);
       this.#takeOut(waiter);
-      if (now - waiter.sinceMs > patienceMs) {
+      if (this.#waitedMs(waiter, now) > patienceMs) {
         this.#refuse(waiter.who, 'SPW_SHED_QUEUE_TIMEOUT', 'waited too long', now);
       } else if (now + this.#governor.baseline.p50Ms >= waiter.usefulUntilMs) {
         this.#refuse(waiter.who, 'SPW_SHED_DEADLINE', 'could no longer be answered in time', now);
@@ -179,6 +184,15 @@ export class Queue {
     return true;
   }
 
+  /** Our own process stood still for so long. */
+  forgive(stallMs: number): void {
+    this.#forgivenMs += stallMs;
+  }
+
+  #waitedMs(waiter: Waiter, now: number): number {
+    return now - waiter.sinceMs - (this.#forgivenMs - waiter.forgivenMs);
+  }
+
   /** About every 5 ms: who waited too long is told so; overload is noticed. */
   sweep(now: number): void {
     if (this.length === 0) return;
@@ -188,7 +202,7 @@ export class Queue {
     if (oldest !== undefined && now - oldest.sinceMs > 3 * targetMs) this.#governor.criticalWaits();
     for (let rank = 0 as PriorityRank; rank <= 3; rank = (rank + 1) as PriorityRank) {
       const line = this.#lines[rank];
-      line.observe(targetMs, congested, now);
+      line.observe(targetMs, congested, this.#forgivenMs, now);
       this.#markOverdue(line, rank, now);
     }
     const doomed = this.#doomed;
@@ -206,7 +220,7 @@ export class Queue {
     while (waiter !== undefined) {
       const { younger } = waiter;
       const limitMs = this.#patienceMs(waiter, rank, line);
-      const waitedMs = now - waiter.sinceMs;
+      const waitedMs = this.#waitedMs(waiter, now);
       if (waitedMs > limitMs || now >= waiter.usefulUntilMs) {
         this.#unlink(waiter);
         this.#doomed.push(waiter);

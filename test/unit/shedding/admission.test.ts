@@ -131,6 +131,44 @@ test('a raised ceiling admits whoever waits for it', () => {
   expect(waiting.waitedMs).toBe(5);
 });
 
+/** One runs, one waits, and the process stands still for 150 ms, more than anybody waits. @returns who waits */
+function stall(gate: ReturnType<typeof admission>, at: number): Caller {
+  gate.tick(at);
+  const running = enter(gate, 1, at);
+  const waiting = enter(gate, 1, at);
+  gate.tick(at + 5);
+  gate.tick(at + 155);
+  if (waiting.verdicts === 0) running.permit?.release(at + 156);
+  return waiting;
+}
+
+test('a young process that stood still has kept nobody waiting; an old one is too small for its load', () => {
+  const gate = admission({ limit: 1 });
+  const early = stall(gate, 0);
+  expect(early.permit).toBeDefined();
+  early.permit?.release(160);
+  for (let at = 200; at < 10_200; at += 2) enter(gate, 1, at).permit?.release(at + 1);
+  expect(stall(gate, 20_000).code).toBe('SPW_SHED_QUEUE_TIMEOUT');
+});
+
+test('the first answer after a stall comes before the late beat, and is not too late either', () => {
+  const gate = admission({ limit: 1 });
+  gate.tick(0);
+  const running = enter(gate, 1, 0);
+  const waiting = enter(gate, 1, 0);
+  running.permit?.release(150);
+  expect(waiting.permit).toBeDefined();
+});
+
+test('what a young process forgives ends where the answer is of no use any more', () => {
+  const gate = admission({ limit: 1 });
+  enter(gate, 1, 0);
+  const waiting = enter(gate, 1, 0);
+  gate.tick(5);
+  gate.tick(10_000);
+  expect(waiting.code).toBe('SPW_SHED_QUEUE_TIMEOUT');
+});
+
 test('each admittee has exactly one verdict, through reloads, evictions and timeouts', () => {
   const gate = admission({ limit: 3, queue: 5 });
   const callers: Caller[] = [];

@@ -77,12 +77,12 @@ describe('the strain of a second', () => {
 describe('a line', () => {
   const standing = (patience = 1): Line => {
     const line = new Line(patience, 0);
-    line.push(new Waiter(new Caller(1), 0, 1, 1e9));
-    line.push(new Waiter(new Caller(1), 0, 1, 1e9));
+    line.push(new Waiter(new Caller(1), 0, 1, 1e9, 0));
+    line.push(new Waiter(new Caller(1), 0, 1, 1e9, 0));
     return line;
   };
   const watch = (line: Line, fromMs: number, toMs: number, congested: boolean): void => {
-    for (let now = fromMs; now <= toMs; now += 5) line.observe(12, congested, now);
+    for (let now = fromMs; now <= toMs; now += 5) line.observe(12, congested, 0, now);
   };
 
   test('that stands, refuses, and waits for a congested service is overloaded', () => {
@@ -124,7 +124,7 @@ describe('a line', () => {
 
   test('keeps its order when one in the middle leaves', () => {
     const line = new Line(1, 0);
-    const waiters = [1, 2, 3].map((since) => new Waiter(new Caller(1), since, 1, 1e9));
+    const waiters = [1, 2, 3].map((since) => new Waiter(new Caller(1), since, 1, 1e9, 0));
     for (const waiter of waiters) line.push(waiter);
     const [first, middle, last] = waiters;
     if (middle === undefined) throw new Error('three were made');
