@@ -3,7 +3,20 @@
  * (forwarding.md §4, limits.md §5).
  */
 import { z } from 'zod';
-import { count, duration, flag, name, network, path, pem, secret, size, text, word } from './units-schema.ts';
+import {
+  address,
+  count,
+  duration,
+  flag,
+  name,
+  network,
+  path,
+  pem,
+  secret,
+  size,
+  text,
+  word,
+} from './units-schema.ts';
 
 const port = count(0, 65_535);
 
@@ -24,7 +37,7 @@ const listenerTls = z.strictObject({
     .describe('asks callers for a certificate signed by this authority'),
 });
 
-const listenerLimits = z.strictObject({
+export const listenerLimits = z.strictObject({
   headerBytes: size().prefault('16KiB').describe('size of a header section; more is 431'),
   headerCount: count(1, 10_000).prefault(100).describe('fields of a header section; more is 431'),
   headersTimeout: duration().prefault('10s').describe('the longest a header section may take to arrive'),
@@ -41,7 +54,9 @@ const listenerLimits = z.strictObject({
 
 export const listener = z.strictObject({
   port: port.describe('0 takes a free one'),
-  host: text('address').prefault('::').describe('the address to bind; `::` is every address, IPv4 too'),
+  host: address()
+    .prefault('::')
+    .describe('the address to bind, no name but `localhost`; `::` is every address, IPv4 too'),
   backlog: count(1, 65_535).prefault(511).describe('the accept queue; a short one refuses early'),
   maxConnections: count(1, 1_000_000)
     .prefault(10_000)
@@ -65,7 +80,7 @@ export const listener = z.strictObject({
 });
 
 export const admin = z.strictObject({
-  host: text('address').prefault('127.0.0.1').describe('the address to bind'),
+  host: address().prefault('127.0.0.1').describe('the address to bind, no name but `localhost`'),
   port: port.prefault(9090).describe('0 takes a free one'),
   token: secret()
     .prefault('')
@@ -85,42 +100,29 @@ const redisNode = z
   .regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$/, { error: 'not a node: write it as host:6379' })
   .meta({ 'x-type': 'host:port' });
 
-export const redis = z
-  .strictObject({
-    url: secret().nullable().prefault(null).describe('`redis://` or `rediss://` address of one server'),
-    sentinels: z
-      .array(redisNode)
-      .min(1)
-      .nullable()
-      .prefault(null)
-      .describe('sentinels that know the primary'),
-    sentinelName: name().prefault('mymaster').describe("the primary's name at the sentinels"),
-    cluster: z.array(redisNode).min(1).nullable().prefault(null).describe('some nodes of a cluster'),
-    timeout: duration().prefault('25ms').describe('the longest that a decision waits for it'),
-    onUnavailable: word(['local', 'allow', 'deny'])
-      .prefault('local')
-      .describe("`local` = this gateway's fair share of every limit, limit / live gateways"),
-    keySecret: secret()
-      .nullable()
-      .prefault(null)
-      .describe(
-        'keys the hash of client names, the same in all gateways; left out, it is made from the Redis address',
-      ),
-    gateways: count(1, 10_000).prefault(1).describe('live gateways to assume until the store has told'),
-  })
-  .superRefine((value, context) => {
-    const ways = [value.url, value.sentinels, value.cluster].filter((way) => way !== null).length;
-    if (ways !== 1) {
-      context.addIssue({ code: 'custom', message: 'needs exactly one of `url`, `sentinels` and `cluster`' });
-    }
-    if (value.url !== null && !/^rediss?:\/\/[^\s/]+/.test(value.url)) {
-      context.addIssue({
-        code: 'custom',
-        path: ['url'],
-        message: 'must begin with redis:// or rediss:// and name a host',
-      });
-    }
-  });
+export const redis = z.strictObject({
+  url: secret()
+    .refine((value) => /^rediss?:\/\/[^\s/]+/.test(value), {
+      error: 'must begin with redis:// or rediss:// and name a host',
+    })
+    .nullable()
+    .prefault(null)
+    .describe('`redis://` or `rediss://` address of one server'),
+  sentinels: z.array(redisNode).min(1).nullable().prefault(null).describe('sentinels that know the primary'),
+  sentinelName: name().prefault('mymaster').describe("the primary's name at the sentinels"),
+  cluster: z.array(redisNode).min(1).nullable().prefault(null).describe('some nodes of a cluster'),
+  timeout: duration().prefault('25ms').describe('the longest that a decision waits for it'),
+  onUnavailable: word(['local', 'allow', 'deny'])
+    .prefault('local')
+    .describe("`local` = this gateway's fair share of every limit, limit / live gateways"),
+  keySecret: secret()
+    .nullable()
+    .prefault(null)
+    .describe(
+      'keys the hash of client names, the same in all gateways; left out, it is made from the Redis address',
+    ),
+  gateways: count(1, 10_000).prefault(1).describe('live gateways to assume until the store has told'),
+});
 
 export const trust = z.strictObject({
   proxies: z.array(network()).prefault([]).describe('networks whose word about the caller is believed'),

@@ -1,26 +1,28 @@
 /**
- * Figures that are right by themselves and wrong together: a burst no request of a route can ever meet, a probe that
- * outlasts its interval, an admin address open to the network without a token.
+ * Figures that are right by themselves and wrong together, in several sections: a burst no request of a route can ever
+ * meet, a port taken twice, a probe that outlasts its interval.
  *
- * Each section that parses takes part, whatever is wrong with the others, so that one run finds all.
+ * Each field that can be read takes part, whatever is wrong with the others (`readable.ts`), so that one run finds all.
  */
-import { z } from 'zod';
+import type { z } from 'zod';
 import { clients } from './client-schema.ts';
-import { admin, listener, redis, shutdown } from './edge-schema.ts';
+import { admin, listener, redis } from './edge-schema.ts';
 import type { Finding, Path } from './findings.ts';
-import { limits, tier } from './limit-schema.ts';
+import { burstOf, globalFields, quotaFields, tierFields } from './limit-schema.ts';
+import { isGiven, readable } from './readable.ts';
 import { route } from './route-schema.ts';
 import { service } from './service-schema.ts';
 import { checkSessionCookies } from './session-cookies.ts';
 import type { Source } from './source.ts';
+import { isTree, placed, treeOf } from './tree.ts';
+import type { Tree } from './tree.ts';
 
 /** A burst that lasts less than this at its rate cannot carry a steady stream: arrivals are never that even. */
 const SHORTEST_BURST_MS = 10;
 
 type Report = (severity: Finding['severity'], path: Path, message: string) => void;
-type Tier = z.output<typeof tier>;
-type Service = z.output<typeof service>;
-type Route = z.output<typeof route>;
+type Service = Partial<z.output<typeof service>>;
+type Route = Partial<z.output<typeof route>>;
 
 /** A limit that some route's requests must pass. */
 interface Bucket {
@@ -31,52 +33,54 @@ interface Bucket {
 }
 
 export function checkFigures(source: Source): Finding[] {
-  const root = parsed(z.record(z.string(), z.unknown()), source.value) ?? {};
+  const root = treeOf(source.value);
   const findings: Finding[] = [];
   const report: Report = (severity, path, message) => findings.push(source.find(severity, path, message));
 
   checkEdges(root, report);
-  const services = entries(service, root.services);
-  for (const [name, value] of services) checkService(value, ['services', name], report);
-  const leads = [...entries(route, root.routes).values()];
-  checkSessionCookies(services, leads, (path, message) => report('warning', path, message));
+  const services = new Map<string, Service>();
+  for (const { path, value } of placed(root, 'services')) {
+    const own = readable(service, value);
+    services.set(String(path[1]), own);
+    checkService(own, treeOf(value), path, report);
+  }
+  const routes = placed(root, 'routes').map(({ path, value }) => ({
+    path,
+    value,
+    own: readable(route, value),
+  }));
+  checkCookies(
+    services,
+    routes.map(({ own }) => own),
+    report,
+  );
 
   const shared: Bucket[] = [];
-  for (const [name, value] of entries(tier, root.tiers)) shared.push(...tierBuckets(String(name), value));
-  const global = parsed(limits, root.limits ?? {})?.global ?? null;
-  if (global !== null) shared.push({ path: ['limits', 'global'], words: 'the global limit', ...global });
+  for (const { path, value } of placed(root, 'tiers')) {
+    const words = `the tier \`${String(path[1])}\``;
+    shared.push(...bucketOf(readable(tierFields, value), path, words));
+    const total = readable(quotaFields, treeOf(value).total);
+    shared.push(...bucketOf(total, [...path, 'total'], `the total of ${words}`));
+  }
+  const global = readable(globalFields, treeOf(root.limits).global);
+  shared.push(...bucketOf(global, ['limits', 'global'], 'the global limit'));
   for (const bucket of shared) checkBurst(bucket, report);
-  for (const [index, value] of entries(route, root.routes))
-    checkRoute(value, ['routes', index], shared, services, report);
+  for (const { path, value, own } of routes) {
+    checkRoute(own, path, services, report);
+    checkCost(own.cost, treeOf(treeOf(value).limits), path, shared, report);
+  }
   return findings;
 }
 
-function checkEdges(root: Readonly<Record<string, unknown>>, report: Report): void {
-  const operators = parsed(admin, root.admin ?? {});
-  if (operators !== null && operators.token === '' && !isLoopback(operators.host)) {
-    report(
-      'error',
-      ['admin', 'token'],
-      'the admin address can be reached from other machines and needs a token',
-    );
-  }
-  const leaving = parsed(shutdown, root.shutdown ?? {});
-  if (leaving !== null && leaving.delay >= leaving.timeout) {
-    report(
-      'error',
-      ['shutdown', 'delay'],
-      'must be shorter than `shutdown.timeout`, or nothing could finish',
-    );
-  }
-  const store = parsed(redis, root.redis);
-  if (store !== null && store.keySecret === null) {
+function checkEdges(root: Tree, report: Report): void {
+  if (isTree(root.redis) && readable(redis, root.redis).keySecret === null) {
     report(
       'warning',
       ['redis'],
       'no `keySecret`: callers are hashed under a key made from the address of this Redis, which is no secret',
     );
   }
-  const chain = parsed(clients, root.clients ?? {})?.identify ?? [];
+  const chain = readable(clients, root.clients).identify ?? [];
   const end = chain.findIndex((entry) => 'ip' in entry);
   if (end >= 0 && end < chain.length - 1) {
     report(
@@ -85,33 +89,22 @@ function checkEdges(root: Readonly<Record<string, unknown>>, report: Report): vo
       'never reached: `ip` names every caller, so it ends the chain',
     );
   }
-  checkAddresses(root, operators, report);
+  checkAddresses(root, report);
 }
 
-function checkAddresses(
-  root: Readonly<Record<string, unknown>>,
-  operators: z.output<typeof admin> | null,
-  report: Report,
-): void {
-  const taken: { host: string; port: number; words: string }[] = [];
-  for (const [index, value] of entries(listener, root.listeners)) {
-    const path: Path = ['listeners', index];
-    const twin = taken.find((other) => meet(other, value));
-    if (twin !== undefined)
-      report('error', [...path, 'port'], `port ${value.port} is taken by ${twin.words}`);
-    taken.push({ host: value.host, port: value.port, words: 'another listener' });
-    const { headersTimeout, requestTimeout } = value.limits;
-    if (requestTimeout > 0 && headersTimeout > requestTimeout) {
-      report(
-        'error',
-        [...path, 'limits', 'headersTimeout'],
-        'must not be longer than `requestTimeout`, which includes it',
-      );
-    }
+function checkAddresses(root: Tree, report: Report): void {
+  const taken: Address[] = [];
+  for (const { path, value } of placed(root, 'listeners')) {
+    const { host, port } = readable(listener, value);
+    if (host === undefined || port === undefined) continue;
+    if (taken.some((other) => meet(other, { host, port })))
+      report('error', [...path, 'port'], `port ${port} is taken by another listener`);
+    taken.push({ host, port });
   }
-  if (operators !== null && taken.some((other) => meet(other, operators))) {
-    report('error', ['admin', 'port'], `port ${operators.port} is taken by a listener`);
-  }
+  const { host, port } = readable(admin, root.admin);
+  if (host === undefined || port === undefined) return;
+  if (taken.some((other) => meet(other, { host, port })))
+    report('error', ['admin', 'port'], `port ${port} is taken by a listener`);
 }
 
 interface Address {
@@ -131,42 +124,36 @@ function meet(left: Address, right: Address): boolean {
   );
 }
 
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
-}
-
-function checkService(value: Service, path: Path, report: Report): void {
-  if (value.readiness.timeout > value.readiness.interval) {
+function checkService(own: Service, written: Tree, path: Path, report: Report): void {
+  const { readiness, sla, timeout, affinity, instances, versions } = own;
+  if (readiness !== undefined && readiness.timeout > readiness.interval) {
     report(
       'warning',
       [...path, 'readiness', 'timeout'],
       'longer than `readiness.interval`: probes of one instance would overlap',
     );
   }
-  if (value.sla > value.timeout.request) {
+  if (sla !== undefined && timeout !== undefined && sla > timeout.request) {
     report(
       'warning',
       [...path, 'sla'],
       'longer than `timeout.request`: an answer could be in time and cut all the same',
     );
   }
-  if (value.affinity !== null && value.affinity.keys.length === 0) {
+  if (affinity?.keys.length === 0) {
     report(
       'warning',
       [...path, 'affinity'],
       'no `keys`: random ones are made at start, so sessions end with the gateway',
     );
   }
-  if (
-    value.tls !== null &&
-    value.instances.length > 0 &&
-    value.instances.every((each) => each.url.startsWith('http:'))
-  ) {
+  if (instances === undefined) return;
+  if (isTree(written.tls) && instances.length > 0 && instances.every(({ url }) => url.startsWith('http:'))) {
     report('warning', [...path, 'tls'], 'has no effect: all instances are http');
   }
-  const versions = new Set(value.instances.map((each) => each.version));
-  for (const version of Object.keys(value.versions?.canary ?? {})) {
-    if (value.discovery === null && !versions.has(version)) {
+  const running = new Set(instances.map((each) => each.version));
+  for (const version of Object.keys(versions?.canary ?? {})) {
+    if (!isGiven(written, 'discovery') && !running.has(version)) {
       report(
         'warning',
         [...path, 'versions', 'canary', version],
@@ -176,24 +163,34 @@ function checkService(value: Service, path: Path, report: Report): void {
   }
 }
 
-function tierBuckets(name: string, value: Tier): Bucket[] {
-  const buckets: Bucket[] = [];
-  if (value.rate !== null) {
-    buckets.push({
-      path: ['tiers', name],
-      words: `the tier \`${name}\``,
-      rate: value.rate,
-      burst: value.burst,
-    });
-  }
-  if (value.total !== null) {
-    buckets.push({
-      path: ['tiers', name, 'total'],
-      words: `the total of the tier \`${name}\``,
-      ...value.total,
-    });
-  }
-  return buckets;
+/** Only of services and routes of which all can be read that decides. */
+function checkCookies(
+  services: ReadonlyMap<string, Service>,
+  routes: readonly Route[],
+  report: Report,
+): void {
+  const sticky = [...services].flatMap(([name, { affinity = null }]) => [[name, { affinity }] as const]);
+  const leads = routes.flatMap(({ service: to, path, host, methods, match }) =>
+    to === undefined ||
+    path === undefined ||
+    host === undefined ||
+    methods === undefined ||
+    match === undefined
+      ? []
+      : [{ service: to, path, host, methods, match }],
+  );
+  checkSessionCookies(new Map(sticky), leads, (path, message) => report('warning', path, message));
+}
+
+interface Quota {
+  readonly rate?: number | null;
+  readonly burst?: number | null;
+}
+
+/** None where there is no limit, or none that can be read. */
+function bucketOf({ rate, burst }: Quota, path: Path, words: string): Bucket[] {
+  if (rate === undefined || rate === null || burst === undefined) return [];
+  return [{ path, words, rate, burst: burstOf({ rate, burst }) }];
 }
 
 function checkBurst(bucket: Bucket, report: Report): void {
@@ -206,53 +203,40 @@ function checkBurst(bucket: Bucket, report: Report): void {
   }
 }
 
-function checkRoute(
-  value: Route,
+function checkRoute(own: Route, path: Path, services: ReadonlyMap<string, Service>, report: Report): void {
+  const { timeout, service: name = '' } = own;
+  const sla = services.get(name)?.sla;
+  if (typeof timeout !== 'number' || sla === undefined || sla <= timeout) return;
+  report(
+    'warning',
+    [...path, 'timeout'],
+    `shorter than the SLA of \`${name}\`: an answer could be in time and cut all the same`,
+  );
+}
+
+/** @param limits of the route, as they are written */
+function checkCost(
+  cost: number | undefined,
+  limits: Tree,
   path: Path,
   shared: readonly Bucket[],
-  services: Map<string | number, Service>,
   report: Report,
 ): void {
-  const { perClient, total } = value.limits;
-  const own: Bucket[] = [];
-  if (perClient !== null)
-    own.push({ path: [...path, 'limits', 'perClient'], words: "the route's limit per client", ...perClient });
-  if (total !== null) own.push({ path: [...path, 'limits', 'total'], words: "the route's total", ...total });
-  for (const bucket of own) checkBurst(bucket, report);
-  for (const bucket of [...own, ...shared]) {
-    if (value.cost > bucket.burst) {
+  const bucket = (kind: string, words: string): Bucket[] =>
+    bucketOf(readable(quotaFields, limits[kind]), [...path, 'limits', kind], words);
+  const own = [
+    ...bucket('perClient', "the route's limit per client"),
+    ...bucket('total', "the route's total"),
+  ];
+  for (const each of own) checkBurst(each, report);
+  if (cost === undefined) return;
+  for (const { words, burst } of [...own, ...shared]) {
+    if (cost > burst) {
       report(
         'error',
         [...path, 'cost'],
-        `a request costs ${value.cost}, and ${bucket.words} never holds more than ${bucket.burst}: it could never pass`,
+        `a request costs ${cost}, and ${words} never holds more than ${burst}: it could never pass`,
       );
     }
   }
-  const target = services.get(value.service);
-  if (value.timeout !== null && target !== undefined && target.sla > value.timeout) {
-    report(
-      'warning',
-      [...path, 'timeout'],
-      `shorter than the SLA of \`${value.service}\`: an answer could be in time and cut all the same`,
-    );
-  }
-}
-
-function parsed<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> | null {
-  const result = schema.safeParse(value);
-  return result.success ? result.data : null;
-}
-
-/** The entries of a list or a mapping that parse, by index or name. */
-function entries<Schema extends z.ZodType>(
-  schema: Schema,
-  value: unknown,
-): Map<string | number, z.output<Schema>> {
-  const found = new Map<string | number, z.output<Schema>>();
-  if (typeof value !== 'object' || value === null) return found;
-  for (const [key, entry] of Object.entries(value)) {
-    const result = schema.safeParse(entry);
-    if (result.success) found.set(Array.isArray(value) ? Number(key) : key, result.data);
-  }
-  return found;
 }

@@ -10,8 +10,10 @@ import type { Finding, Path } from './findings.ts';
 import { findingsOf, OWN_WORDS } from './issues.ts';
 import { alternatives, below, CONFIGURATION_NODE, KEYS_FILE_NODE } from './json-schema.ts';
 import type { SchemaNode } from './json-schema.ts';
+import { readable } from './readable.ts';
 import { readSource } from './source.ts';
 import type { Environment, Source } from './source.ts';
+import { listOf } from './tree.ts';
 
 type ClientKey = z.output<typeof clientKey>;
 
@@ -79,7 +81,8 @@ function isPem(text: string): boolean {
 }
 
 export interface KeysFile {
-  readonly keys: readonly ClientKey[];
+  /** As many as are written, each with what of it can be read. */
+  readonly keys: readonly Partial<ClientKey>[];
   /** Null when the file cannot be read as YAML. */
   readonly source: Source | null;
   readonly faults: readonly Finding[];
@@ -107,5 +110,6 @@ export function readKeysFile(
   faults.push(...resolved.faults);
   const result = z.array(clientKey).safeParse(resolved.value, OWN_WORDS);
   if (!result.success) faults.push(...findingsOf(result.error.issues, source, KEYS_FILE_NODE));
-  return { keys: result.success ? result.data : [], source, faults, warnings };
+  const keys = listOf(resolved.value).map((row) => readable(clientKey, row));
+  return { keys, source, faults, warnings };
 }

@@ -47,65 +47,50 @@ export const instance = z
   .meta({ 'x-type': 'URL or `{ url, version, weight }`' });
 
 /** Where instances come from, when they are not listed. */
-export const discovery = z
-  .strictObject({
-    dns: z
-      .strictObject({
-        name: text('host name').describe('the name to resolve'),
-        type: word(['A', 'AAAA', 'SRV']).prefault('A').describe('the record asked for'),
-        port: count(1, 65_535)
-          .nullable()
-          .prefault(null)
-          .describe('port of the instances, unless SRV says it'),
-        scheme: word(['http', 'https']).prefault('http').describe('how the instances are spoken to'),
-      })
-      .nullable()
-      .prefault(null)
-      .describe('instances are the records of a name'),
-    kubernetes: z
-      .strictObject({
-        namespace: name().nullable().prefault(null).describe("the namespace; left out, the gateway's own"),
-        service: name().describe('the Kubernetes service'),
-        port: z
-          .union([count(1, 65_535), name()])
-          .nullable()
-          .prefault(null)
-          .meta({ 'x-type': 'port' })
-          .describe('port number or name; left out, the only one'),
-        scheme: word(['http', 'https']).prefault('http').describe('how the instances are spoken to'),
-      })
-      .nullable()
-      .prefault(null)
-      .describe('instances are the EndpointSlices of a service'),
-    consul: z
-      .strictObject({
-        url: z
-          .url({ protocol: /^https?$/ })
-          .prefault('http://127.0.0.1:8500')
-          .meta({ 'x-type': 'URL' })
-          .describe('the agent'),
-        service: text().describe('the service in the catalogue'),
-        tag: text().nullable().prefault(null).describe('only entries with this tag'),
-        token: secret().nullable().prefault(null).describe('ACL token'),
-        scheme: word(['http', 'https']).prefault('http').describe('how the instances are spoken to'),
-      })
-      .nullable()
-      .prefault(null)
-      .describe('instances are those of a Consul service'),
-    file: path().nullable().prefault(null).describe('instances are listed in a file, which is watched'),
-    emptySet: word(['keep', 'apply'])
-      .prefault('keep')
-      .describe('what an empty answer means: a fault, or no instances'),
-    stateDir: path().nullable().prefault(null).describe('where the last good set is kept for a restart'),
-  })
-  .superRefine((value, context) => {
-    const sources = [value.dns, value.kubernetes, value.consul, value.file].filter(
-      (source) => source !== null,
-    );
-    if (sources.length !== 1) {
-      context.addIssue({
-        code: 'custom',
-        message: 'needs exactly one of `dns`, `kubernetes`, `consul` and `file`',
-      });
-    }
-  });
+export const discovery = z.strictObject({
+  dns: z
+    .strictObject({
+      name: text('host name').describe('the name to resolve'),
+      type: word(['A', 'AAAA', 'SRV']).prefault('A').describe('the record asked for'),
+      port: count(1, 65_535).nullable().prefault(null).describe('port of the instances, unless SRV says it'),
+      scheme: word(['http', 'https']).prefault('http').describe('how the instances are spoken to'),
+    })
+    .nullable()
+    .prefault(null)
+    .describe('instances are the records of a name'),
+  kubernetes: z
+    .strictObject({
+      namespace: name().nullable().prefault(null).describe("the namespace; left out, the gateway's own"),
+      service: name().describe('the Kubernetes service'),
+      port: z
+        .union([count(1, 65_535), name()])
+        .nullable()
+        .prefault(null)
+        .meta({ 'x-type': 'port' })
+        .describe('port number or name; left out, the only one'),
+      scheme: word(['http', 'https']).prefault('http').describe('how the instances are spoken to'),
+    })
+    .nullable()
+    .prefault(null)
+    .describe('instances are the EndpointSlices of a service'),
+  consul: z
+    .strictObject({
+      url: z
+        .url({ protocol: /^https?$/ })
+        .prefault('http://127.0.0.1:8500')
+        .meta({ 'x-type': 'URL' })
+        .describe('the agent'),
+      service: text().describe('the service in the catalogue'),
+      tag: text().nullable().prefault(null).describe('only entries with this tag'),
+      token: secret().nullable().prefault(null).describe('ACL token'),
+      scheme: word(['http', 'https']).prefault('http').describe('how the instances are spoken to'),
+    })
+    .nullable()
+    .prefault(null)
+    .describe('instances are those of a Consul service'),
+  file: path().nullable().prefault(null).describe('instances are listed in a file, which is watched'),
+  emptySet: word(['keep', 'apply'])
+    .prefault('keep')
+    .describe('what an empty answer means: a fault, or no instances'),
+  stateDir: path().nullable().prefault(null).describe('where the last good set is kept for a restart'),
+});

@@ -10,7 +10,8 @@ import type { Finding } from './findings.ts';
 type ClientKey = z.output<typeof clientKey>;
 
 export interface PlacedKey {
-  readonly row: ClientKey;
+  /** What of it can be read. */
+  readonly row: Partial<ClientKey>;
   readonly find: (key: keyof ClientKey, message: string) => Finding;
 }
 
@@ -26,9 +27,12 @@ export function checkKeys(keys: readonly PlacedKey[]): Finding[] {
   const digests = new Set<string>();
   const tiers = new Map<string, string>();
   for (const { row, find } of keys) {
-    const digest = keyDigest(row.key);
-    if (digests.has(digest)) findings.push(find('key', 'this key stands in the list twice'));
-    digests.add(digest);
+    if (row.key !== undefined) {
+      const digest = keyDigest(row.key);
+      if (digests.has(digest)) findings.push(find('key', 'this key stands in the list twice'));
+      digests.add(digest);
+    }
+    if (row.client === undefined || row.tier === undefined) continue;
     const tier = tiers.get(row.client) ?? row.tier;
     if (tier !== row.tier)
       findings.push(find('tier', `the client \`${row.client}\` already has the tier \`${tier}\``));

@@ -2,14 +2,15 @@
  * From a file to a configuration, or to everything that is wrong with it.
  *
  * 1. text → tree with positions, environment put in (`source.ts`) · 2. secrets read, paths made absolute (`files.ts`)
- * · 3. schema (`schema.ts`), names (`references.ts`), figures (`figures.ts`), keys (`keys.ts`), each over all of it, so
- * that one run finds all faults · 4. warnings for what is not acted on (`not-yet.ts`).
+ * · 3. schema (`schema.ts`), names (`references.ts`), fields of one section (`combinations.ts`), figures of several
+ * (`figures.ts`), keys (`keys.ts`), each over all of it, so that one run finds all faults · 4. warnings for what is not acted on (`not-yet.ts`).
  *
  * Nothing here throws for anything in a file. A fault that follows from another at the same place is not repeated.
  */
 import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 import { clientKey } from './client-schema.ts';
+import { checkCombinations } from './combinations.ts';
 import { checkFigures } from './figures.ts';
 import { readKeysFile, readText, resolveFiles } from './files.ts';
 import { sortFindings } from './findings.ts';
@@ -25,8 +26,10 @@ import { checkNotYet } from './not-yet.ts';
 import { checkReferences } from './references.ts';
 import { configurationSchema } from './schema.ts';
 import type { Configuration } from './schema.ts';
+import { readable } from './readable.ts';
 import { readSource } from './source.ts';
 import type { Environment, Source } from './source.ts';
+import { listOf, treeOf } from './tree.ts';
 
 export type Loaded =
   | {
@@ -72,14 +75,17 @@ export function loadConfigurationText(text: string, name: string, environment: E
   const resolved = resolveFiles(read);
   const source: Source = { ...read, value: resolved.value };
   const findings = [...read.findings, ...resolved.faults];
-  const before = new Set(findings.filter((finding) => finding.severity === 'error').map(placeOf));
-  const fresh = (finding: Finding): boolean => !before.has(placeOf(finding));
+  const errors = findings.filter((finding) => finding.severity === 'error');
+  const before = new Set(errors.map(placeOf));
+  const unread = new Set(resolved.faults.map((fault) => fault.path));
+  const fresh = (finding: Finding): boolean =>
+    !before.has(placeOf(finding)) && !unread.has(`${finding.path}.file`);
 
   const result = configurationSchema.safeParse(source.value, OWN_WORDS);
   if (!result.success)
     findings.push(...findingsOf(result.error.issues, source, CONFIGURATION_NODE).filter(fresh));
   findings.push(
-    ...[...checkReferences(source), ...checkFigures(source)].filter(fresh),
+    ...[...checkReferences(source), ...checkCombinations(source), ...checkFigures(source)].filter(fresh),
     ...checkNotYet(source),
   );
   const keys = collectKeys(source, environment);
@@ -109,20 +115,18 @@ function judged(
   return { ok: true, configuration, warnings, names, hash: configurationHash(configuration) };
 }
 
-/** The rows of `clients.keys` that parse, then those of the keys file. */
+/** The rows of `clients.keys`, then those of the keys file; each is judged by what of it can be read. */
 function collectKeys(
   source: Source,
   environment: Environment,
 ): { rows: z.output<typeof clientKey>[]; findings: Finding[] } {
-  const clients = branch(branch(source.value).clients);
+  const clients = treeOf(treeOf(source.value).clients);
   const { keys, keysFile } = clients;
   const findings: Finding[] = [];
   const placed: PlacedKey[] = [];
-  (Array.isArray(keys) ? keys : []).forEach((entry, index) => {
-    const row = clientKey.safeParse(entry);
-    if (!row.success) return;
+  listOf(keys).forEach((entry, index) => {
     placed.push({
-      row: row.data,
+      row: readable(clientKey, entry),
       find: (key, message) => source.find('error', ['clients', 'keys', index, key], message),
     });
   });
@@ -139,19 +143,20 @@ function collectKeys(
     findings.push(...unknownTiers(placed.slice(placed.length - file.keys.length), source));
   }
   findings.push(...checkKeys(placed));
-  return { rows: placed.map((each) => each.row), findings };
+  const rows = placed.flatMap(({ row: { key, client, tier } }) =>
+    key === undefined || client === undefined || tier === undefined ? [] : [{ key, client, tier }],
+  );
+  return { rows, findings };
 }
 
 /** The tiers of the keys file; those of the configuration itself are judged by `references.ts`. */
 function unknownTiers(keys: readonly PlacedKey[], source: Source): Finding[] {
-  const tiers = branch(branch(source.value).tiers);
-  return keys
-    .filter(({ row }) => row.tier !== 'default' && !Object.hasOwn(tiers, row.tier))
-    .map(({ row, find }) => find('tier', `there is no tier \`${row.tier}\``));
-}
-
-function branch(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
+  const tiers = treeOf(treeOf(source.value).tiers);
+  return keys.flatMap(({ row: { tier }, find }) =>
+    tier === undefined || tier === 'default' || Object.hasOwn(tiers, tier)
+      ? []
+      : [find('tier', `there is no tier \`${tier}\``)],
+  );
 }
 
 function configurationHash(configuration: Configuration): string {

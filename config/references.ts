@@ -6,7 +6,7 @@
 import type { Finding, Path } from './findings.ts';
 import type { Source } from './source.ts';
 import { nearest } from './suggest.ts';
-import { listOf as list, treeOf as tree } from './tree.ts';
+import { isTree, listOf as list, treeOf as tree } from './tree.ts';
 import type { Tree } from './tree.ts';
 
 /** A service needs another, said at a place in the file. */
@@ -152,14 +152,20 @@ function methodsMeet(left: unknown, right: unknown): boolean {
   return right.some((method) => upper.has(String(method).toUpperCase()));
 }
 
+/**
+ * Nothing is said while some reference leads nowhere (unknown, mistyped or of the wrong kind): it may be the missing one.
+ */
 function unusedServices(services: Tree, routes: readonly Tree[], source: Source): Finding[] {
-  const used = new Set<unknown>(routes.map((route) => route.service));
-  for (const [name, value] of Object.entries(services)) {
-    for (const edge of dependencies(name, value)) used.add(edge.to);
-    used.add(tree(tree(value).onDependencyDown).fallback);
+  const used: unknown[] = routes.map((route) => route.service);
+  for (const value of Object.values(services)) {
+    const { dependsOn, onDependencyDown } = tree(value);
+    for (const entry of list(dependsOn)) if (tree(entry).check === undefined) used.push(tree(entry).service);
+    if (isTree(onDependencyDown)) used.push(onDependencyDown.fallback);
   }
+  const known = (name: unknown): boolean => typeof name === 'string' && Object.hasOwn(services, name);
+  if (routes.length === 0 || !used.every(known)) return [];
   return Object.keys(services)
-    .filter((name) => !used.has(name))
+    .filter((name) => !used.includes(name))
     .map((name) =>
       source.find('warning', ['services', name], `no route and no service leads to \`${name}\``, {
         atKey: true,

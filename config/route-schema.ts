@@ -61,7 +61,7 @@ const hostPattern = z
   .transform((value) => value.toLowerCase())
   .meta({ 'x-type': 'host name' });
 
-const written = z.strictObject({
+export const route = z.strictObject({
   path: prefix('a path').describe('the longest prefix that fits wins'),
   service: name().describe('where the requests go'),
   host: hostPattern
@@ -112,16 +112,4 @@ const written = z.strictObject({
     .prefault('reject')
     .describe('`%2F` in a path: 400, or passed on as it is'),
   allowBody: flag().prefault(false).describe('GET and HEAD may bring a body'),
-});
-
-/** The router of the rewriting mounts would read these as a parameter or a pattern; `*` no path may have. */
-const ROUTER_SIGNS = /[:()]/;
-
-export const route = written.superRefine(({ path, rewrite }, context) => {
-  if (rewrite === null || !ROUTER_SIGNS.test(path)) return;
-  context.addIssue({
-    code: 'custom',
-    path: ['path'],
-    message: 'a path with a `rewrite` has no `:`, `(` or `)`',
-  });
 });

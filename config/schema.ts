@@ -6,8 +6,8 @@
  * The result is plain JSON, so that it crosses to the workers as it is; they import this module's types only, never
  * its code.
  *
- * Cross references (a route's service, a key's tier) are not checked here but in `references.ts` and `figures.ts`:
- * this schema judges a value by itself, so that all faults of a file are found in one run.
+ * What concerns several fields is not checked here but in `references.ts`, `combinations.ts` and `figures.ts`: this schema
+ * judges each value by itself, so that all faults of a file are found in one run (why: `readable.ts`).
  */
 import { z } from 'zod';
 import { clients } from './client-schema.ts';

@@ -50,20 +50,6 @@ const dependency = z
   ])
   .meta({ 'x-type': '`{ service, mode }` or `{ check, mode }`' });
 
-/** Two keys of one id cannot be told apart when a cookie is verified. */
-function refuseTwins(keys: readonly { readonly id: string }[], context: z.core.$RefinementCtx): void {
-  const seen = new Set<string>();
-  keys.forEach(({ id }, index) => {
-    if (seen.has(id))
-      context.addIssue({
-        code: 'custom',
-        path: [index, 'id'],
-        message: `a second key with the id \`${id}\``,
-      });
-    seen.add(id);
-  });
-}
-
 const affinity = z.strictObject({
   cookie: token('a cookie name').prefault('spillway').describe("the cookie's name"),
   idle: duration().prefault('30m').describe('a session ends after this long without a request'),
@@ -77,7 +63,6 @@ const affinity = z.strictObject({
           .describe('signs the cookie; at least 16 characters'),
       }),
     )
-    .superRefine(refuseTwins)
     .prefault([])
     .describe('the first signs, all verify; without any, random ones are made at start'),
   mode: word(['soft', 'hard']).prefault('soft').describe('`hard`: 503 where a session would have to move'),
@@ -136,142 +121,120 @@ const sheddingOverrides = z.strictObject({
   limit: shedLimit.optional().describe('overrides `shedding.limit`'),
 });
 
-export const service = z
-  .strictObject({
-    instances: z.array(instance).prefault([]).describe('where it runs: URLs, or `{ url, version, weight }`'),
-    discovery: discovery.nullable().prefault(null).describe('instead of `instances`'),
-    sla: duration().prefault('250ms').describe('an answer later than this is no use to its caller'),
-    timeout: timeout.prefault({}).describe('how long each part of an exchange may take'),
-    shedding: sheddingOverrides.prefault({}).describe('overrides of the top-level `shedding`'),
-    dependsOn: z.array(dependency).prefault([]).describe('what it cannot do without, or only worse'),
-    onDependencyDown: z
-      .union([
-        word(['failFast', 'serve']),
-        z.strictObject({ fallback: name().describe('the service that answers instead, one hop') }),
-      ])
-      .prefault('failFast')
-      .meta({ 'x-type': '`failFast` `serve` `{ fallback: service }`' })
-      .describe('what its routes answer while a required dependency is down'),
-    readiness: z
-      .strictObject({
-        path: text('path')
-          .startsWith('/')
-          .nullable()
-          .prefault(null)
-          .describe('asked with GET; without it a TCP connect decides'),
-        interval: duration().prefault('1s').describe('time between probes'),
-        timeout: duration().prefault('500ms').describe('the longest a probe may take'),
-        rise: count(1, 100).prefault(2).describe('passes before it gets traffic again'),
-        fall: count(1, 100)
-          .prefault(2)
-          .describe('silences before it loses traffic; an explicit no acts at once'),
-        identity: text()
-          .nullable()
-          .prefault(null)
-          .describe('the name an instance must give, so that a reused address is noticed'),
-      })
-      .prefault({})
-      .describe('how instances are asked whether they are ready'),
-    balancing: z
-      .strictObject({
-        slowStart: duration({ zero: true }).prefault('30s').describe('how long a new instance is thinned'),
-        maxConcurrencyPerInstance: count(1, 100_000)
-          .prefault(256)
-          .describe('of this gateway, over all its workers'),
-      })
-      .prefault({})
-      .describe('how load is spread'),
-    outlier: z
-      .strictObject({
-        consecutiveFailures: count(1, 10_000)
-          .prefault(5)
-          .describe('failures in a row that eject an instance'),
-        ratio: ratio().prefault('50%').describe('failure ratio that ejects it'),
-        minRequests: count(1).prefault(20).describe('requests in the window before the ratio counts'),
-        window: duration().prefault('10s').describe('the window of the ratio'),
-        baseEjection: duration().prefault('5s').describe('the first ejection; it doubles'),
-        maxEjected: ratio()
-          .prefault('34%')
-          .describe('share that may be ejected; at least one, never the last'),
-      })
-      .prefault({})
-      .describe('instances that fail while others do not'),
-    breaker: z
-      .strictObject({
-        consecutive: count(1, 10_000).prefault(5).describe('failures in a row that open it'),
-        ratio: ratio().prefault('50%').describe('failure ratio that opens it'),
-        minRequests: count(1).prefault(20).describe('requests in the window before the ratio counts'),
-        open: duration().prefault('2s').describe('the first pause; it doubles'),
-        slow: ratio()
-          .nullable()
-          .prefault(null)
-          .describe('share of answers later than twice the SLA that opens it'),
-      })
-      .prefault({})
-      .describe('a pause for a service that fails as a whole'),
-    retry: z
-      .strictObject({
-        max: count(0, 2).prefault(1).describe('further attempts, at another instance'),
-        budget: ratio().prefault('20%').describe('retries compared with first attempts, over 10 s'),
-        perTry: duration().nullable().prefault(null).describe('the longest an attempt may take'),
-        idempotencyKey: flag()
-          .prefault(false)
-          .describe('requests with `Idempotency-Key` are repeated like GET'),
-      })
-      .prefault({})
-      .describe('second attempts'),
-    affinity: affinity.nullable().prefault(null).describe('a session stays with its instance'),
-    versions: versions.nullable().prefault(null).describe('several releases at once'),
-    drain: z
-      .strictObject({
-        sessionTimeout: duration({ zero: true })
-          .prefault('60s')
-          .describe('how long a leaving instance keeps its sessions'),
-        streamTimeout: duration({ zero: true }).prefault('30s').describe('how long it keeps its streams'),
-      })
-      .prefault({})
-      .describe('how instances leave'),
-    tls: z
-      .strictObject({
-        ca: pem()
-          .nullable()
-          .prefault(null)
-          .describe('the authority that signed the instances; left out, the public ones'),
-        cert: pem().nullable().prefault(null).describe("the gateway's own certificate"),
-        key: pem().nullable().prefault(null).describe('and its key'),
-        serverName: text('host name')
-          .nullable()
-          .prefault(null)
-          .describe('the name to verify, instead of the host'),
-      })
-      .superRefine((value, context) => {
-        if ((value.cert === null) !== (value.key === null)) {
-          context.addIssue({ code: 'custom', message: '`cert` and `key` go together' });
-        }
-      })
-      .nullable()
-      .prefault(null)
-      .describe('for https instances; certificates are always verified'),
-    protocol: word(['auto', 'h1', 'h2'])
-      .prefault('auto')
-      .describe('spoken to the instances; `auto` = ALPN on https, else HTTP/1.1'),
-    hostHeader: word(['received', 'instance'])
-      .prefault('received')
-      .describe("the `Host` they see: the caller's or their own"),
-    limits: z
-      .strictObject({ responseBytes: bytesOrNone.prefault('none').describe('the largest answer passed on') })
-      .prefault({})
-      .describe('what it may answer'),
-  })
-  .superRefine((value, context) => {
-    if (value.instances.length === 0 && value.discovery === null) {
-      context.addIssue({ code: 'custom', message: 'has no instances: write `instances` or `discovery`' });
-    }
-    if (value.instances.length > 0 && value.discovery !== null) {
-      context.addIssue({
-        code: 'custom',
-        path: ['discovery'],
-        message: 'stands instead of `instances`: write one of them',
-      });
-    }
-  });
+export const service = z.strictObject({
+  instances: z.array(instance).prefault([]).describe('where it runs: URLs, or `{ url, version, weight }`'),
+  discovery: discovery.nullable().prefault(null).describe('instead of `instances`'),
+  sla: duration().prefault('250ms').describe('an answer later than this is no use to its caller'),
+  timeout: timeout.prefault({}).describe('how long each part of an exchange may take'),
+  shedding: sheddingOverrides.prefault({}).describe('overrides of the top-level `shedding`'),
+  dependsOn: z.array(dependency).prefault([]).describe('what it cannot do without, or only worse'),
+  onDependencyDown: z
+    .union([
+      word(['failFast', 'serve']),
+      z.strictObject({ fallback: name().describe('the service that answers instead, one hop') }),
+    ])
+    .prefault('failFast')
+    .meta({ 'x-type': '`failFast` `serve` `{ fallback: service }`' })
+    .describe('what its routes answer while a required dependency is down'),
+  readiness: z
+    .strictObject({
+      path: text('path')
+        .startsWith('/')
+        .nullable()
+        .prefault(null)
+        .describe('asked with GET; without it a TCP connect decides'),
+      interval: duration().prefault('1s').describe('time between probes'),
+      timeout: duration().prefault('500ms').describe('the longest a probe may take'),
+      rise: count(1, 100).prefault(2).describe('passes before it gets traffic again'),
+      fall: count(1, 100)
+        .prefault(2)
+        .describe('silences before it loses traffic; an explicit no acts at once'),
+      identity: text()
+        .nullable()
+        .prefault(null)
+        .describe('the name an instance must give, so that a reused address is noticed'),
+    })
+    .prefault({})
+    .describe('how instances are asked whether they are ready'),
+  balancing: z
+    .strictObject({
+      slowStart: duration({ zero: true }).prefault('30s').describe('how long a new instance is thinned'),
+      maxConcurrencyPerInstance: count(1, 100_000)
+        .prefault(256)
+        .describe('of this gateway, over all its workers'),
+    })
+    .prefault({})
+    .describe('how load is spread'),
+  outlier: z
+    .strictObject({
+      consecutiveFailures: count(1, 10_000).prefault(5).describe('failures in a row that eject an instance'),
+      ratio: ratio().prefault('50%').describe('failure ratio that ejects it'),
+      minRequests: count(1).prefault(20).describe('requests in the window before the ratio counts'),
+      window: duration().prefault('10s').describe('the window of the ratio'),
+      baseEjection: duration().prefault('5s').describe('the first ejection; it doubles'),
+      maxEjected: ratio().prefault('34%').describe('share that may be ejected; at least one, never the last'),
+    })
+    .prefault({})
+    .describe('instances that fail while others do not'),
+  breaker: z
+    .strictObject({
+      consecutive: count(1, 10_000).prefault(5).describe('failures in a row that open it'),
+      ratio: ratio().prefault('50%').describe('failure ratio that opens it'),
+      minRequests: count(1).prefault(20).describe('requests in the window before the ratio counts'),
+      open: duration().prefault('2s').describe('the first pause; it doubles'),
+      slow: ratio()
+        .nullable()
+        .prefault(null)
+        .describe('share of answers later than twice the SLA that opens it'),
+    })
+    .prefault({})
+    .describe('a pause for a service that fails as a whole'),
+  retry: z
+    .strictObject({
+      max: count(0, 2).prefault(1).describe('further attempts, at another instance'),
+      budget: ratio().prefault('20%').describe('retries compared with first attempts, over 10 s'),
+      perTry: duration().nullable().prefault(null).describe('the longest an attempt may take'),
+      idempotencyKey: flag()
+        .prefault(false)
+        .describe('requests with `Idempotency-Key` are repeated like GET'),
+    })
+    .prefault({})
+    .describe('second attempts'),
+  affinity: affinity.nullable().prefault(null).describe('a session stays with its instance'),
+  versions: versions.nullable().prefault(null).describe('several releases at once'),
+  drain: z
+    .strictObject({
+      sessionTimeout: duration({ zero: true })
+        .prefault('60s')
+        .describe('how long a leaving instance keeps its sessions'),
+      streamTimeout: duration({ zero: true }).prefault('30s').describe('how long it keeps its streams'),
+    })
+    .prefault({})
+    .describe('how instances leave'),
+  tls: z
+    .strictObject({
+      ca: pem()
+        .nullable()
+        .prefault(null)
+        .describe('the authority that signed the instances; left out, the public ones'),
+      cert: pem().nullable().prefault(null).describe("the gateway's own certificate"),
+      key: pem().nullable().prefault(null).describe('and its key'),
+      serverName: text('host name')
+        .nullable()
+        .prefault(null)
+        .describe('the name to verify, instead of the host'),
+    })
+    .nullable()
+    .prefault(null)
+    .describe('for https instances; certificates are always verified'),
+  protocol: word(['auto', 'h1', 'h2'])
+    .prefault('auto')
+    .describe('spoken to the instances; `auto` = ALPN on https, else HTTP/1.1'),
+  hostHeader: word(['received', 'instance'])
+    .prefault('received')
+    .describe("the `Host` they see: the caller's or their own"),
+  limits: z
+    .strictObject({ responseBytes: bytesOrNone.prefault('none').describe('the largest answer passed on') })
+    .prefault({})
+    .describe('what it may answer'),
+});

@@ -11,6 +11,7 @@
  * the loader what may stand for the value (`secret`: `{ file: path }` is replaced by the file's text; `path`: a
  * path relative to the configuration, or PEM text as it stands).
  */
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseDurationMs, parseRatePerSecond, parseRatio, parseSizeBytes } from '../src/kernel/units.ts';
 
@@ -157,6 +158,23 @@ export function network() {
       error: 'not a network: write it as 10.0.0.0/8, fd00::/8 or one address',
     })
     .meta({ 'x-type': 'network' });
+}
+
+/**
+ * An address to listen on. A name is refused, `localhost` aside: it may stand for several addresses, for others tomorrow, or
+ * for one of another machine, and what is bound decides who can come in. `localhost` is 127.0.0.1 afterwards.
+ */
+export function address() {
+  const error = 'not an address to listen on: write one such as 127.0.0.1, `::` for every one, or localhost';
+  return z
+    .string({ error })
+    .refine((value) => isIP(value) !== 0 || isLocalhost(value), { error })
+    .meta({ 'x-type': 'address' })
+    .transform((value) => (isLocalhost(value) ? '127.0.0.1' : value));
+}
+
+function isLocalhost(value: string): boolean {
+  return value.toLowerCase() === 'localhost';
 }
 
 /** A value nobody may read in an output. `{ file: path }` stands for the text of that file, without its last line end. */

@@ -45,11 +45,12 @@ function reasonOf(code: string | undefined): string {
   }
 }
 
+/** The names come by stdin: as arguments they would meet the system's limit for a command line (2 MiB on Linux). */
 const SCRIPT = `const { lookup } = require('node:dns');
-for (const name of process.argv.slice(1))
+for (const name of JSON.parse(require('node:fs').readFileSync(0, 'utf8')))
   lookup(name, { all: true }, (error) => process.stdout.write(JSON.stringify([name, error?.code ?? '']) + '\\n'));`;
 
-/** Asks the system's resolver; never throws. */
+/** Asks the system's resolver; never throws: what cannot be asked has no answer. */
 export async function lookUpNames(
   names: readonly string[],
   limitMs: number,
@@ -59,15 +60,37 @@ export async function lookUpNames(
     NODE_OPTIONS: '',
     UV_THREADPOOL_SIZE: String(Math.min(names.length, MOST_THREADS)),
   };
+  const options = { env, timeout: limitMs, killSignal: 'SIGKILL', maxBuffer: Infinity } as const;
   return await new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      ['-e', SCRIPT, '--', ...names],
-      { env, timeout: limitMs, killSignal: 'SIGKILL' },
-      (_error, stdout) => {
-        const lines = stdout.split('\n').slice(0, -1);
-        resolve(new Map(lines.map((line) => JSON.parse(line) as [string, string])));
-      },
-    );
+    try {
+      const child = execFile(process.execPath, ['-e', SCRIPT], options, (_error, stdout) =>
+        resolve(readAnswers(stdout)),
+      );
+      // A child that is killed while it reads breaks the pipe; the callback above is told of its end.
+      child.stdin?.on('error', () => undefined);
+      child.stdin?.end(JSON.stringify(names));
+    } catch {
+      resolve(new Map());
+    }
   });
+}
+
+/** One `["name","code"]` a line; a line that is none was cut, and is passed over. */
+export function readAnswers(text: string): ReadonlyMap<string, string> {
+  const codes = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const answer = parsed(line);
+    if (!Array.isArray(answer)) continue;
+    const [name, code]: readonly unknown[] = answer;
+    if (typeof name === 'string' && typeof code === 'string') codes.set(name, code);
+  }
+  return codes;
+}
+
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
 }

@@ -15,6 +15,7 @@ import fastify, {
 import { AdminGuard, isLoopback } from './admin-guard.ts';
 import type { AdminPort } from './admin-port.ts';
 import { ADMIN_ROUTES, AdminProblem, type AdminRoute } from './admin-routes.ts';
+import { listenFault } from './listen-sockets.ts';
 
 /** The part of pino's logger that is used here. */
 interface AdminLog {
@@ -66,7 +67,13 @@ export async function startAdminServer(port: AdminPort, options: AdminServerOpti
   const guard = new AdminGuard(options.token, options.host);
   const open = { metrics: options.openMetrics };
   const app = buildApp(port, { log: options.log, guard, open });
-  await app.listen({ host: options.host, port: options.port });
+  try {
+    await app.listen({ host: options.host, port: options.port });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw Object.assign(new Error(listenFault(code, options.host, options.port)), { code });
+  }
   const bound = app.server.address();
   if (bound === null || typeof bound === 'string') throw new Error('the admin listener has no address');
   return {

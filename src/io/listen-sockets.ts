@@ -1,4 +1,5 @@
 import net from 'node:net';
+import { getSystemErrorName } from 'node:util';
 
 /**
  * Listening sockets that outlive every worker.
@@ -22,6 +23,9 @@ export interface BoundSocket {
   readonly port: number;
   close(): void;
 }
+
+/** What systems take for privileged unless told otherwise; only the words of a message depend on it. */
+const FIRST_FREE_PORT = 1024;
 
 interface NativeHandle {
   close(): void;
@@ -65,19 +69,32 @@ export function bindSocket(host: string, port: number): BoundSocket {
 }
 
 function bindError(errno: number, host: string, port: number): Error {
-  const code = ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
-  return Object.assign(new Error(`cannot listen on ${host}:${port}: ${code}`), { code });
+  const code = getSystemErrorName(errno);
+  return Object.assign(new Error(listenFault(code, host, port)), { code });
 }
 
-const ERRNO_NAMES: ReadonlyMap<number, string> = new Map([
-  [-98, 'EADDRINUSE'],
-  [-48, 'EADDRINUSE'],
-  [-4091, 'EADDRINUSE'],
-  [-99, 'EADDRNOTAVAIL'],
-  [-49, 'EADDRNOTAVAIL'],
-  [-13, 'EACCES'],
-  [-22, 'EINVAL'],
-]);
+/** Why an address cannot be had, with the address: `cannot listen on [::1]:80: the port is in use (EADDRINUSE)`. */
+export function listenFault(code: string, host: string, port: number): string {
+  const address = net.isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+  const reason = reasonOf(code, port);
+  return `cannot listen on ${address}: ${reason === '' ? code : `${reason} (${code})`}`;
+}
+
+/** Empty when the code is all that is known. */
+function reasonOf(code: string, port: number): string {
+  switch (code) {
+    case 'EADDRINUSE':
+      return 'the port is in use';
+    case 'EACCES':
+      return port < FIRST_FREE_PORT ? `no permission for ports below ${FIRST_FREE_PORT}` : 'no permission';
+    case 'EADDRNOTAVAIL':
+      return 'this machine has no such address';
+    case 'EAFNOSUPPORT':
+      return 'this machine has no addresses of this kind';
+    default:
+      return '';
+  }
+}
 
 /** True when nobody listens on the address yet: a probe bind, released at once. */
 export function portIsFree(host: string, port: number): boolean {

@@ -13,6 +13,7 @@ import type { Question, ServiceOverride, ServiceStates, ToSupervisor, ToWorker }
 import { WorkerLimits } from './worker-limits.ts';
 import type { BoundHandle } from './listen-sockets.ts';
 import { Meter } from './meter.ts';
+import { listenFault } from './listen-sockets.ts';
 import { OutcomeRecorder } from './outcome-recorder.ts';
 import { ProcessLog } from './process-log.ts';
 import { WorkerServer } from './servers.ts';
@@ -260,7 +261,10 @@ export class WorkerRuntime {
       this.#servers.set(key, { server, gate });
       send({ type: 'listening', key });
     } catch (error) {
-      send({ type: 'listen-failed', key, reason: errorMessage(error) });
+      const { code } = error as NodeJS.ErrnoException;
+      const reason =
+        code === undefined ? errorMessage(error) : listenFault(code, listener.host, listener.port);
+      send({ type: 'listen-failed', key, reason });
     }
   }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { check } from '../../../src/cli/check.ts';
 import { openOutput } from '../../../src/cli/output.ts';
-import { lookUpNames, type LookUp } from '../../../src/cli/resolve-names.ts';
+import { lookUpNames, readAnswers, type LookUp } from '../../../src/cli/resolve-names.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'spillway-names-'));
 const file = join(folder, 'spillway.yaml');
@@ -101,5 +101,20 @@ describe('the system', () => {
 
   test('is not waited for longer than the limit', async () => {
     expect(await lookUpNames(['localhost'], 1)).toEqual(new Map());
+  });
+
+  test('may be asked for more names than a command line can hold', async () => {
+    const label = 'n'.repeat(60);
+    const names = Array.from({ length: 20_000 }, (_, index) => `${index}.${label}.${label}.invalid`);
+    expect(names.join(' ').length).toBeGreaterThan(2 * 1024 * 1024);
+    expect(await lookUpNames(names, 300)).toBeInstanceOf(Map);
+  });
+
+  test('is believed line by line, so that a broken one takes no other with it', () => {
+    const text = '["a",""]\nnoise\n\n{"b":1}\n["c"]\n["d","ENOTFOUND"]\n["e","EAI_';
+    expect([...readAnswers(text)]).toEqual([
+      ['a', ''],
+      ['d', 'ENOTFOUND'],
+    ]);
   });
 });

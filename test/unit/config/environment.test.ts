@@ -86,6 +86,20 @@ describe('files that the configuration names', () => {
     ]);
   });
 
+  test('a secret that could not be read is not judged besides', () => {
+    const sections = `redis: { url: { file: gone } }
+admin: { host: 0.0.0.0, token: { file: gone } }
+clients: { keys: [{ key: { file: gone }, client: a }, { key: { file: gone }, client: b }] }
+`;
+    const reason = 'the secret is not in `gone`: there is no such file';
+    expect(readFile(REQUIRED + sections)).toEqual([
+      `spillway.yaml:4:23: error: ${reason}, at redis.url.file`,
+      `spillway.yaml:5:40: error: ${reason}, at admin.token.file`,
+      `spillway.yaml:6:34: error: ${reason}, at clients.keys[0].key.file`,
+      `spillway.yaml:6:70: error: ${reason}, at clients.keys[1].key.file`,
+    ]);
+  });
+
   test('`file` is no way to read files into anything else', () => {
     write('word', 'info');
     expect(readFile(`${REQUIRED}log: { level: { file: word } }\n`)).toHaveLength(1);
@@ -160,6 +174,7 @@ describe('files that the configuration names', () => {
     );
     expect(readFile(`${REQUIRED}clients: { keysFile: keys.yaml }\n`)).toEqual([
       'keys.yaml:1:27: error: unknown key `teir`, at [0].teir, did you mean `tier`?',
+      'keys.yaml:2:33: error: there is no tier `silver`, at [1].tier',
     ]);
     expect(readFile(`${REQUIRED}clients: { keysFile: second.yaml }\n`)).toEqual([
       'second.yaml:2:33: error: there is no tier `silver`, at [1].tier',

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { faults, load, REQUIRED, warnings } from './load-text.ts';
+import { faults, load, loaded, REQUIRED, warnings } from './load-text.ts';
 
 const route = (more: string): string => REQUIRED.replace('service: shop }', `service: shop, ${more} }`);
 const service = (more: string): string => REQUIRED.replace('9001] }', `9001], ${more} }`);
@@ -49,7 +49,7 @@ describe('a limit must be countable', () => {
 });
 
 describe('addresses', () => {
-  test.each(['0.0.0.0', '::', '10.1.2.3', 'example.com'])('the admin address on %s needs a token', (host) => {
+  test.each(['0.0.0.0', '::', '10.1.2.3'])('the admin address on %s needs a token', (host) => {
     expect(faults(`${REQUIRED}admin: { host: "${host}" }\n`)).toEqual([
       '4:1 the admin address can be reached from other machines and needs a token, at admin.token',
     ]);
@@ -59,6 +59,23 @@ describe('addresses', () => {
   test.each(['127.0.0.1', '127.1.2.3', '::1', 'localhost'])('the admin address on %s needs none', (host) => {
     expect(load(`${REQUIRED}admin: { host: "${host}" }\n`).ok).toBe(true);
   });
+
+  test('to listen on are IP addresses, and localhost stands for 127.0.0.1', () => {
+    const text = `${REQUIRED.replace('8080', '8080, host: LocalHost')}admin: { host: localhost }\n`;
+    const { listeners, admin } = loaded(text);
+    expect([listeners[0]?.host, admin.host]).toEqual(['127.0.0.1', '127.0.0.1']);
+  });
+
+  test.each(['example.com', 'localhost:80', '[::1]', '*', '10.1', '10.0.0.0/8', '', ' ::1'])(
+    '"%s" is none to listen on',
+    (host) => {
+      const words =
+        'not an address to listen on: write one such as 127.0.0.1, `::` for every one, or localhost';
+      expect(
+        faults(`${REQUIRED.replace('8080', `8080, host: "${host}"`)}admin: { host: "${host}" }\n`),
+      ).toEqual([`1:33 ${words}, at listeners[0].host`, `4:16 ${words}, at admin.host`]);
+    },
+  );
 
   test('one port is taken once, free ports as often as wanted', () => {
     const text = REQUIRED.replace('[{ port: 8080 }]', '[{ port: 9090 }, { port: 9090, host: 127.0.0.1 }]');

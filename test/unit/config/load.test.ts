@@ -38,6 +38,35 @@ routes:
     ]);
   });
 
+  test('what is wrong between fields is told beside what is wrong in one, and once', () => {
+    const text = `${REQUIRED}redis: { url: http://h, timeout: 25 }\nadmin: { host: 0.0.0.0, prot: 1 }\n`;
+    expect(faults(text)).toEqual([
+      '4:15 must begin with redis:// or rediss:// and name a host, at redis.url',
+      '4:34 a bare number where a unit belongs: a duration is written 250ms, 2s, 5m, 8h or 1d, at redis.timeout',
+      '5:1 the admin address can be reached from other machines and needs a token, at admin.token',
+      '5:25 unknown key `prot`, at admin.prot, did you mean `port`?',
+    ]);
+  });
+
+  test.each([
+    ['admin: { host: 0.0.0.0, tokne: t }'],
+    ['admin: { hots: 0.0.0.0, token: t }'],
+    ['redis: { ur: redis://h }'],
+    ['redis: { url: 5 }'],
+    ['redis: { url: "${UNSET}" }'],
+    ['shutdown: { delay: 40s, timeut: 60s }'],
+    ['tiers: { a: { rat: 5/s, burst: 5 } }'],
+    ['tiers: { a: { rate: 5, burst: 5 } }'],
+    ['services: { shop: { instnces: [http://h:1] } }'],
+    ['services: { shop: { instances: http://h:1 } }'],
+    ['services: { shop: { discovry: { file: f } } }'],
+    ['services: { shop: { instances: [https://h:1], tls: { cert: x, kye: y } } }'],
+    ['services: { shop: { instances: [http://h:1], discovery: { flie: x } } }', 2],
+  ])('a mistyped key or a faulty value is no second fault of a rule: %s', (section, count = 1) => {
+    const required = section.startsWith('services') ? REQUIRED.replace(/^services.*\n/m, '') : REQUIRED;
+    expect(faults(`${required}${section}\n`)).toHaveLength(count);
+  });
+
   test('a missing section is a fault of the file, and the others are still judged', () => {
     expect(faults('listeners: [{ port: 99999 }]\n')).toEqual(
       [

@@ -85,6 +85,33 @@ describe('names', () => {
     const text = services('  a: { instances: [http://h:1] }\n  b: { instances: [http://h:2] }');
     expect(warnings(text)).toEqual(['4:3 no route and no service leads to `b`, at services.b']);
   });
+
+  test.each([
+    ['a route names none', '  a: { instances: [http://h:1] }', 'routes: [{ path: /, service: aa }]'],
+    ['a route has its key mistyped', '  a: { instances: [http://h:1] }', 'routes: [{ path: /, servise: a }]'],
+    ['the routes are mistyped', '  a: { instances: [http://h:1] }', 'rotues: [{ path: /, service: a }]'],
+    [
+      'a dependency names none',
+      '  a: { instances: [http://h:1], dependsOn: [{ service: bb }] }\n  b: { instances: [http://h:2] }',
+      'routes: [{ path: /, service: a }]',
+    ],
+    [
+      'a fallback names none',
+      '  a: { instances: [http://h:1], onDependencyDown: { fallback: bb } }\n  b: { instances: [http://h:2] }',
+      'routes: [{ path: /, service: a }]',
+    ],
+  ])('that nothing leads to is not doubted while %s', (_, lines, last) => {
+    const text = services(lines, last);
+    expect(faults(text)).not.toEqual([]);
+    expect(warnings(text).filter((line) => line.includes('leads to'))).toEqual([]);
+  });
+
+  test('a check is no reference to a service', () => {
+    const text = services(
+      '  a: { instances: [http://h:1], dependsOn: [{ check: disk }] }\n  b: { instances: [http://h:2] }',
+    );
+    expect(warnings(text)).toEqual(['4:3 no route and no service leads to `b`, at services.b']);
+  });
 });
 
 describe('routes that take the same requests', () => {

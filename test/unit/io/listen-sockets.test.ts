@@ -7,7 +7,7 @@ import type { Server } from 'node:http';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { bindSocket, portIsFree } from '../../../src/io/listen-sockets.ts';
+import { bindSocket, listenFault, portIsFree } from '../../../src/io/listen-sockets.ts';
 import type { BoundSocket } from '../../../src/io/listen-sockets.ts';
 
 async function serve(socket: BoundSocket, text: string): Promise<Server> {
@@ -42,7 +42,8 @@ function codeOf(bind: () => unknown): string {
     bind();
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    expect(message).toMatch(/^cannot listen on .+: E[A-Z]+$/);
+    expect(message).toMatch(/^cannot listen on .+:\d+: /);
+    expect(message.endsWith(`(${code})`)).toBe(true);
     return code ?? '';
   }
   return 'bound';
@@ -97,6 +98,17 @@ describe('an address that cannot be had', () => {
 
   test('because this machine does not have it says so', () => {
     expect(codeOf(() => bindSocket('203.0.113.1', 0))).toBe('EADDRNOTAVAIL');
+  });
+
+  test.each([
+    ['EADDRINUSE', '127.0.0.1', 8080, '127.0.0.1:8080: the port is in use (EADDRINUSE)'],
+    ['EADDRNOTAVAIL', '203.0.113.1', 80, '203.0.113.1:80: this machine has no such address (EADDRNOTAVAIL)'],
+    ['EACCES', '::', 80, '[::]:80: no permission for ports below 1024 (EACCES)'],
+    ['EACCES', '::1', 8080, '[::1]:8080: no permission (EACCES)'],
+    ['EAFNOSUPPORT', '::1', 80, '[::1]:80: this machine has no addresses of this kind (EAFNOSUPPORT)'],
+    ['EMFILE', '::1', 80, '[::1]:80: EMFILE'],
+  ])('is named with the reason: %s on %s:%i', (code, host, port, words) => {
+    expect(listenFault(code, host, port)).toBe(`cannot listen on ${words}`);
   });
 
   test('is not taken by having been asked for', async () => {
