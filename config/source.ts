@@ -10,7 +10,7 @@
  * (billion laughs).
  */
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
-import type { Document, Pair, Scalar } from 'yaml';
+import type { Document, Pair, Scalar, YAMLError } from 'yaml';
 import { formatPath } from './findings.ts';
 import type { Finding, Path } from './findings.ts';
 import { expectsBoolean, expectsNumber, nodesAt } from './json-schema.ts';
@@ -66,11 +66,11 @@ export function readSource(text: string, file: string, environment: Environment,
     return { file, value: null, usable: false, findings, find: finder(file, null, at) };
   }
   const broken = new Set<number>();
+  const keys = tree.errors.length === 0 ? new Map<number, string>() : keysByOffset(tree);
   for (const error of tree.errors) {
     const { line } = at(error.pos[0]);
     // One slip makes the parser stumble over each token that follows on its line.
-    if (!broken.has(line))
-      push('error', error.pos[0], [], oneLine(error.message) + quotingHint(text, error.pos[0]));
+    if (!broken.has(line)) push('error', error.pos[0], [], wordsFor(error, keys, text));
     broken.add(line);
   }
   for (const warning of tree.warnings) push('warning', warning.pos[0], [], oneLine(warning.message));
@@ -85,6 +85,32 @@ export function readSource(text: string, file: string, environment: Environment,
     push('error', 0, [], 'cannot be read: nested too deeply, or aliases that multiply');
     return { file, value: null, usable: false, findings, find };
   }
+}
+
+/** The parser's own words, but where they speak to programmers. */
+function wordsFor(error: YAMLError, keys: ReadonlyMap<number, string>, text: string): string {
+  const [offset] = error.pos;
+  if (error.code === 'DUPLICATE_KEY') {
+    return `the key \`${oneLine(keys.get(offset) ?? '')}\` stands twice in this mapping`;
+  }
+  if (error.code === 'MULTIPLE_DOCS') return 'a second document begins here; a configuration is one document';
+  return oneLine(error.message) + quotingHint(text, offset);
+}
+
+/** Each key at the place where it begins; without recursion, since a broken file may be nested to any depth. */
+function keysByOffset(tree: Tree): Map<number, string> {
+  const keys = new Map<number, string>();
+  const waiting: unknown[] = [tree.contents];
+  while (waiting.length > 0) {
+    const node = waiting.pop();
+    if (isPair(node)) {
+      keys.set(offsetOf(node.key), keyText(node));
+      waiting.push(node.value);
+    } else if (isMap(node) || isSeq(node)) {
+      for (const item of node.items) waiting.push(item);
+    }
+  }
+  return keys;
 }
 
 /** `{ port: ${PORT} }` is no YAML: inside brackets the brace of a variable is one of YAML's own. */

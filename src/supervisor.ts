@@ -20,6 +20,7 @@ import { MetricsPage } from './io/metrics-page.ts';
 import { Questions } from './io/questions.ts';
 import { Reloader } from './io/reloader.ts';
 import { Rollout, type LoadedConfiguration } from './io/rollout.ts';
+import { StatusLog } from './io/status-log.ts';
 import { systemNow, systemWallMs } from './io/system-clock.ts';
 import { clientHashSecret } from './io/client-hash-secret.ts';
 import { WorkerPool, type WorkerProcess } from './io/worker-pool.ts';
@@ -61,6 +62,7 @@ export class Supervisor {
   readonly #fallbackClientSecret = randomBytes(32).toString('base64url');
   readonly #startedMs = systemNow();
   readonly #conditions = new Conditions();
+  readonly #statusLog: StatusLog;
   readonly #rollout: Rollout;
   readonly #reloader: Reloader;
   #phase: 'starting' | 'serving' | 'ending' = 'starting';
@@ -70,6 +72,7 @@ export class Supervisor {
 
   constructor(loaded: LoadedConfiguration, options: SupervisorOptions) {
     this.#options = options;
+    this.#statusLog = new StatusLog({ now: systemNow, log: options.log });
     this.#pool = new WorkerPool({
       entry: fileURLToPath(new URL(`./main${path.extname(import.meta.url)}`, import.meta.url)),
       now: systemNow,
@@ -266,6 +269,7 @@ export class Supervisor {
       case 'report':
         this.#metricsPage.absorb(worker.key, message.dump);
         this.#control.reported(worker.key, message.views);
+        this.#statusLog.reported(worker.key, message.views);
         return;
       default:
         message satisfies never;
@@ -282,6 +286,7 @@ export class Supervisor {
   #workerGone(worker: WorkerProcess, reason: string, expected: boolean): void {
     this.#metricsPage.retire(worker.key);
     this.#control.workerGone(worker.key);
+    this.#statusLog.workerGone(worker.key);
     if (!expected) this.#options.log.error({ worker: worker.pid, reason }, 'worker died; starting another');
     if (this.#phase === 'starting' && ++this.#deaths >= START_DEATHS)
       this.#startFault = `workers do not start: ${this.#deaths} died, the last with ${reason}`;
@@ -290,6 +295,7 @@ export class Supervisor {
 
   #broadcastStates(states: ServiceStates[]): void {
     this.#pool.broadcast({ type: 'states', states });
+    this.#statusLog.instances(states);
     this.#conditions.wake();
   }
 

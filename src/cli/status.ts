@@ -71,7 +71,6 @@ function serviceRows(services: Readonly<Record<string, ServiceView>>): (string |
     ['SERVICE', 'STATE', 'READY', 'IN FLIGHT', 'LIMIT', 'QUEUE', 'BREAKER', 'BECAUSE'],
   ];
   for (const [name, { state, instances, shedding, breaker, because }] of Object.entries(services)) {
-    const ready = instances.filter((instance) => instance.state === 'ready').length;
     const reasons = because.map(
       (cause) => `${cause.subject}: ${cause.state}${cause.reason === '' ? '' : ` (${cause.reason})`}`,
     );
@@ -79,7 +78,7 @@ function serviceRows(services: Readonly<Record<string, ServiceView>>): (string |
     rows.push([
       name,
       state,
-      `${ready}/${instances.length}`,
+      readyOf(instances),
       inFlight,
       limit,
       queueDepth,
@@ -88,4 +87,14 @@ function serviceRows(services: Readonly<Record<string, ServiceView>>): (string |
     ]);
   }
   return rows;
+}
+
+/** `2/3`, or `2/3 (1 warming)`: who takes new sessions, of all that are not gone. */
+function readyOf(instances: ServiceView['instances']): string {
+  const count = (wanted: string): number => instances.filter(({ state }) => state === wanted).length;
+  const notes = ['warming', 'degraded'].map((state) => ({ state, count: count(state) }));
+  const serving = notes.reduce((total, note) => total + note.count, count('ready'));
+  const words = notes.filter((note) => note.count > 0).map((note) => `${note.count} ${note.state}`);
+  const suffix = words.length === 0 ? '' : ` (${words.join(', ')})`;
+  return `${serving}/${instances.length - count('gone')}${suffix}`;
 }

@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici';
 import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
-import type { Exchange, LiveAttempt } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
+import type { LiveAttempt } from './live-attempt.ts';
 import type { ConnectionAware, UpstreamConnection } from './pools.ts';
 import type { RequestBody } from './request-body.ts';
 

@@ -32,12 +32,13 @@ function take(exchange: Exchange, slot: number, now: number): void {
   exchange.instance = service.balancer.idOf(slot);
   exchange.version = service.balancer.versionOf(slot);
   service.balancer.started(slot, now);
+  exchange.heard = false;
 }
 
 /** Gives an attempt's place at its instance back. */
 export function leaveInstance(exchange: Exchange, now: number): void {
   if (exchange.slot < 0) return;
-  exchange.route?.service.balancer.finished(exchange.slot, now);
+  exchange.route?.service.balancer.finished(exchange.slot, now, !exchange.heard);
   exchange.slot = -1;
 }
 

@@ -11,6 +11,7 @@ import type { ListenerConfiguration } from '../../config/schema.ts';
 import type { Identity, IdentityInput } from '../clients/identity.ts';
 import type { Pin } from '../affinity/session-cookie.ts';
 import type { Connection } from './connection.ts';
+import type { LiveAttempt } from './live-attempt.ts';
 import { writeRefusal } from './refusal.ts';
 import type { CompiledRoute, Snapshot } from './snapshot.ts';
 import type { WorkerContext } from './worker-context.ts';
@@ -30,18 +31,6 @@ export type Phase = 'arrived' | 'limiting' | 'queued' | 'forwarding' | 'answerin
 
 /** Who cut an answer short, and why; empty while nobody did. */
 export type AbortedBy = '' | 'client' | 'upstream' | 'gateway';
-
-/** An attempt in flight at an instance, as the exchange needs to see it. */
-export interface LiveAttempt {
-  /** Stops it wherever it stands; nothing of it reaches the exchange afterwards. */
-  abandon(): void;
-  /** The caller reads again after back pressure. */
-  resume(): void;
-  /** A moment of its own (connecting) came; `now` past the exchange's deadline ends the request instead. */
-  overdue(now: number): void;
-  /** Moment of its own next limit, Infinity when the request's deadline rules. */
-  readonly dueMs: number;
-}
 
 /**
  * A body still flowing after this long keeps its permit no longer: it is a stream. Half, and a few slow readers free the
@@ -122,6 +111,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   slot = -1;
   instance = '';
   version = '';
+  /** Its instance has answered, or failed to. */
+  heard = false;
   attempts = 0;
   readonly tried: number[] = [];
   attempt: LiveAttempt | undefined = undefined;
@@ -384,7 +375,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     this.abandonAttempt();
     worker.tunnels.delete(this);
     if (this.slot >= 0) {
-      route?.service.balancer.finished(this.slot, now);
+      route?.service.balancer.finished(this.slot, now, !this.heard);
       this.slot = -1;
     }
     this.permit?.release(now);

@@ -6,7 +6,8 @@ import { answerChunk, answerEnd, answerHead, answerInterim } from './answer.ts';
 import { Attempt, type AttemptOwner, type FailedTry } from './attempt.ts';
 import { additionsOf } from './caller.ts';
 import { chooseInstance, leaveInstance } from './choose-instance.ts';
-import type { Exchange, LiveAttempt } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
+import type { LiveAttempt } from './live-attempt.ts';
 import { RequestBody } from './request-body.ts';
 import { openTunnel } from './tunnel.ts';
 
@@ -188,6 +189,7 @@ function retry(
     worker.recorder.retried(exchange, code === '' ? 'budget' : 'no_instance');
     Object.assign(exchange, { slot, instance, version, pickReason });
     service.balancer.started(slot, now);
+    exchange.heard = false;
     return false;
   }
   attempt.abandon();

@@ -123,6 +123,7 @@ export class OutcomeRecorder {
     const { route, permit } = exchange;
     if (route === undefined) return;
     const { service } = route;
+    exchange.heard = true;
     service.balancer.head(slot, rttMs, status, retryAfterMs, now);
     if (status === 503 || status === 429) permit?.head(now, 'drop');
     else if (status === 500 || status === 502) permit?.head(now, 'failed');
@@ -147,7 +148,10 @@ export class OutcomeRecorder {
     const { route, permit } = exchange;
     if (route === undefined) return;
     const { service } = route;
-    if (fault.kind !== 'own') service.balancer.failed(slot, fault.kind, now);
+    if (fault.kind !== 'own') {
+      exchange.heard = true;
+      service.balancer.failed(slot, fault.kind, now);
+    }
     if (fault.kind === 'timeout') permit?.head(now, 'drop');
     else permit?.head(now, 'failed');
     if (fault.kind === 'connect') this.#passive(exchange, slot, 'connect');

@@ -8,6 +8,14 @@ import type { ServiceFigures, ServiceStates, WorkerViews } from './ipc.ts';
 
 const BREAKER_ORDER = ['forced-open', 'open', 'half-open', 'ramping', 'closed', 'forced-closed'];
 
+/** How the line in words tells of breakers that refuse; the others refuse nothing. */
+const REFUSING: Readonly<Record<string, string>> = {
+  'forced-open': 'forced open by an operator',
+  open: 'open',
+  'half-open': 'half-open',
+  ramping: 'ramping up',
+};
+
 export function mergeFigures(views: readonly WorkerViews[]): Map<string, ServiceFigures> {
   const merged = new Map<string, ServiceFigures>();
   for (const { services } of views) {
@@ -44,7 +52,7 @@ function add(a: ServiceFigures, b: ServiceFigures): ServiceFigures {
     baselineMs: Math.max(a.baselineMs, b.baselineMs),
     pressure: Math.max(a.pressure, b.pressure),
     slow: a.slow || b.slow,
-    breaker: worse(a.breaker, b.breaker),
+    breaker: worseBreaker(a.breaker, b.breaker),
     shed: a.shed + b.shed,
     inTime: a.inTime + b.inTime,
     late: a.late + b.late,
@@ -52,7 +60,8 @@ function add(a: ServiceFigures, b: ServiceFigures): ServiceFigures {
   };
 }
 
-function worse(a: string, b: string): string {
+/** Of two states of a breaker the one that lets less through. */
+export function worseBreaker(a: string, b: string): string {
   return BREAKER_ORDER.indexOf(a) <= BREAKER_ORDER.indexOf(b) ? a : b;
 }
 
@@ -82,7 +91,10 @@ export function serviceView(states: ServiceStates, figures: ServiceFigures | und
   };
 }
 
-/** One line in words on how things are. */
+/**
+ * One line in words on how things are. A service that is down, or whose breaker refuses all but a trial, meets no SLA, and
+ * nobody may read that nothing is shed while requests are refused.
+ */
 export function oneLine(
   states: readonly ServiceStates[],
   figures: ReadonlyMap<string, ServiceFigures>,
@@ -91,14 +103,19 @@ export function oneLine(
   let meeting = 0;
   const shedding: string[] = [];
   const down: string[] = [];
+  const breakers: string[] = [];
   for (const { service, readiness } of states) {
     const own = figures.get(service);
+    const refusing = REFUSING[own?.breaker ?? 'closed'];
+    if (refusing !== undefined) breakers.push(`the breaker of ${service} is ${refusing}`);
+    const passes = refusing === undefined || own?.breaker === 'ramping';
     if (readiness.state === 'down' || readiness.state === 'dependency-down') down.push(service);
-    else if (own === undefined || own.late * 100 <= own.inTime + own.late) meeting++;
+    else if (passes && (own === undefined || own.late * 100 <= own.inTime + own.late)) meeting++;
     if ((own?.shed ?? 0) > 0) shedding.push(service);
   }
-  const parts = [`SLA met on ${meeting} of ${states.length} services`];
-  parts.push(shedding.length === 0 ? 'nothing is shed' : `load is shed at ${shedding.join(', ')}`);
+  const parts = [`SLA met on ${meeting} of ${states.length} services`, ...breakers];
+  if (shedding.length > 0) parts.push(`load is shed at ${shedding.join(', ')}`);
+  else if (breakers.length === 0 && down.length === 0) parts.push('nothing is shed');
   if (down.length > 0) parts.push(`down: ${down.join(', ')}`);
   if (redis === 'down') parts.push('Redis is down, limits are held locally');
   return `${parts.join('; ')}.`;

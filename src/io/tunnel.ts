@@ -8,7 +8,8 @@ import { buildSwitchingHead } from '../forwarding/response-headers.ts';
 import { answerRelayed } from './answer.ts';
 import type { FailedTry } from './attempt.ts';
 import { additionsOf } from './caller.ts';
-import type { Exchange, LiveAttempt } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
+import type { LiveAttempt } from './live-attempt.ts';
 
 /**
  * WebSocket upgrades as a transparent tunnel.

@@ -4,11 +4,12 @@ import type { InstanceState } from './instance-state.ts';
 import { LatencyBook } from './latency-book.ts';
 import { PinCounts } from './pin-counts.ts';
 import { Roster } from './roster.ts';
+import { Silence } from './silence.ts';
 
 /**
  * Which instance gets the next request: two random choices over peak EWMA × in-flight, local to a worker.
  *
- * Signal: the supervisor's picture of who takes what, and what this worker saw: time to headers, in-flight, blame.
+ * Signal: the supervisor's picture of who takes what, and what this worker saw: time to headers, in-flight, blame, silence.
  * Decision: of two drawn at random the cheaper, the first drawn if they are nearly equal. Why two and not all: workers do
  * not see each other, and if each took the best of all they would take the same one. Cold start: median, see `LatencyBook`.
  * A young instance is thinned: drawn, it stays with probability warm = age / slow start, and then wins only its half, or by
@@ -73,6 +74,7 @@ export class Balancer {
   readonly #table = this.#roster.table;
   readonly #book = new LatencyBook();
   readonly #pins = new PinCounts();
+  readonly #silence = new Silence();
   #policy: BalancerPolicy;
   #inFlight = new Float64Array(0);
   #share = 1;
@@ -169,23 +171,30 @@ export class Balancer {
   started(slot: number, now: number): void {
     this.#now = now;
     this.#inFlight[slot] = (this.#inFlight[slot] ?? 0) + 1;
+    this.#silence.asked(slot, now);
   }
 
   /** Response headers came. `retryAfterMs` is negative without that header. */
   head(slot: number, rttMs: number, status: number, retryAfterMs: number, now: number): void {
     this.#now = now;
+    this.#silence.heard(slot, now);
     if (this.#table.isKnown(slot)) this.#book.answer(slot, rttMs, status, retryAfterMs, now);
   }
 
   /** The attempt failed before headers by the instance's fault; the caller's own leaving is not one. */
   failed(slot: number, _kind: AttemptFault, now: number): void {
     this.#now = now;
+    this.#silence.heard(slot, now);
     if (this.#table.isKnown(slot)) this.#book.failed(slot, now);
   }
 
-  /** The last byte, or the end of a failed attempt. Safe when the instance is gone. */
-  finished(slot: number, now: number): void {
+  /**
+   * The last byte, or the end of a failed attempt. Safe when the instance is gone.
+   * @param unheard neither `head` nor `failed` was told of this attempt
+   */
+  finished(slot: number, now: number, unheard = false): void {
     this.#now = now;
+    if (unheard) this.#silence.forget(slot);
     const left = (this.#inFlight[slot] ?? 0) - 1;
     if (left < 0) return;
     this.#inFlight[slot] = left;
@@ -292,7 +301,8 @@ export class Balancer {
 
   #cost(slot: number, beside: number, now: number): number {
     const queue = (this.#inFlight[slot] ?? 0) + 1;
-    return this.#book.expectedMs(slot, now, beside) * queue * this.#roster.factor(slot);
+    const expectedMs = Math.max(this.#book.expectedMs(slot, now, beside), this.#silence.spanMs(slot, now));
+    return expectedMs * queue * this.#roster.factor(slot);
   }
 
   /** 0.1..1; 1 for whoever is not thinned. */
@@ -324,10 +334,12 @@ export class Balancer {
       this.#inFlight = inFlight;
       this.#book.grow(capacity);
       this.#pins.grow(capacity);
+      this.#silence.grow(capacity);
     }
     this.#inFlight[slot] = 0;
     this.#pins.reset(slot);
     this.#book.begin(slot, guessMs, now);
+    this.#silence.begin(slot);
     return slot;
   }
 

@@ -44,9 +44,18 @@ export function serviceVerdict(
   if (open === 0) {
     if (total === 0) return { state: everOpen ? 'down' : 'unknown', reason: 'no instances' };
     if (counts.joining > 0 && !everOpen) return { state: 'unknown', reason: 'first probes are awaited' };
-    return { state: 'down', reason: `${total} of ${total} not ready${why}` };
+    return { state: 'down', reason: `${total} of ${total} ${closedWords(counts, total)}${why}` };
   }
   if (faulty > 0) return { state: 'degraded', reason: `${faulty} of ${total} not ready${why}` };
   if (counts.degraded > 0) return { state: 'degraded', reason: `${counts.degraded} of ${total} warn${why}` };
   return { state: 'up', reason: '' };
+}
+
+/** `draining` when all do; else `not ready`, with those that no fault closed: `not ready (2 draining)`. */
+function closedWords(counts: InstanceCounts, total: number): string {
+  const others = (['draining', 'disabled', 'joining'] as const).filter((state) => counts[state] > 0);
+  const [first] = others;
+  if (first !== undefined && counts[first] === total) return first;
+  const words = others.map((state) => `${counts[state]} ${state}`);
+  return words.length === 0 ? 'not ready' : `not ready (${words.join(', ')})`;
 }

@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { freePorts } from '../harness/ports.ts';
+import type { ServiceView } from '../../src/io/admin-port.ts';
 import { adminBench } from './admin-bench.ts';
 import { serviceView } from './admin-port-double.ts';
 
@@ -93,6 +94,22 @@ describe('status', () => {
     expect(out).toMatch(/^up since .*\(1m 1s\)$/m);
     expect(out).toMatch(/^shop +up +2\/2 +3 +31 +4 +closed$/m);
     expect(out).not.toContain('\u001b');
+  });
+
+  test('counts as ready who takes new sessions, and says who of them is new or warns', async () => {
+    const inStates = (...states: string[]): ServiceView => ({
+      ...serviceView(),
+      instances: states.flatMap((state) => serviceView(0, 0, state).instances.slice(0, 1)),
+    });
+    bench.port.serviceViews = {
+      started: inStates('warming', 'warming'),
+      mixed: inStates('ready', 'degraded', 'warming', 'down'),
+      drained: inStates('draining', 'gone'),
+    };
+    const { out } = await spillway('status');
+    expect(out).toMatch(/^started +up +2\/2 \(2 warming\) /m);
+    expect(out).toMatch(/^mixed +up +3\/4 \(1 warming, 1 degraded\) /m);
+    expect(out).toMatch(/^drained +up +0\/1 /m);
   });
 
   test('--json is the document of the admin address', async () => {
@@ -269,6 +286,15 @@ describe('explain, healthcheck and top', () => {
     const forgotten = await spillway('explain', 'req/2?');
     expect(forgotten.code).toBe(1);
     expect(forgotten.err).toContain('remembers');
+  });
+
+  test('explain shows people a time and short figures, and programs what it got', async () => {
+    const record = { wallMs: 1_795_249_579_856, durationMs: 30.006766999998945, limits: { waitMs: 12 } };
+    bench.port.explain = async () => record;
+    expect((await spillway('explain', 'req-1')).out).toBe(
+      'time           2026-11-21T08:26:19.856Z\ndurationMs     30.007\nlimits.waitMs  12\n',
+    );
+    expect(JSON.parse((await spillway('explain', 'req-1', '--json')).out)).toStrictEqual(record);
   });
 
   test('healthcheck needs no token and follows readiness', async () => {

@@ -44,6 +44,13 @@ describe('the examples', () => {
     expect(loadConfiguration(join(FOLDER, name), {}).warnings.map(formatFinding)).toEqual([]);
   });
 
+  test('full.yaml lacks its seven PEM files as it stands, as its head and the README say, and nothing else', () => {
+    const result = loadConfiguration(`${CONFIG}examples/full.yaml`, {});
+    const messages = result.ok ? [] : result.faults.map((fault) => fault.message);
+    expect(messages).toHaveLength(7);
+    for (const message of messages) expect(message).toMatch(/^cannot be read: ENOENT/);
+  });
+
   test('full.yaml names every key that is acted on', () => {
     const written = paths(parse(readFileSync(`${CONFIG}examples/full.yaml`, 'utf8')), '');
     const missing = keys(CONFIGURATION_NODE, '')

@@ -98,8 +98,14 @@ routes:
   test('a key that stands twice is a fault and the rest is still judged', () => {
     const found = faults(`${REQUIRED}workers: 2\nworkers: none\n`);
     expect(found).toEqual([
-      '5:1 Map keys must be unique',
+      '5:1 the key `workers` stands twice in this mapping',
       '5:10 must be `auto` or a whole number, at workers',
+    ]);
+  });
+
+  test('a second document is a fault at the line that begins it', () => {
+    expect(faults(`${REQUIRED}---\nworkers: 2\n`)).toEqual([
+      '4:1 a second document begins here; a configuration is one document',
     ]);
   });
 

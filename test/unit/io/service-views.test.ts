@@ -193,4 +193,20 @@ describe('the line in words', () => {
       'SLA met on 2 of 4 services; load is shed at shop; down: cart, orders; Redis is down, limits are held locally.',
     );
   });
+
+  test.each([
+    ['open', 'SLA met on 1 of 2 services; the breaker of shop is open.'],
+    ['forced-open', 'SLA met on 1 of 2 services; the breaker of shop is forced open by an operator.'],
+    ['half-open', 'SLA met on 1 of 2 services; the breaker of shop is half-open.'],
+    ['ramping', 'SLA met on 2 of 2 services; the breaker of shop is ramping up.'],
+    ['forced-closed', 'SLA met on 2 of 2 services; nothing is shed.'],
+  ])('with a breaker that is %s does not call refusals nothing', (breaker, line) => {
+    expect(oneLine(all, new Map([['shop', figures({ breaker })]]), 'embedded')).toBe(line);
+  });
+
+  test('does not say that nothing is shed while a service is down', () => {
+    expect(oneLine([states('shop', 'down')], new Map(), 'embedded')).toBe(
+      'SLA met on 0 of 1 services; down: shop.',
+    );
+  });
 });

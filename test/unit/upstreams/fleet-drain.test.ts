@@ -35,6 +35,16 @@ describe('an operator', () => {
     expect(viewOf(fleet, 0, 70_000)).toMatchObject({ state: 'warming', opensNew: true, drainForMs: -1 });
   });
 
+  it('a service without one open instance says which of them an order closed', () => {
+    const fleet = readyFleet(3);
+    for (let index = 0; index < 3; index++) fleet.operate(idOf(index), 'drain', undefined, 'ann', 1000);
+    expect(fleet.state(1000)).toMatchObject({ state: 'down', reason: '3 of 3 draining' });
+    fleet.operate(idOf(0), 'disable', undefined, 'ann', 2000);
+    expect(fleet.state(2000).reason).toBe('3 of 3 not ready (2 draining, 1 disabled)');
+    fleet.probe(idOf(1), NO, 3000);
+    expect(fleet.state(3000).reason).toBe('3 of 3 not ready (1 draining, 1 disabled): status 503');
+  });
+
   it('a drain called off while sessions are still served leaves the instance as warm as it was', () => {
     const fleet = readyFleet(2);
     fleet.operate(idOf(0), 'drain', undefined, 'ann', 1000);

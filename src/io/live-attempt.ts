@@ -1,0 +1,11 @@
+/** An attempt in flight at an instance, as the exchange needs to see it. */
+export interface LiveAttempt {
+  /** Stops it wherever it stands; nothing of it reaches the exchange afterwards. */
+  abandon(): void;
+  /** The caller reads again after back pressure. */
+  resume(): void;
+  /** A moment of its own (connecting) came; `now` past the exchange's deadline ends the request instead. */
+  overdue(now: number): void;
+  /** Moment of its own next limit, Infinity when the request's deadline rules. */
+  readonly dueMs: number;
+}

@@ -1,0 +1,70 @@
+import { expect, test } from 'vitest';
+import { seededRandom } from '../../../src/kernel/random.ts';
+import { Balancer } from '../../../src/upstreams/balancer.ts';
+import { Silence } from '../../../src/upstreams/silence.ts';
+import { view } from './queueing-model.ts';
+
+function silence(): Silence {
+  const book = new Silence();
+  book.grow(2);
+  book.begin(0);
+  return book;
+}
+
+test('one request that takes long is no silence, a second one beside it is until it is answered', () => {
+  const book = silence();
+  book.asked(0, 0);
+  expect(book.spanMs(0, 9000)).toBe(0);
+  book.asked(0, 9000);
+  expect(book.spanMs(0, 9000)).toBe(9000);
+  book.heard(0, 9010);
+  expect(book.spanMs(0, 20_000)).toBe(0);
+});
+
+test('silence lasts since the last sign, and a failure is one', () => {
+  const book = silence();
+  for (let n = 0; n < 4; n++) book.asked(0, 100);
+  book.heard(0, 150);
+  expect(book.spanMs(0, 400)).toBe(250);
+  expect(book.spanMs(1, 400)).toBe(0);
+});
+
+test('callers who leave take their question with them', () => {
+  const book = silence();
+  book.asked(0, 0);
+  book.asked(0, 0);
+  book.forget(0);
+  expect(book.spanMs(0, 500)).toBe(0);
+  book.forget(0);
+  book.forget(0); // once too often
+  book.asked(0, 600);
+  book.asked(0, 600);
+  expect(book.spanMs(0, 700)).toBe(100);
+});
+
+test('an instance that hangs keeps a handful of requests, whatever peaks the others had', () => {
+  const balancer = new Balancer(
+    { slaMs: 250, slowStartMs: 0, maxConcurrencyPerInstance: 1000, workers: 2 },
+    seededRandom(3),
+  );
+  balancer.update([view(0), view(1), view(2)], 0);
+  const HUNG = 1;
+  const pending: { slot: number; at: number; endsAt: number }[] = [];
+  let stuck = 0;
+  for (let now = 0; now < 10_000; now += 5) {
+    for (const each of pending.filter(({ endsAt }) => endsAt <= now)) {
+      pending.splice(pending.indexOf(each), 1);
+      balancer.head(each.slot, now - each.at, 200, -1, now);
+      balancer.finished(each.slot, now);
+    }
+    const slot = balancer.pick({ pinned: -1, tried: [], makesPin: false }, now);
+    balancer.started(slot, now);
+    if (slot === HUNG && now >= 2000) stuck++;
+    else {
+      // A quarter of a second now and then, for all: the peak that makes whoever never answers look quick.
+      const endsAt = now + (now % 1500 < 30 ? 250 : 10);
+      pending.push({ slot, at: now, endsAt });
+    }
+  }
+  expect(stuck).toBeLessThanOrEqual(4);
+});
