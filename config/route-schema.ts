@@ -83,7 +83,9 @@ export const route = z.strictObject({
   rewrite: prefix('a rewrite')
     .nullable()
     .prefault(null)
-    .describe('replaces the prefix on the way to the instance'),
+    .describe(
+      'replaces the prefix on the way to the instance; a Location that names the instance gets the prefix back, a relative one is passed as it is',
+    ),
   priority: word(PRIORITIES)
     .nullable()
     .prefault(null)
