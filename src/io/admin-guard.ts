@@ -63,12 +63,6 @@ export class AdminGuard {
   }
 }
 
-/** Whether only this machine can reach `host`; a name other than localhost is taken for a public one. */
-export function isLoopback(host: string): boolean {
-  const name = hostnameOf(host);
-  return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'));
-}
-
 function digest(token: string): Buffer {
   return createHash('sha256').update(token).digest();
 }

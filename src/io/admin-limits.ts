@@ -1,6 +1,7 @@
 import type { Configuration } from '../../config/schema.ts';
 import type { LimitView, QuotaResult, QuotaView } from './admin-port.ts';
-import { isOwn, type BucketFigures, type QuotaAct, type QuotaAnswer } from './client-quota.ts';
+import { isOwn } from '../limits/limiter.ts';
+import type { BucketFigures, QuotaAct, QuotaAnswer } from './client-quota.ts';
 import type { Answer } from './ipc.ts';
 import type { Questions } from './questions.ts';
 import type { WorkerPool, WorkerProcess } from './worker-pool.ts';

@@ -12,7 +12,8 @@ import fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from 'fastify';
-import { AdminGuard, isLoopback } from './admin-guard.ts';
+import { isLoopback } from '../kernel/loopback.ts';
+import { AdminGuard } from './admin-guard.ts';
 import type { AdminPort } from './admin-port.ts';
 import { ADMIN_ROUTES, AdminProblem, type AdminRoute } from './admin-routes.ts';
 import { listenFault } from './listen-sockets.ts';

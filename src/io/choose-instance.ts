@@ -38,7 +38,7 @@ function take(exchange: Exchange, slot: number, now: number): void {
 /** Gives an attempt's place at its instance back. */
 export function leaveInstance(exchange: Exchange, now: number): void {
   if (exchange.slot < 0) return;
-  exchange.route?.service.balancer.finished(exchange.slot, now, !exchange.heard);
+  exchange.route?.service.balancer.finished(exchange.slot, now, exchange.heard);
   exchange.slot = -1;
 }
 

@@ -3,7 +3,7 @@ import { clientBucket } from '../clients/identity.ts';
 import { parseAddress } from '../clients/ip.ts';
 import { SLOW } from '../limits/fitness.ts';
 import { TICKS_PER_MS } from '../limits/gcra.ts';
-import type { Charge } from '../limits/limiter.ts';
+import { isOwn, type Charge } from '../limits/limiter.ts';
 import { errorMessage } from './error-message.ts';
 import { GcraLimiter, LimitStoreUnavailable } from './limit-store/gcra-limiter.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -166,11 +166,6 @@ export class ClientQuotas {
   #limiter({ rate }: Charge): GcraLimiter {
     return new GcraLimiter({ store: this.#limits.store, rate, clock: this.#context.now });
   }
-}
-
-/** Whether the bucket is the caller's own and not shared with others. */
-export function isOwn({ level }: Pick<Charge, 'level'>): boolean {
-  return level === 'client' || level === 'route';
 }
 
 function ownKeys(charges: readonly NamedCharge[]): string[] {

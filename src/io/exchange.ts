@@ -375,7 +375,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     this.abandonAttempt();
     worker.tunnels.delete(this);
     if (this.slot >= 0) {
-      route?.service.balancer.finished(this.slot, now, !this.heard);
+      route?.service.balancer.finished(this.slot, now, this.heard);
       this.slot = -1;
     }
     this.permit?.release(now);

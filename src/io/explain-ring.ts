@@ -2,7 +2,7 @@
  * Why the last few thousand requests went as they did, for `GET /v1/explain/REQUEST_ID`.
  *
  * A fixed ring whose records are written over in place: a record a request would outlive a collection of young objects
- * and be copied by it, twice, only to be forgotten (a tenth of the collector's time, measured). Reading walks back from
+ * and be copied by it, twice, only to be forgotten. Reading walks back from
  * the newest, since questions are rare and come soon after the request. No index is kept: a map would cost each request
  * an insertion and a removal to make one question in a million faster.
  * Limits: at 10 000 requests/s a worker remembers about 0.4 s; ask under light load or read the access log.

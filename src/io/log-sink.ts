@@ -3,8 +3,7 @@
  *
  * A pipe or a device is written by the worker itself, without waiting: its own opening of the same pipe is set to
  * O_NONBLOCK (the one that was inherited is shared with other processes and stays as it is), and what does not fit
- * waits here. A write through libuv's threads costs two wake-ups of other threads for every 4 KiB; this way the log
- * costs half (7.7 to 3.9 µs a request, measured). Files can block whatever their flags say, and sockets cannot be
+ * waits here. A write through libuv's threads costs two wake-ups of other threads for every 4 KiB. Files can block whatever their flags say, and sockets cannot be
  * opened again: both go through pino's asynchronous destination.
  *
  * Several workers may share one pipe. The kernel writes up to PIPE_BUF (4096 B on Linux) in one piece and may mix larger

@@ -108,7 +108,7 @@ export class OutcomeRecorder {
 
   /** The head was no valid HTTP: what was noted as an answer is the instance's failure after all. */
   protocolFault(exchange: Exchange, attempt: Attempt, now: number): void {
-    exchange.route?.service.balancer.failed(attempt.slot, 'protocol', now);
+    exchange.route?.service.balancer.failed(attempt.slot, 'protocol', now, true);
     this.#passive(exchange, attempt.slot, 'hard');
   }
 

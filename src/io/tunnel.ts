@@ -7,6 +7,7 @@ import { buildTunnelHeaders } from '../forwarding/request-headers.ts';
 import { buildSwitchingHead } from '../forwarding/response-headers.ts';
 import { answerRelayed } from './answer.ts';
 import type { FailedTry } from './attempt.ts';
+import { instanceAddress } from '../upstreams/instance-id.ts';
 import { additionsOf } from './caller.ts';
 import type { Exchange } from './exchange.ts';
 import type { LiveAttempt } from './live-attempt.ts';
@@ -59,7 +60,7 @@ class Tunnel implements LiveAttempt, FailedTry {
     exchange.attempt = this;
     this.#connectDueMs = now + service.configuration.timeout.connect;
     exchange.arm(Math.min(this.#connectDueMs, exchange.deadlineMs));
-    const { host, port } = splitId(service.balancer.idOf(this.slot));
+    const { host, port } = instanceAddress(service.balancer.idOf(this.slot));
     const secure = service.balancer.urlOf(this.slot).startsWith('https:');
     const request = (secure ? https : http).request({
       host,
@@ -206,13 +207,6 @@ function endOrDestroy(socket: Duplex | undefined, broken: boolean): void {
   if (socket === undefined || socket.destroyed) return;
   if (broken) socket.destroy();
   else (socket as Socket).destroySoon();
-}
-
-/** Host and port of an instance's id, which always has both; a socket wants IPv6 without its brackets. */
-function splitId(id: string): { readonly host: string; readonly port: number } {
-  const colon = id.lastIndexOf(':');
-  const host = id.startsWith('[') ? id.slice(1, colon - 1) : id.slice(0, colon);
-  return { host, port: Number(id.slice(colon + 1)) };
 }
 
 /** Begins one try at the instance that was chosen for an exchange that asked for an upgrade. */

@@ -11,7 +11,7 @@
  * from now. An upstream's own fields are not touched: these are appended.
  */
 import type { Random } from '../kernel/random.ts';
-import type { Charge, LevelState, LimitDecision } from './limiter.ts';
+import { isOwn, type Charge, type LevelState, type LimitDecision } from './limiter.ts';
 
 export type FieldStyle = 'draft' | 'legacy';
 
@@ -56,7 +56,7 @@ export function retryAfterSeconds(decision: LimitDecision, random: Random): numb
 }
 
 function isShown(charge: Charge): boolean {
-  return charge.enforced && (charge.level === 'client' || charge.level === 'route');
+  return charge.enforced && isOwn(charge);
 }
 
 /** The value of `RateLimit-Policy`: the same for every request with these charges. Empty when none is shown. */

@@ -25,6 +25,11 @@ const LEVELS = ['client', 'route', 'tier', 'route-total', 'global'] as const;
 
 export type Level = (typeof LEVELS)[number];
 
+/** Whether the bucket is the caller's own and not shared with others. */
+export function isOwn({ level }: { readonly level: Level }): boolean {
+  return level === 'client' || level === 'route';
+}
+
 export interface Charge {
   /** The bucket, see `keys.ts`. */
   readonly key: string;
@@ -308,8 +313,7 @@ export class Limiter {
 
   /** One's own limit: a quarter of the wait. A shared one: as long as it takes to serve those refused in a second. */
   #jitterSeconds(charge: Charge, waitMs: number, now: number): number {
-    if (charge.level === 'client' || charge.level === 'route')
-      return Math.max(1, Math.ceil(Math.ceil(waitMs / 1000) / 4));
+    if (isOwn(charge)) return Math.max(1, Math.ceil(Math.ceil(waitMs / 1000) / 4));
     const refused = this.#refusals.count(charge.key, now);
     return Math.min(30, Math.max(1, Math.ceil(refused / charge.rate.ratePerSecond)));
   }

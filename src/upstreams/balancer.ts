@@ -1,6 +1,7 @@
 import type { Random } from '../kernel/random.ts';
 import type { InstanceView } from './fleet.ts';
 import type { InstanceState } from './instance-state.ts';
+import { grown } from './grown.ts';
 import { LatencyBook } from './latency-book.ts';
 import { PinCounts } from './pin-counts.ts';
 import { Roster } from './roster.ts';
@@ -181,20 +182,23 @@ export class Balancer {
     if (this.#table.isKnown(slot)) this.#book.answer(slot, rttMs, status, retryAfterMs, now);
   }
 
-  /** The attempt failed before headers by the instance's fault; the caller's own leaving is not one. */
-  failed(slot: number, _kind: AttemptFault, now: number): void {
+  /**
+   * The attempt failed by the instance's fault; the caller's own leaving is not one.
+   * @param heard `head` was told of this attempt before
+   */
+  failed(slot: number, _kind: AttemptFault, now: number, heard = false): void {
     this.#now = now;
-    this.#silence.heard(slot, now);
+    if (!heard) this.#silence.heard(slot, now);
     if (this.#table.isKnown(slot)) this.#book.failed(slot, now);
   }
 
   /**
    * The last byte, or the end of a failed attempt. Safe when the instance is gone.
-   * @param unheard neither `head` nor `failed` was told of this attempt
+   * @param heard `head` or `failed` was told of this attempt
    */
-  finished(slot: number, now: number, unheard = false): void {
+  finished(slot: number, now: number, heard = true): void {
     this.#now = now;
-    if (unheard) this.#silence.forget(slot);
+    if (!heard) this.#silence.forget(slot);
     const left = (this.#inFlight[slot] ?? 0) - 1;
     if (left < 0) return;
     this.#inFlight[slot] = left;
@@ -329,9 +333,7 @@ export class Balancer {
     const slot = this.#roster.add(view);
     const { capacity } = this.#roster;
     if (capacity > this.#inFlight.length) {
-      const inFlight = new Float64Array(capacity);
-      inFlight.set(this.#inFlight);
-      this.#inFlight = inFlight;
+      this.#inFlight = grown(this.#inFlight, capacity);
       this.#book.grow(capacity);
       this.#pins.grow(capacity);
       this.#silence.grow(capacity);

@@ -9,3 +9,10 @@ export function instanceId(url: string): string {
   if (port !== '') return `${hostname}:${port}`;
   return `${hostname}:${protocol === 'https:' ? 443 : 80}`;
 }
+
+/** Host and port of an id, to connect to: a socket wants IPv6 without its brackets. */
+export function instanceAddress(id: string): { readonly host: string; readonly port: number } {
+  const colon = id.lastIndexOf(':');
+  const host = id.startsWith('[') ? id.slice(1, colon - 1) : id.slice(0, colon);
+  return { host, port: Number(id.slice(colon + 1)) };
+}

@@ -13,6 +13,8 @@
  * is ours.
  */
 
+import { grown } from './grown.ts';
+
 /** Fade of a stale value. Half: one slow answer is forgotten within a burst; double: a repaired instance idles for a minute. */
 const FADE_MS = 10_000;
 /** Fade of blame. Half: a black hole is tried twice a second more; double: a blip of 50 ms is punished for long. */
@@ -149,10 +151,4 @@ export class LatencyBook {
     this.#blame[slot] = blame;
     this.#blameAt[slot] = at;
   }
-}
-
-function grown(old: Float64Array<ArrayBuffer>, size: number): Float64Array<ArrayBuffer> {
-  const array = new Float64Array(size);
-  array.set(old);
-  return array;
 }

@@ -3,6 +3,8 @@
  * session lives in its client's cookie and ends unseen.
  */
 
+import { grown } from './grown.ts';
+
 /** The usual idle time of a session. Half: an old instance looks emptier than it is; double: fuller, and gets too few. */
 const FADE_MS = 1_800_000;
 
@@ -11,12 +13,8 @@ export class PinCounts {
   #at = new Float64Array(0);
 
   grow(size: number): void {
-    const counts = new Float64Array(size);
-    counts.set(this.#counts);
-    this.#counts = counts;
-    const at = new Float64Array(size);
-    at.set(this.#at);
-    this.#at = at;
+    this.#counts = grown(this.#counts, size);
+    this.#at = grown(this.#at, size);
   }
 
   reset(slot: number): void {

@@ -4,27 +4,25 @@
  * Signal: attempts of this worker without a head or a failure, and the moment of the last one that had either. Decision:
  * with two or more outstanding, the time since then is what a request there is expected to take at least. Answers alone
  * cannot tell: one that hangs gives none, its estimate fades, and it draws the traffic until every permit of the service
- * is stuck at it (of 300/s on three instances 36 to 73 % were shed before this).
+ * is stuck at it (of 300/s on three instances up to 73 % were shed before this).
  * Why two: a single one may be a slow request, which is no reason to avoid its instance; the next is answered beside it, or
  * not. Cold start and idle gap: nothing outstanding, no silence. Recovery: any answer. Limits: time to headers; an answer
- * that then trickles is not silent. Source: the outstanding-request term of Finagle's peak EWMA.
+ * that then trickles is not silent. Source: ours; Finagle's peak EWMA knows outstanding requests without an estimate only.
  */
+
+import { grown } from './grown.ts';
 
 /** Half: one slow request moves its instance's traffic; double: twice as many are lost at a hung one. */
 const LEAST_OUTSTANDING = 2;
 
 export class Silence {
-  #outstanding = new Int32Array(0);
+  #outstanding = new Float64Array(0);
   #heardAt = new Float64Array(0);
 
   /** Makes room for slots below `size`; what is known stays. */
   grow(size: number): void {
-    const outstanding = new Int32Array(size);
-    outstanding.set(this.#outstanding);
-    this.#outstanding = outstanding;
-    const heardAt = new Float64Array(size);
-    heardAt.set(this.#heardAt);
-    this.#heardAt = heardAt;
+    this.#outstanding = grown(this.#outstanding, size);
+    this.#heardAt = grown(this.#heardAt, size);
   }
 
   /** A new instance. */

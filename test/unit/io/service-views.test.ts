@@ -1,59 +1,8 @@
 /** Several workers' figures as one picture: shares add up, states take the worst, a session seen twice is one. */
 import { describe, expect, test } from 'vitest';
 import { SessionCount } from '../../../src/affinity/session-count.ts';
-import type { ServiceFigures, ServiceStates, WorkerViews } from '../../../src/io/ipc.ts';
 import { mergeFigures, oneLine, serviceView } from '../../../src/io/service-views.ts';
-
-function figures(changes: Partial<ServiceFigures> = {}): ServiceFigures {
-  return {
-    service: 'shop',
-    mode: 'enforce',
-    limit: 10,
-    inFlight: 0,
-    streams: 0,
-    queueDepth: 0,
-    baselineMs: 0,
-    pressure: 0,
-    slow: false,
-    breaker: 'closed',
-    shed: 0,
-    inTime: 0,
-    late: 0,
-    instances: [],
-    ...changes,
-  };
-}
-
-function worker(...services: ServiceFigures[]): WorkerViews {
-  return { services, redis: { state: 'embedded', reason: '' } };
-}
-
-function states(
-  service: string,
-  state: ServiceStates['readiness']['state'],
-  ids: readonly string[] = [],
-): ServiceStates {
-  return {
-    service,
-    sequence: 1,
-    readiness: { state, because: [] },
-    instances: ids.map((id) => ({
-      id,
-      url: `http://${id}`,
-      version: 'v1',
-      weight: 1,
-      state: 'ready',
-      reason: '',
-      opensNew: true,
-      keepsPinned: true,
-      trial: false,
-      panic: false,
-      readyForMs: -1,
-      drainForMs: -1,
-      stateSinceMs: 0,
-    })),
-  };
-}
+import { figures, states, worker } from './views.ts';
 
 function sessions(sids: readonly string[]): string {
   const count = new SessionCount(1000);
@@ -134,7 +83,7 @@ describe('the figures of several workers', () => {
     });
     const two = figures({ instances: [{ id: 'b:1', inFlight: 5, sessionBits: '' }] });
     const view = serviceView(
-      states('shop', 'up', ['a:1', 'b:1', 'c:1']),
+      states('shop', 'up', { 'a:1': 'ready', 'b:1': 'ready', 'c:1': 'ready' }),
       mergeFigures([worker(one), worker(two)]).get('shop'),
     );
     expect(view.instances.map(({ id, inFlight }) => [id, inFlight])).toEqual([
@@ -149,7 +98,7 @@ describe('the figures of several workers', () => {
     const one = figures({ instances: [{ id: 'a:1', inFlight: 0, sessionBits: sessions(sids.slice(0, 2)) }] });
     const two = figures({ instances: [{ id: 'a:1', inFlight: 0, sessionBits: sessions(sids.slice(1)) }] });
     const view = serviceView(
-      states('shop', 'up', ['a:1']),
+      states('shop', 'up', { 'a:1': 'ready' }),
       mergeFigures([worker(one), worker(two)]).get('shop'),
     );
     expect(view.instances[0]?.sessions).toBe(3);
@@ -157,7 +106,7 @@ describe('the figures of several workers', () => {
 });
 
 test('a service of which no worker has told anything yet is shown all the same', () => {
-  const view = serviceView(states('shop', 'unknown', ['a:1']), undefined);
+  const view = serviceView(states('shop', 'unknown', { 'a:1': 'ready' }), undefined);
   expect(view).toMatchObject({
     state: 'unknown',
     shedding: { mode: 'enforce', limit: 0, inFlight: 0, queueDepth: 0 },

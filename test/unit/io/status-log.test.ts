@@ -1,9 +1,10 @@
 /** One line a change of an instance or a breaker, few at a start, at most one a second of each. */
 import { beforeEach, describe, expect, test } from 'vitest';
 
-import type { ServiceFigures, ServiceStates, WorkerViews } from '../../../src/io/ipc.ts';
+import type { ServiceStates, WorkerViews } from '../../../src/io/ipc.ts';
 import { StatusLog } from '../../../src/io/status-log.ts';
 import type { InstanceState } from '../../../src/upstreams/instance-state.ts';
+import { figures, states, worker } from './views.ts';
 
 let now = 0;
 let lines: Record<string, unknown>[] = [];
@@ -20,49 +21,13 @@ beforeEach(() => {
   log = new StatusLog({ now: () => now, log: { info: write('info'), warn: write('warn') } });
 });
 
-function picture(states: Readonly<Record<string, InstanceState>>, reason = ''): ServiceStates[] {
-  return [
-    {
-      service: 'shop',
-      sequence: 1,
-      readiness: { state: 'up', because: [] },
-      instances: Object.entries(states).map(([id, state]) => ({
-        id,
-        url: `http://${id}`,
-        version: 'v1',
-        weight: 1,
-        state,
-        reason,
-        opensNew: true,
-        keepsPinned: true,
-        trial: false,
-        panic: false,
-        readyForMs: -1,
-        drainForMs: -1,
-        stateSinceMs: 0,
-      })),
-    },
-  ];
+function picture(instances: Readonly<Record<string, InstanceState>>, reason = ''): ServiceStates[] {
+  return [states('shop', 'up', instances, reason)];
 }
 
+/** A report; without a breaker the service is not in it. */
 function views(breaker?: string): WorkerViews {
-  const figures: ServiceFigures = {
-    service: 'shop',
-    mode: 'enforce',
-    limit: 10,
-    inFlight: 0,
-    streams: 0,
-    queueDepth: 0,
-    baselineMs: 0,
-    pressure: 0,
-    slow: false,
-    breaker: breaker ?? 'closed',
-    shed: 0,
-    inTime: 0,
-    late: 0,
-    instances: [],
-  };
-  return { services: breaker === undefined ? [] : [figures], redis: { state: 'embedded', reason: '' } };
+  return breaker === undefined ? worker() : worker(figures({ breaker }));
 }
 
 const told = (): string[] =>

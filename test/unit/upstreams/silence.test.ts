@@ -68,3 +68,19 @@ test('an instance that hangs keeps a handful of requests, whatever peaks the oth
   }
   expect(stuck).toBeLessThanOrEqual(4);
 });
+
+test('an answer that turns out to be no HTTP is counted once', () => {
+  const balancer = new Balancer(
+    { slaMs: 250, slowStartMs: 0, maxConcurrencyPerInstance: 1000, workers: 1 },
+    seededRandom(3),
+  );
+  balancer.update([view(0), view(1)], 0);
+  for (const slot of [0, 0, 0, 0]) balancer.started(slot, 0);
+  for (let n = 0; n < 2; n++) {
+    balancer.head(0, 10, 200, -1, 10);
+    balancer.failed(0, 'protocol', 10, true);
+  }
+  // Two are outstanding still: after a minute, when all blame has faded, only their silence speaks against it.
+  for (let n = 0; n < 20; n++)
+    expect(balancer.pick({ pinned: -1, tried: [], makesPin: false }, 60_000)).toBe(1);
+});
