@@ -1,87 +1,102 @@
 /**
- * `npm run loadtest [-- baseline|overload|noisy …] [--seconds N] [--rounds N] [--json FILE]`
+ * `npm run loadtest [-- NAME …]`, see `USAGE` in plan.ts.
  *
- * Real processes on this machine's loopback: an origin, the gateway and, in turns with it, a bare @fastify/http-proxy.
- * Targets alternate within a round and their order turns from round to round, so that a machine that gets slower
- * meanwhile favours neither. What is reported are medians over the rounds. Exit 0 when every threshold is kept, 6 when one is missed, 2 for a
- * word that is not understood. Everything started is ended by its process id.
+ * Real processes on this machine's loopback: an origin, and in turns the gateway and what it is compared with. Targets
+ * alternate within a round and their order turns from round to round, so that a machine that gets slower meanwhile favours
+ * none. Scenarios are judged by the medians of their rounds, overload cases by the worst round. Exit 0 when every bound is
+ * kept, 6 when one is missed, 2 for a word that is not understood. Everything started is ended by its process id.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { parseArgs } from 'node:util';
 
+import type { CaseRun } from './overload/case.ts';
+import { CASES } from './overload/cases.ts';
+import type { CaseName } from './overload/cases.ts';
+import type { CaseResult } from './overload/comparison.ts';
+import { judgeCase } from './overload/judge.ts';
+import { caseLines } from './overload/lines.ts';
+import { loadPage } from './page.ts';
+import { planFrom, USAGE } from './plan.ts';
+import type { Plan } from './plan.ts';
 import { describeMachine, machineLines, table, verdictLines } from './report.ts';
 import { SCENARIOS } from './scenarios.ts';
 import type { Measurement, ScenarioName } from './scenarios.ts';
+import { whyNot } from './targets.ts';
 import type { TargetName } from './targets.ts';
 import { judge, medianOf } from './thresholds.ts';
 import type { Verdict } from './thresholds.ts';
 
-const USAGE = `usage: npm run loadtest [-- ${Object.keys(SCENARIOS).join('|')} …] [--seconds N] [--rounds N] [--target gateway|bare] [--json FILE]`;
+const SCENARIO_ROUNDS = 2;
+const CASE_ROUNDS = 1;
+/** Scenarios compare the price of a request: with what does the same work in the same language. */
+const SCENARIO_TARGETS: ReadonlySet<TargetName> = new Set(['gateway', 'bare proxy']);
 
-interface Plan {
-  readonly scenarios: readonly ScenarioName[];
-  readonly targets: readonly TargetName[];
-  readonly seconds: number;
-  readonly rounds: number;
-  readonly jsonFile: string | undefined;
+interface ScenarioResults {
+  readonly rounds: readonly Measurement[];
+  readonly results: readonly Measurement[];
+  readonly verdicts: readonly Verdict[];
 }
 
-function isScenario(word: string): word is ScenarioName {
-  return Object.hasOwn(SCENARIOS, word);
-}
-
-/** A whole number from 1 to `most`; undefined when it is none. */
-function whole(text: string, most: number): number | undefined {
-  const value = Number(text);
-  return Number.isInteger(value) && value >= 1 && value <= most ? value : undefined;
-}
-
-/** What to run, or a sentence about what was not understood. */
-function planFrom(args: readonly string[]): Plan | string {
-  let parsed;
-  try {
-    parsed = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        seconds: { type: 'string', default: '8' },
-        rounds: { type: 'string', default: '2' },
-        target: { type: 'string', default: 'both' },
-        json: { type: 'string' },
-      },
-    });
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-  const { values, positionals } = parsed;
-  const unknown = positionals.find((word) => !isScenario(word));
-  if (unknown !== undefined) return `no scenario is called "${unknown}"`;
-  const seconds = whole(values.seconds, 600);
-  const rounds = whole(values.rounds, 50);
-  if (seconds === undefined || rounds === undefined) return '--seconds is 1 to 600, --rounds 1 to 50';
-  const targets: Readonly<Record<string, readonly TargetName[]>> = {
-    both: ['gateway', 'bare proxy'],
-    gateway: ['gateway'],
-    bare: ['bare proxy'],
-  };
-  const chosen = Object.hasOwn(targets, values.target) ? targets[values.target] : undefined;
-  if (chosen === undefined) return '--target is gateway or bare; without it both run';
-  const named = positionals.filter(isScenario);
-  const scenarios = named.length > 0 ? named : (Object.keys(SCENARIOS) as ScenarioName[]);
-  return { scenarios, targets: chosen, seconds, rounds, jsonFile: values.json };
-}
-
-async function runScenario(scenario: ScenarioName, plan: Plan): Promise<readonly Measurement[]> {
-  const measured: Measurement[] = [];
-  for (let round = 1; round <= plan.rounds; round += 1) {
-    const order = round % 2 === 1 ? plan.targets : plan.targets.toReversed();
-    for (const target of order) {
-      process.stderr.write(`${scenario}, round ${round} of ${plan.rounds}: ${target}\n`);
-      measured.push(await SCENARIOS[scenario](target, plan.seconds));
+/** Calls `measure` for each target in each round, in turning order. */
+async function inTurns(
+  title: string,
+  rounds: number,
+  targets: readonly TargetName[],
+  measure: (target: TargetName, round: number) => Promise<void>,
+): Promise<void> {
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const target of round % 2 === 1 ? targets : targets.toReversed()) {
+      process.stderr.write(`${title}, round ${round} of ${rounds}: ${target}\n`);
+      await measure(target, round);
     }
   }
-  return measured;
+}
+
+async function runScenarios(names: readonly ScenarioName[], plan: Plan): Promise<ScenarioResults> {
+  const targets = plan.targets.filter((target) => SCENARIO_TARGETS.has(target));
+  const rounds: Measurement[] = [];
+  const results: Measurement[] = [];
+  const verdicts: Verdict[] = [];
+  for (const name of names) {
+    const measured: Measurement[] = [];
+    await inTurns(name, plan.rounds ?? SCENARIO_ROUNDS, targets, async (target) => {
+      measured.push(await SCENARIOS[name](target, plan.seconds));
+    });
+    rounds.push(...measured);
+    const of = (target: TargetName): Measurement | undefined =>
+      medianOf(measured.filter((each) => each.target === target));
+    const gateway = of('gateway');
+    const bare = of('bare proxy');
+    for (const each of [gateway, bare]) if (each !== undefined) results.push(each);
+    if (gateway !== undefined) verdicts.push(...judge(name, { gateway, bare }));
+  }
+  return { rounds, results, verdicts };
+}
+
+/** `skipped` takes what a peer said when it would not start; the gateway's own failure ends the run. */
+async function runCase(name: CaseName, plan: Plan, skipped: Set<string>): Promise<CaseResult> {
+  const { about, comparable, run } = CASES[name];
+  const targets = plan.targets.filter((target) => comparable(target) && whyNot(target) === undefined);
+  const runs: CaseRun[] = [];
+  await inTurns(name, plan.rounds ?? CASE_ROUNDS, targets, async (target, round) => {
+    try {
+      runs.push(await run({ target, seed: plan.seed + 1000 * (round - 1), quick: plan.quick }));
+    } catch (error) {
+      if (target === 'gateway') throw error;
+      const said = error instanceof Error ? error.message : String(error);
+      process.stderr.write(`${said}\n`);
+      skipped.add(`${target} in ${name}: ${said.split('\n', 1)[0]}`);
+    }
+  });
+  const ours = runs.filter(({ target }) => target === 'gateway');
+  const result = { name, about, runs, judged: ours.length === 0 ? [] : judgeCase(ours) };
+  process.stdout.write(`${caseLines(result)}\n\n`);
+  return result;
+}
+
+async function write(file: string, text: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, text);
 }
 
 async function main(): Promise<number> {
@@ -95,32 +110,28 @@ async function main(): Promise<number> {
     return 2;
   }
   const machine = describeMachine();
-  const rounds: Measurement[] = [];
-  const results: Measurement[] = [];
-  const verdicts: Verdict[] = [];
-  for (const scenario of plan.scenarios) {
-    const measured = await runScenario(scenario, plan);
-    rounds.push(...measured);
-    const of = (target: TargetName): Measurement | undefined =>
-      medianOf(measured.filter((each) => each.target === target));
-    const gateway = of('gateway');
-    const bare = of('bare proxy');
-    for (const each of [gateway, bare]) if (each !== undefined) results.push(each);
-    if (gateway !== undefined) verdicts.push(...judge(scenario, { gateway, bare }));
+  const skipped = new Set(plan.targets.flatMap((target) => whyNot(target) ?? []));
+  process.stdout.write(`${machineLines(machine)}\n\n`);
+  for (const why of skipped) process.stdout.write(`not compared: ${why}\n`);
+  const { rounds, results, verdicts } = await runScenarios(plan.scenarios, plan);
+  if (results.length > 0) {
+    process.stdout.write(
+      `medians of ${plan.rounds ?? SCENARIO_ROUNDS} rounds of ${plan.seconds} s, SLA 250 ms; p50 and p99 of served requests; CPU is user + system of all processes of the target ÷ answers\n\n${table(results)}\n\n${verdictLines(verdicts)}\n\n`,
+    );
   }
-  process.stdout.write(`${machineLines(machine)}\n`);
-  process.stdout.write(
-    `medians of ${plan.rounds} rounds of ${plan.seconds} s, SLA 250 ms; p50 and p99 of served requests`,
-  );
-  process.stdout.write(
-    `; CPU is user + system of all processes of the target ÷ answers\n\n${table(results)}\n`,
-  );
-  if (verdicts.length > 0) process.stdout.write(`\n${verdictLines(verdicts)}\n`);
-  if (plan.jsonFile !== undefined) {
-    await mkdir(dirname(plan.jsonFile), { recursive: true });
-    await writeFile(plan.jsonFile, `${JSON.stringify({ machine, results, verdicts, rounds }, null, 2)}\n`);
-  }
-  return verdicts.every((each) => each.kept) ? 0 : 6;
+  const cases: CaseResult[] = [];
+  for (const name of plan.cases) cases.push(await runCase(name, plan, skipped));
+  const report = { machine, skipped: [...skipped], results, verdicts, rounds, cases };
+  await write(plan.jsonFile, `${JSON.stringify(report)}\n`);
+  if (cases.length > 0) await write(plan.htmlFile, loadPage(machine, cases, [...skipped]));
+  process.stdout.write(`report: ${cases.length > 0 ? `${plan.htmlFile}, ` : ''}${plan.jsonFile}\n`);
+  const missed =
+    verdicts.filter(({ kept }) => !kept).length +
+    cases.flatMap(({ judged }) => judged).filter(({ outcome }) => outcome === 'missed').length;
+  const nothing = verdicts.length === 0 && cases.every(({ judged }) => judged.length === 0);
+  if (nothing) process.stdout.write('the gateway was not measured: nothing is judged\n');
+  else process.stdout.write(missed === 0 ? 'every bound is kept\n' : `${missed} bound(s) missed\n`);
+  return missed === 0 ? 0 : 6;
 }
 
 // The default action of a signal would skip the exit hooks that end the children.

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { cpus, release, totalmem, type } from 'node:os';
 
+import { versionOf } from './peers.ts';
 import type { Measurement } from './scenarios.ts';
 import type { Verdict } from './thresholds.ts';
 
@@ -13,6 +14,7 @@ export interface Machine {
   readonly versions: Readonly<Record<string, string>>;
 }
 
+const PROGRAMS = ['nginx', 'haproxy', 'wrk'];
 const PACKAGES = ['fastify', '@fastify/http-proxy', 'undici', 'autocannon'];
 
 /** This machine, and the versions of what is compared. */
@@ -27,6 +29,10 @@ export function describeMachine(): Machine {
       entry.lastIndexOf(`node_modules/${name}/`) + `node_modules/${name}/`.length,
     );
     versions[name] = (require(`${folder}package.json`) as { version: string }).version;
+  }
+  for (const program of PROGRAMS) {
+    const version = versionOf(program);
+    if (version !== undefined) versions[program] = version;
   }
   const all = cpus();
   return {
@@ -47,7 +53,7 @@ function counts(record: Readonly<Record<string, number>>): string {
 }
 
 /** Columns padded to their widest cell; the last one is left as it is. */
-function aligned(rows: readonly (readonly string[])[]): string {
+export function aligned(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of rows) {
     for (const [index, cell] of row.entries()) widths[index] = Math.max(widths[index] ?? 0, cell.length);

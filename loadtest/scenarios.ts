@@ -1,5 +1,5 @@
 /**
- * The scenarios. Each starts an origin of its own and one target, sends, and returns one measurement in the same terms,
+ * What a request costs, and one client too many: the scenarios beside the overload cases. Each starts an origin of its own and one target, sends, and returns one measurement in the same terms,
  * so that targets can be compared line by line.
  */
 import autocannon from 'autocannon';
@@ -7,10 +7,11 @@ import autocannon from 'autocannon';
 import { runOpenLoop } from '../test/harness/open-loop.ts';
 import type { LoadResult } from '../test/harness/load-statistics.ts';
 import { startOrigin } from '../test/harness/origin.ts';
+import { flatOut } from './flat-out.ts';
 import { startTarget } from './targets.ts';
-import type { Target, TargetName } from './targets.ts';
+import type { TargetName } from './targets.ts';
 
-export type ScenarioName = 'baseline' | 'overload' | 'noisy';
+export type ScenarioName = 'baseline' | 'noisy';
 
 export interface Measurement {
   readonly scenario: ScenarioName;
@@ -56,17 +57,6 @@ function answersOf(result: LoadResult): number {
 
 const WARM_UP_SECONDS = 5;
 
-/** Connections flat out, each sending its next request when it has its answer. */
-function flatOut(target: Target, seconds: number, connections: number): Promise<autocannon.Result> {
-  return autocannon({
-    url: `http://127.0.0.1:${target.port}/item?id=1`,
-    connections,
-    duration: seconds,
-    headers: { 'x-api-key': 'load' },
-    excludeErrorStats: true,
-  });
-}
-
 /** What a request costs: an origin that answers at once, 64 connections flat out, every protection on. */
 async function baseline(name: TargetName, seconds: number): Promise<Measurement> {
   await using origin = await startOrigin({ slots: 10_000, meanMs: 0, bodyBytes: 129 });
@@ -78,9 +68,9 @@ ${service(origin.url)}`;
   await using target = await startTarget(name, yaml, origin.url);
   // Until both sides have compiled their code and opened their pools: the first seconds cost twice the others. A crowd
   // from the first moment on, none of which may be refused.
-  const cold = await flatOut(target, WARM_UP_SECONDS, 200);
+  const cold = await flatOut(target.port, WARM_UP_SECONDS, 200, 'load');
   const cpuBefore = target.cpuMs();
-  const result = await flatOut(target, seconds, 64);
+  const result = await flatOut(target.port, seconds, 64, 'load');
   const usedMs = target.cpuMs() - cpuBefore;
   const refusals: Record<string, number> = {};
   for (const [status, { count }] of Object.entries(result.statusCodeStats ?? {})) {
@@ -103,69 +93,6 @@ ${service(origin.url)}`;
 
 function servedRatio(result: autocannon.Result): number {
   return result['2xx'] / Math.max(1, result['2xx'] + result.non2xx + result.errors);
-}
-
-/** Slots × mean time of the overload scenario: 400 requests a second. */
-const OVERLOAD_SLOTS = 20;
-const OVERLOAD_MEAN_MS = 50;
-const RECOVERY_SECONDS = 5;
-
-/** Ten times what the origin can do, then 0.8 of it. Critical traffic is 0.3 of capacity. Measured from second 2 on. */
-async function overload(name: TargetName, seconds: number): Promise<Measurement> {
-  await using origin = await startOrigin({ slots: OVERLOAD_SLOTS, meanMs: OVERLOAD_MEAN_MS });
-  const capacity = origin.capacityPerSecond;
-  const yaml = `${COMMON}
-clients:
-  keys:
-    - { key: top, client: top, tier: critical }
-    - { key: low, client: low, tier: low }
-tiers: { default: { priority: default }, critical: { priority: critical }, low: { priority: sheddable } }
-${service(origin.url)}`;
-  await using target = await startTarget(name, yaml, origin.url);
-  const surgeMs = (seconds + 2) * 1000;
-  const cpuBefore = target.cpuMs();
-  const result = await runOpenLoop({
-    port: target.port,
-    classes: [
-      { name: 'critical', share: 0.3, headers: { 'x-api-key': 'top' } },
-      { name: 'default', share: 3.7 },
-      { name: 'sheddable', share: 6, headers: { 'x-api-key': 'low' } },
-    ],
-    phases: [
-      { seconds: seconds + 2, ratePerSecond: 10 * capacity },
-      { seconds: RECOVERY_SECONDS, ratePerSecond: 0.8 * capacity },
-    ],
-    slaMs: SLA_MS,
-    timeoutMs: 2000,
-    measureFromMs: 2000,
-    measureUntilMs: surgeMs,
-  });
-  const usedMs = target.cpuMs() - cpuBefore;
-  // The whole run's CPU over the whole run's answers, the surge's and those of the recovery.
-  const everything = result.bins.reduce((sum, bin) => sum + bin.served + bin.refused, 0);
-  const after = result.bins.filter((bin) => bin.atMs >= surgeMs + 2000);
-  const offeredAfter = after.reduce((sum, bin) => sum + bin.offered, 0);
-  const report = await origin.report();
-  return {
-    scenario: 'overload',
-    target: name,
-    offeredPerSecond: result.offeredPerSecond,
-    goodputPerSecond: result.goodputPerSecond,
-    p50Ms: result.p50Ms,
-    p99Ms: result.p99Ms,
-    refusals: result.codes,
-    failed: result.failed,
-    cpuUsPerAnswer: (usedMs * 1000) / Math.max(1, everything),
-    residentBytes: target.residentBytes(),
-    figures: {
-      goodputOverCapacity: result.goodputPerSecond / capacity,
-      criticalRatio: result.classes['critical']?.goodputRatio ?? 0,
-      refusalP99Ms: result.refusalP99Ms,
-      recoveredRatio: after.reduce((sum, bin) => sum + bin.goodput, 0) / Math.max(1, offeredAfter),
-      abandonedRatio: report.busyAfterLeftMs / Math.max(1, report.busyMs),
-      senderLagP99Ms: result.senderLagP99Ms,
-    },
-  };
 }
 
 const NOISY_LIMIT_PER_SECOND = 50;
@@ -229,4 +156,4 @@ ${service(origin.url)}`;
 
 export const SCENARIOS: Readonly<
   Record<ScenarioName, (target: TargetName, seconds: number) => Promise<Measurement>>
-> = { baseline, overload, noisy };
+> = { baseline, noisy };

@@ -17,12 +17,12 @@ export const loadShed = fp((app: FastifyInstance, _options: object, ready: () =>
       return;
     }
     if (!service.open) {
-      exchange.refuse('SPW_NO_READY_INSTANCE');
+      exchange.refuse('SPW_NO_READY_INSTANCE', service.whyClosed);
       return;
     }
     exchange.breakerPass = service.breaker.allow(now);
     if (exchange.breakerPass === 0) {
-      exchange.refuse('SPW_CIRCUIT_OPEN');
+      exchange.refuse('SPW_CIRCUIT_OPEN', service.breakerWords(now));
       return;
     }
     exchange.next = next;

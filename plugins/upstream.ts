@@ -10,7 +10,8 @@ export const upstream = fp((app: FastifyInstance, _options: object, ready: () =>
     if (exchange === undefined) return;
     const code = chooseInstance(exchange);
     if (code === '') next();
-    else exchange.refuse(code);
+    else if (code === 'SPW_SHED_CONCURRENCY') exchange.shed(code, 'every instance works at its cap');
+    else exchange.refuse(code, 'no instance may take the request');
   });
   ready();
 });

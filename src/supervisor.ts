@@ -20,6 +20,7 @@ import { MetricsPage } from './io/metrics-page.ts';
 import { Questions } from './io/questions.ts';
 import { Reloader } from './io/reloader.ts';
 import { Rollout, type LoadedConfiguration } from './io/rollout.ts';
+import { ShareExchange } from './io/share-exchange.ts';
 import { StatusLog } from './io/status-log.ts';
 import { systemNow, systemWallMs } from './io/system-clock.ts';
 import { clientHashSecret } from './io/client-hash-secret.ts';
@@ -57,6 +58,9 @@ export class Supervisor {
   readonly #meter = new Meter();
   readonly #metricsPage = new MetricsPage();
   readonly #limitStore = new EmbeddedStore(SUPERVISOR_BUCKETS, Math.random);
+  readonly #shares = new ShareExchange<WorkerProcess>((worker, generation, shares) => {
+    worker.send({ type: 'shares', generation, shares });
+  });
   readonly #control: ControlPlane;
   readonly #affinitySecret = randomBytes(32).toString('base64url');
   readonly #fallbackClientSecret = randomBytes(32).toString('base64url');
@@ -263,6 +267,11 @@ export class Supervisor {
       case 'limits':
         worker.send({ type: 'limits', reply: serveLimitBatch(this.#limitStore, message.batch, systemNow()) });
         return;
+      case 'shares':
+        // The last words of a worker may come after its exit.
+        if (worker.state !== 'dead')
+          this.#shares.take(worker, message.generation, message.shares, systemNow());
+        return;
       case 'answer':
         this.#questions.answered(worker, message.id, message.answer);
         return;
@@ -287,6 +296,7 @@ export class Supervisor {
     this.#metricsPage.retire(worker.key);
     this.#control.workerGone(worker.key);
     this.#statusLog.workerGone(worker.key);
+    this.#shares.gone(worker);
     if (!expected) this.#options.log.error({ worker: worker.pid, reason }, 'worker died; starting another');
     if (this.#phase === 'starting' && ++this.#deaths >= START_DEATHS)
       this.#startFault = `workers do not start: ${this.#deaths} died, the last with ${reason}`;

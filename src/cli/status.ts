@@ -6,6 +6,7 @@ import { addAdminOptions, withAdmin, type AdminClient } from './admin-client.ts'
 import type { CliContext } from './context.ts';
 import { EXIT } from './exit-codes.ts';
 import type { Output } from './output.ts';
+import { sheddingRows } from './shedding-rows.ts';
 import { plain, table } from './table.ts';
 
 interface StatusOptions extends AdminOptions {
@@ -32,6 +33,8 @@ async function printStatus(client: AdminClient, options: StatusOptions, output: 
   for (const line of table([['', ''], ...facts(status)]).slice(1)) output.data(line);
   output.data('');
   for (const line of table(serviceRows(services))) output.data(line);
+  output.data('');
+  for (const line of table(sheddingRows(services))) output.data(line);
   return EXIT.ok;
 }
 

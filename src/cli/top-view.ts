@@ -1,5 +1,6 @@
-/** What `top` shows: the line in words, a row a service, a row an instance. */
+/** What `top` shows: the line in words, a row a service, what its admission does and why, a row an instance. */
 import type { ServiceView, StatusView } from '../io/admin-port.ts';
+import { sheddingRows } from './shedding-rows.ts';
 import { plain, table } from './table.ts';
 import type { Rates } from './top-rates.ts';
 
@@ -19,6 +20,8 @@ export function drawTop({ status, services, rates }: TopPicture): string[] {
     '',
     ...table(serviceRows(services, rates)),
     '',
+    ...table(sheddingRows(services)),
+    '',
     ...table(instanceRows(services)),
   ];
 }
@@ -27,18 +30,7 @@ type Rows = (string | number)[][];
 
 function serviceRows(services: TopPicture['services'], rates: TopPicture['rates']): Rows {
   const rows: Rows = [
-    [
-      'SERVICE',
-      'STATE',
-      'REQ/S',
-      'IN TIME/S',
-      'SHED/S',
-      'IN FLIGHT',
-      'LIMIT',
-      'QUEUE',
-      'PRESSURE',
-      'BREAKER',
-    ],
+    ['SERVICE', 'STATE', 'REQ/S', 'IN TIME/S', 'SHED/S', 'IN FLIGHT', 'LIMIT', 'QUEUE', 'BREAKER'],
   ];
   for (const [name, { state, shedding, breaker }] of Object.entries(services)) {
     const rate = rates?.get(name);
@@ -51,7 +43,6 @@ function serviceRows(services: TopPicture['services'], rates: TopPicture['rates'
       shedding.inFlight,
       shedding.limit,
       shedding.queueDepth,
-      Math.round(shedding.pressure * 100) / 100,
       breaker.state,
     ]);
   }

@@ -57,8 +57,13 @@ export class AccessLog {
   }
 
   write(record: AccessRecord): void {
+    const refused = record.code !== '' && record.attempts === 0;
+    if (refused) {
+      this.#age(record.wallMs);
+      this.#refusals += 1;
+    }
     if (!this.#wants(record)) return;
-    if (record.code !== '' && record.attempts === 0 && !this.#mayLogRefusal(record.wallMs)) {
+    if (refused && this.#refusals > REFUSALS_PER_SECOND) {
       this.dropped += 1;
       return;
     }
@@ -69,6 +74,17 @@ export class AccessLog {
     const line = this.#lines.write(record);
     const text = line.end();
     this.#gather(text, line.wide ? Buffer.byteLength(text) : text.length);
+  }
+
+  /**
+   * A refusal that would get no line now, since there are too many of them: it is counted, and its record need not be made.
+   * False: it goes to `write` like any other.
+   */
+  skipsRefusal(wallMs: number): boolean {
+    this.#age(wallMs);
+    if (this.#refusals < REFUSALS_PER_SECOND) return false;
+    if (this.#access.mode !== 'off') this.dropped += 1;
+    return true;
   }
 
   /** Hands what has gathered to the operating system; to be called about once a second. */
@@ -109,14 +125,11 @@ export class AccessLog {
     return isError(record) || (mode === 'sampled' && this.#random() < ratio);
   }
 
-  #mayLogRefusal(wallMs: number): boolean {
+  #age(wallMs: number): void {
     const second = Math.floor(wallMs / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#refusals = 0;
-    }
-    this.#refusals += 1;
-    return this.#refusals <= REFUSALS_PER_SECOND;
+    if (second === this.#second) return;
+    this.#second = second;
+    this.#refusals = 0;
   }
 }
 

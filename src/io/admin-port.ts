@@ -4,6 +4,7 @@
  * The server (`admin-server.ts`) knows paths, tokens and answers; whoever implements this port knows instances, workers
  * and configuration. Figures are as old as the workers' last word, at most about a second.
  */
+import type { Priority } from '../kernel/priority.ts';
 
 /** One subject on the way from a service's state down to its cause. */
 interface BecauseView {
@@ -25,18 +26,60 @@ export interface InstanceView {
   readonly sessions: number;
 }
 
+/** What admission to a service does, and why: of all workers together, or of one. */
+export interface SheddingView {
+  readonly mode: string;
+  readonly modeBy: 'configuration' | 'operator';
+  /** Requests that may be in flight. */
+  readonly limit: number;
+  /** What the last window of observation made of the limit, as a word and in words. */
+  readonly verdict: string;
+  readonly limitBecause: string;
+  readonly inFlight: number;
+  /** Streams, beside what is in flight. */
+  readonly streams: number;
+  readonly queueDepth: number;
+  readonly queueByPriority: Readonly<Record<Priority, number>>;
+  /** Mean wait of those admitted in the last ten seconds. */
+  readonly queueWaitMs: number;
+  /** What the last in line has before it, 0 while that is not known. */
+  readonly expectedWaitMs: number;
+  /** Median of the service when calm, 0 while not known. */
+  readonly baselineMs: number;
+  /** Of the last window. */
+  readonly p50Ms: number;
+  readonly p95Ms: number;
+  /** p50 ÷ baseline, 0 while either is not known. */
+  readonly slowdown: number;
+  /** Found to be slow by itself, not by its load. */
+  readonly slow: boolean;
+  /** Slower than tolerated within the last two seconds. */
+  readonly congested: boolean;
+  /** Share of arrivals that admission refused in the last second, 0..1. */
+  readonly pressure: number;
+  /** Shares of arrivals refused, 0..1: by the front gate for the event loop and memory, by the service's admission. */
+  readonly pressureBy: { readonly loop: number; readonly memory: number; readonly service: number };
+  readonly lastTenSeconds: {
+    readonly inTime: number;
+    readonly late: number;
+    readonly shed: number;
+    readonly wouldShed: number;
+  };
+  /** Since these workers began. */
+  readonly total: {
+    readonly answered: number;
+    readonly inTime: number;
+    readonly shed: number;
+    readonly wouldShed: number;
+  };
+}
+
 export interface ServiceView {
   readonly state: string;
   readonly because: readonly BecauseView[];
-  readonly shedding: {
-    readonly mode: string;
-    readonly limit: number;
-    readonly inFlight: number;
-    readonly queueDepth: number;
-    readonly baselineMs: number;
-    /** 0..1. */
-    readonly pressure: number;
-  };
+  readonly shedding: SheddingView;
+  /** How the workers share it; only where it was asked for. */
+  readonly workers?: readonly (SheddingView & { readonly pid: number })[];
   readonly breaker: { readonly state: string };
   readonly instances: readonly InstanceView[];
 }
@@ -120,7 +163,8 @@ export interface LimitView {
 export interface AdminPort {
   readiness(): ReadinessView;
   status(): Promise<StatusView>;
-  services(): Promise<Readonly<Record<string, ServiceView>>>;
+  /** @param byWorker with each worker's share */
+  services(byWorker: boolean): Promise<Readonly<Record<string, ServiceView>>>;
   /** Prometheus text 0.0.4. */
   metrics(): Promise<string>;
   /** The effective configuration; secrets are masked already. */

@@ -74,9 +74,9 @@ export const ADMIN_ROUTES: readonly AdminRoute[] = [
   {
     method: 'GET',
     path: '/v1/services',
-    about: 'services and their instances',
+    about: 'services and their instances; ?workers: how the workers share them',
     open: 'never',
-    answer: async (port) => json({ services: await port.services() }),
+    answer: async (port, { query }) => json({ services: await port.services(query.has('workers')) }),
   },
   {
     method: 'GET',

@@ -174,7 +174,7 @@ export function answerRelayed(exchange: Exchange, response: IncomingMessage): vo
   exchange.silenceMs = route.service.configuration.timeout.idle;
   exchange.lastByteMs = exchange.worker.now();
   exchange.headMs = exchange.lastByteMs;
-  exchange.arm(exchange.lastByteMs + exchange.silenceMs);
+  exchange.arm(exchange.lastByteMs + Math.min(exchange.silenceMs, STREAM_AFTER_MS));
   res.writeHead(status, head.list);
   response.on('data', (chunk: Buffer) => {
     exchange.lastByteMs = exchange.worker.now();

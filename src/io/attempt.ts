@@ -48,6 +48,7 @@ export class Attempt implements LiveAttempt, FailedTry, Dispatcher.DispatchHandl
   readonly #owner: AttemptOwner;
   readonly #connectDueMs: number;
   #controller: Controller | undefined = undefined;
+  #wasGiven = false;
   stage: AttemptStage = 'connecting';
   interims = 0;
 
@@ -81,6 +82,8 @@ export class Attempt implements LiveAttempt, FailedTry, Dispatcher.DispatchHandl
       return;
     }
     const fault = upstreamFault(undefined, this.stage === 'connecting' ? 'connect-timeout' : 'timeout');
+    // An instance that does not take the body is as late as one that has it and is silent.
+    if (!this.#wasGiven) this.#given();
     this.abandon();
     this.#owner.failed(this, fault, false);
   }
@@ -120,8 +123,24 @@ export class Attempt implements LiveAttempt, FailedTry, Dispatcher.DispatchHandl
     this.#controller = controller;
     this.stage = 'sent';
     const { exchange } = this;
-    exchange.permit?.attempt(exchange.worker.now());
+    if (this.body === null) this.#given();
+    else {
+      this.body.once('end', () => {
+        this.#given();
+      });
+    }
     exchange.arm(exchange.deadlineMs);
+  }
+
+  /**
+   * The instance has the whole request: from here on the wait is its own. A caller that sends half a body must not make it
+   * look late, or a handful of them would take the limit down for everybody.
+   */
+  #given(): void {
+    if (this.stage !== 'sent') return;
+    const { exchange } = this;
+    this.#wasGiven = true;
+    exchange.permit?.attempt(exchange.worker.now());
   }
 
   onRequestUpgrade(controller: Controller): void {

@@ -1,11 +1,17 @@
 import { stripCookie } from '../affinity/session-cookie.ts';
 import { clientAddress } from '../clients/address.ts';
+import type { RequestFacts } from '../forwarding/request-facts.ts';
 import { isRequestId } from '../forwarding/request-id.ts';
 import type { RequestAdditions } from '../forwarding/request-headers.ts';
+import { trimOws, wholeNumber } from '../forwarding/tokens.ts';
 import { isTraceparent, newTraceparent } from '../forwarding/trace-context.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
 import { effectiveRank } from '../kernel/priority.ts';
+import { clientMark } from '../shedding/cohort.ts';
 import type { Exchange } from './exchange.ts';
+
+/** No caller tries more often; a longer number is none. */
+const MOST_ATTEMPTS = 1_000_000;
 
 /**
  * Who is behind an exchange: address, client, tier and priority, and what of it an instance is told.
@@ -41,7 +47,9 @@ export function identifyCaller(exchange: Exchange): ErrorCode | '' {
     exchange.bucket = identity.bucket;
     exchange.tier = identity.tier;
     exchange.exempt = identity.exempt;
-    exchange.rank = effectiveRank(tierRank, route?.rank ?? tierRank, facts.xPriority);
+    // A stranger has no tier: what its route is worth, at its peer's address.
+    const own = identity.code === '' ? tierRank : (route?.rank ?? 1);
+    exchange.rank = effectiveRank(own, route?.rank ?? own, facts.xPriority);
   }
   return exchange.identity.code;
 }
@@ -52,12 +60,34 @@ export function refuseOverload(exchange: Exchange, now: number): boolean {
   const { mode } = snapshot.configuration.shedding;
   if (mode === 'off') return false;
   identifyCaller(exchange);
-  const code = worker.pressure.refuses(exchange.rank, now, worker.random);
+  if (worker.pressure.pressing) levelOf(exchange, now);
+  const code = worker.pressure.refuses(exchange, now, worker.random);
   if (code === '') return false;
   worker.recorder.shed(exchange, code, mode);
   if (mode === 'observe') return false;
   exchange.refuse(code, 'event loop or memory of the gateway');
   return true;
+}
+
+/** Its place among those who may be refused, worked out once. */
+function levelOf(exchange: Exchange, now: number): void {
+  const { worker, rank, bucket, facts } = exchange;
+  exchange.level = worker.levels.of(rank, clientMark(bucket, worker.wallMs()), isRetry(facts), now);
+}
+
+/** The caller says that it tries again, in one of the three ways in use. */
+function isRetry(facts: RequestFacts): boolean {
+  return (
+    countOf(facts, 'x-retry-attempt') >= 1 ||
+    countOf(facts, 'x-envoy-attempt-count') > 1 ||
+    countOf(facts, 'grpc-previous-rpc-attempts') >= 1
+  );
+}
+
+/** A count in a header; -1 when there is none. */
+function countOf(facts: RequestFacts, name: string): number {
+  const value = facts.lookup(name);
+  return value === undefined ? -1 : wholeNumber(trimOws(value), MOST_ATTEMPTS);
 }
 
 /** What is added to the request on its way to an instance. */

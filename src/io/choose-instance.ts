@@ -6,7 +6,8 @@ import type { Exchange } from './exchange.ts';
  * Picks the instance of the next attempt and counts the request there.
  *
  * The first attempt follows the session's pin where the instance may still serve it; later ones avoid every instance
- * that was tried. Whoever has no session gets one with the answer, if the service keeps sessions at all.
+ * that was tried. Whoever has no session gets one with the answer, if the service keeps sessions at all. Where shedding
+ * only observes, or is off, the instances' caps refuse nobody either.
  */
 
 /** @returns the code to refuse with, or '' when `exchange.slot` is set. */
@@ -18,7 +19,12 @@ export function chooseInstance(exchange: Exchange): ErrorCode | '' {
   const first = exchange.attempts === 0;
   const pinned = first ? pinnedSlot(exchange) : -1;
   const makesPin = first && service.cookies !== undefined && pinned < 0;
-  const slot = service.balancer.pick({ pinned, tried: exchange.tried, makesPin }, now);
+  const { tried } = exchange;
+  let slot = service.balancer.pick({ pinned, tried, makesPin }, now);
+  if (slot === ALL_AT_CAP && service.mode !== 'enforce') {
+    if (first && service.mode === 'observe') exchange.wouldShed('SPW_SHED_CONCURRENCY');
+    slot = service.balancer.pick({ pinned, tried, makesPin, uncapped: true }, now);
+  }
   if (slot < 0) return slot === ALL_AT_CAP ? 'SPW_SHED_CONCURRENCY' : 'SPW_NO_READY_INSTANCE';
   exchange.pickReason = first ? service.balancer.lastReason : 'retry';
   take(exchange, slot, now);

@@ -8,16 +8,17 @@ import type {
   ReadinessView,
   ReloadView,
   ServiceView,
+  SheddingView,
   StatusView,
 } from './admin-port.ts';
 import { errorMessage } from './error-message.ts';
 import type { FleetControl } from './fleet-control.ts';
-import type { ServiceFigures, ServiceOverride, ServiceStates, WorkerViews } from './ipc.ts';
+import type { ServiceOverride, WorkerViews } from './ipc.ts';
 import { maskSecrets } from './mask-secrets.ts';
 import type { Meter } from './meter.ts';
 import type { MetricsPage } from './metrics-page.ts';
 import type { Questions } from './questions.ts';
-import { mergeFigures, oneLine, serviceView } from './service-views.ts';
+import { mergeFigures, mergePressure, oneLine, serviceView, sheddingView } from './service-views.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 /**
@@ -93,12 +94,16 @@ export class ControlPlane implements AdminPort {
     };
   }
 
-  async services(): Promise<Record<string, ServiceView>> {
-    const figures = mergeFigures([...(await this.#views()).values()]);
-    const states = this.#parts.fleets.states();
-    return Object.fromEntries(
-      states.map((state) => [state.service, this.#view(state, figures.get(state.service))]),
-    );
+  async services(byWorker: boolean): Promise<Record<string, ServiceView>> {
+    const views = await this.#views();
+    const figures = mergeFigures([...views.values()]);
+    const pressure = mergePressure([...views.values()]);
+    const shown: Record<string, ServiceView> = {};
+    for (const state of this.#parts.fleets.states()) {
+      const view = serviceView(state, figures.get(state.service), pressure);
+      shown[state.service] = byWorker ? { ...view, workers: this.#shares(state.service, views) } : view;
+    }
+    return shown;
   }
 
   async metrics(): Promise<string> {
@@ -171,8 +176,18 @@ export class ControlPlane implements AdminPort {
     return true;
   }
 
-  #view(state: ServiceStates, figures: ServiceFigures | undefined): ServiceView {
-    return serviceView(state, figures);
+  /** What each worker has of a service. */
+  #shares(
+    service: string,
+    views: ReadonlyMap<string, WorkerViews>,
+  ): (SheddingView & { readonly pid: number })[] {
+    return this.#parts.pool.all().flatMap(({ key, pid }) => {
+      const view = views.get(key);
+      const figures = view?.services.find((each) => each.service === service);
+      return view === undefined || figures === undefined
+        ? []
+        : [{ pid, ...sheddingView(figures, view.pressure) }];
+    });
   }
 
   async #views(): Promise<Map<string, WorkerViews>> {

@@ -1,7 +1,9 @@
+import { errorRow, type ErrorCode } from '../kernel/errors.ts';
 import { priorityOf } from '../kernel/priority.ts';
 import type { Charge, LimitDecision } from '../limits/limiter.ts';
 import type { AccessRecord } from './access-line.ts';
 import type { Exchange } from './exchange.ts';
+import { ShedNote } from './shed-note.ts';
 
 /**
  * What a request leaves behind when it is over, filled in place: one record a request would outlive a collection of
@@ -77,7 +79,7 @@ export class ExchangeRecord implements AccessRecord {
   method = '';
   path = '';
   status = 0;
-  code = '';
+  code: ErrorCode | '' = '';
   reason = '';
   durationMs = 0;
   queueMs = 0;
@@ -89,6 +91,7 @@ export class ExchangeRecord implements AccessRecord {
   affinity = '';
   abortedBy = '';
   readonly #limits = new LimitNote();
+  readonly #shed = new ShedNote();
 
   /** @param status as it is told: 499 for a caller who left @param now monotonic ms of the end */
   fill(exchange: Exchange, status: number, now: number): void {
@@ -116,11 +119,13 @@ export class ExchangeRecord implements AccessRecord {
     this.affinity = exchange.affinityResult;
     this.abortedBy = exchange.abortedBy;
     this.#limits.fill(exchange.decision, exchange.charges);
+    this.#shed.take(exchange.shedFigures);
   }
 
-  /** As `explain` shows it. */
+  /** As `explain` shows it; a refusal that says no more has the words of its code. */
   told(): unknown {
-    return Object.assign({}, this, { limits: this.#limits.told() });
+    const reason = this.reason === '' && this.code !== '' ? errorRow(this.code).detail : this.reason;
+    return Object.assign({}, this, { reason, limits: this.#limits.told(), shedding: this.#shed.told() });
   }
 }
 

@@ -16,6 +16,7 @@ import { writeRefusal } from './refusal.ts';
 import type { CompiledRoute, Snapshot } from './snapshot.ts';
 import type { WorkerContext } from './worker-context.ts';
 import type { RequestBody } from './request-body.ts';
+import type { ShedFigures } from './shed-note.ts';
 import { WheelEntry } from './wheel.ts';
 
 /**
@@ -91,6 +92,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   tier = '';
   exempt = false;
   rank: PriorityRank = 1;
+  /** Class and cohort, 0..511 (shedding/cohort.ts); -1: nobody had to know. */
+  level = -1;
 
   charges: readonly Charge[] = [];
   /** What the answer tells of them: the value of `RateLimit-Policy`. */
@@ -141,6 +144,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   status = 0;
   code: ErrorCode | '' = '';
   reason = '';
+  /** What stood behind the decision to shed it, or that it would have been. */
+  shedFigures: ShedFigures | undefined = undefined;
   abortedBy: AbortedBy = '';
   finished = false;
 
@@ -232,6 +237,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     this.permit = permit;
     this.queuedMs = waitedMs;
     this.phase = 'arrived';
+    this.worker.recorder.admitted(this);
     if (this.finished) {
       // The caller left between the wake-up and now; nothing may keep the permit.
       permit.release(this.worker.now());
@@ -244,9 +250,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     if (this.finished) return;
     this.queuedMs = this.worker.now() - this.enteredMs;
     this.phase = 'arrived';
-    this.reason = reason;
     this.worker.recorder.shed(this, code, 'enforce');
-    this.refuse(code);
+    this.refuse(code, reason);
   }
 
   wouldShed(code: ShedCode): void {

@@ -158,6 +158,7 @@ function retry(
   const { route, worker } = exchange;
   if (route === undefined || exchange.finished) return false;
   const { service } = route;
+  const shedding = service.admission.view(now);
   const allowed = mayRetry({
     phase,
     method: exchange.req.method ?? 'GET',
@@ -166,9 +167,9 @@ function retry(
     bodyUntouched: attempt.body === null || attempt.body.bytes === 0,
     attempts: exchange.attempts,
     max: service.configuration.retry.max,
-    pressure: worker.pressure.view(now).pressure,
+    pressure: Math.max(worker.pressure.view(now).pressure, shedding.pressure),
     leftMs: exchange.deadlineMs - now,
-    p50Ms: service.admission.view(now).p50Ms,
+    p50Ms: shedding.p50Ms,
   });
   // While most instances fail, another try only adds load to what is breaking.
   const { instances } = service;

@@ -2,10 +2,13 @@ import type { Configuration } from '../../config/schema.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import type { InstanceView } from '../upstreams/fleet.ts';
 import type { ServiceReadiness } from '../readiness/graph.ts';
-import type { ShedMode } from '../shedding/admission.ts';
+import type { AdmissionView } from '../shedding/admission.ts';
+import type { ShedMode } from '../shedding/policy.ts';
+import type { Share } from '../shedding/siblings.ts';
 import type { QuotaAct, QuotaAnswer } from './client-quota.ts';
 import type { LimitBatchMessage, LimitBatchReply } from './limit-store/ipc.ts';
 import type { MeterDump } from './meter.ts';
+import type { RecentCounts, TotalCounts } from './service-account.ts';
 
 /**
  * The one typed channel between the supervisor and its workers.
@@ -31,6 +34,9 @@ export interface ServiceOverride {
   readonly by: string;
 }
 
+/** By service: what one worker does there, or the sum of the others. Pairs, since a service may be named `__proto__`. */
+export type NamedShares = readonly (readonly [service: string, share: Share])[];
+
 export type ToWorker =
   | {
       readonly type: 'configure';
@@ -50,6 +56,8 @@ export type ToWorker =
   | { readonly type: 'states'; readonly states: readonly ServiceStates[] }
   | { readonly type: 'override'; readonly override: ServiceOverride }
   | { readonly type: 'limits'; readonly reply: LimitBatchReply }
+  /** The other workers' sums; only for those who run the configuration of that number. */
+  | { readonly type: 'shares'; readonly generation: number; readonly shares: NamedShares }
   | { readonly type: 'ask'; readonly id: number; readonly question: Question }
   /** Readiness fails from now on: answers say `connection: close`. Listeners close after `delayMs`. */
   | { readonly type: 'drain'; readonly delayMs: number; readonly timeoutMs: number }
@@ -63,20 +71,14 @@ export type Question =
   | { readonly what: 'quota'; readonly act: QuotaAct; readonly client: string };
 
 /** Live figures of one service in one worker. */
-export interface ServiceFigures {
+export interface ServiceFigures extends AdmissionView, RecentCounts {
   readonly service: string;
-  readonly mode: ShedMode;
-  readonly limit: number;
-  readonly inFlight: number;
-  readonly streams: number;
-  readonly queueDepth: number;
-  readonly baselineMs: number;
-  readonly pressure: number;
-  readonly slow: boolean;
+  /** An operator's mode, not the configuration's. */
+  readonly modeForced: boolean;
+  /** The limit is a number of the configuration. */
+  readonly limitFixed: boolean;
   readonly breaker: string;
-  readonly shed: number;
-  readonly inTime: number;
-  readonly late: number;
+  readonly totals: TotalCounts;
   readonly instances: readonly {
     readonly id: string;
     readonly inFlight: number;
@@ -86,6 +88,8 @@ export interface ServiceFigures {
 
 export interface WorkerViews {
   readonly services: readonly ServiceFigures[];
+  /** Share of arrivals that the front gate refuses, 0..1, by signal. */
+  readonly pressure: { readonly loop: number; readonly memory: number };
   readonly redis: { readonly state: 'embedded' | 'up' | 'down'; readonly reason: string };
 }
 
@@ -108,5 +112,7 @@ export type ToSupervisor =
       readonly reports: Readonly<Record<string, PassiveReport>>;
     }
   | { readonly type: 'limits'; readonly batch: LimitBatchMessage }
+  /** Of the services with traffic, under the configuration of that number. */
+  | { readonly type: 'shares'; readonly generation: number; readonly shares: NamedShares }
   | { readonly type: 'answer'; readonly id: number; readonly answer: Answer }
   | { readonly type: 'report'; readonly dump: MeterDump; readonly views: WorkerViews };

@@ -42,6 +42,8 @@ const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 const FILE_BATCH_BYTES = 64 * 1024;
 /** A full pipe is tried again this often: 64 KiB a time drain 8 MiB in under two seconds. */
 const AGAIN_MS = 10;
+/** At the end the process has nothing else to do, and 8 MiB must leave within `END_MS`. */
+const AGAIN_AT_END_MS = 2;
 /** Half: a reader that is merely busy loses the last lines; double: a stalled one makes the end of a drain late. */
 const END_MS = 1000;
 
@@ -149,7 +151,8 @@ class DirectSink implements LogSink {
   readonly #again = (): void => {
     this.#timer = undefined;
     this.flush();
-    if (this.#waiting.length > 0) this.#timer = setTimeout(this.#again, AGAIN_MS);
+    if (this.#waiting.length === 0) return;
+    this.#timer = setTimeout(this.#again, this.#ended === undefined ? AGAIN_MS : AGAIN_AT_END_MS);
   };
 
   /** @returns bytes written: none when it is full, -1 when it is lost. */

@@ -77,6 +77,10 @@ export const METRICS = {
     'service',
     'priority',
   ]),
+  spillway_goodput_deficit_total: counter(
+    "Requests without an answer in time that were not their caller's fault: shed, failed, late.",
+    ['service', 'priority'],
+  ),
   spillway_shed_total: counter('Requests shed, or that would have been under observe.', [
     'service',
     'priority',
@@ -104,12 +108,44 @@ export const METRICS = {
   spillway_in_flight: gauge('Requests in flight at a service, all workers.', ['service'], 'sum'),
   spillway_queue_depth: gauge('Requests that wait for a permit.', ['service', 'priority'], 'sum'),
   spillway_queue_wait_seconds: histogram('Time spent waiting for a permit.', ['service'], ANSWER_BUCKETS),
+  spillway_concurrency_verdict: gauge(
+    'Workers by what the last window of observation made of their limit.',
+    ['service', 'verdict'],
+    'sum',
+  ),
+  spillway_latency_baseline_seconds: gauge(
+    'Median of a service when calm, as the slowest worker knows it.',
+    ['service'],
+    'max',
+  ),
+  spillway_latency_window_seconds: gauge(
+    'Latency of a service in the last window of observation, of the slowest worker.',
+    ['service', 'quantile'],
+    'max',
+  ),
+  spillway_slowdown_ratio: gauge(
+    'Median of the last window over the baseline, of the slowest worker.',
+    ['service'],
+    'max',
+  ),
+  spillway_streams: gauge('Permits that have become streams, all workers.', ['service'], 'sum'),
   spillway_pressure_ratio: gauge(
-    'Share of arrivals the front gate refuses, by the signal that asks for it.',
+    'Share of arrivals refused by signal: loop and memory at the front gate, service by the hardest pressed admission.',
     ['signal'],
     'max',
   ),
-  spillway_service_slow: gauge('1 while a service misses its SLA at its lowest limit.', ['service'], 'max'),
+  spillway_service_slow: gauge(
+    '1 while a service was found to be slow by itself, not by its load.',
+    ['service'],
+    'max',
+  ),
+  spillway_controller_faults_total: counter(
+    'Beats in which the admission of a service failed; its last good limit stayed.',
+    ['service'],
+  ),
+  spillway_connections_closed_total: counter('Connections closed as they were accepted, by reason.', [
+    'reason',
+  ]),
   spillway_upstream_requests_total: counter('Attempts at instances by status; 0 stands for no answer.', [
     'service',
     'instance',

@@ -60,9 +60,28 @@ export class OutcomeRecorder {
   }
 
   shed(exchange: Exchange, code: ShedCode, mode: 'enforce' | 'observe'): void {
+    // Under observe it goes on, and may be judged again: one request is one shed.
+    if (exchange.shedFigures?.enforced === false && mode === 'observe') return;
+    const { worker } = exchange;
+    const now = worker.now();
     const service = exchange.route?.service;
-    if (mode === 'enforce') service?.countShed(exchange.worker.now());
+    if (mode === 'enforce') service?.account.shed(now);
+    else service?.account.wouldShed(now);
     this.#meter.add('shed_total', [service?.name ?? '', priorityOf(exchange.rank), code, mode]);
+    if (exchange.enteredMs === 0) worker.strain.refused(now);
+    exchange.shedFigures = {
+      code,
+      enforced: mode === 'enforce',
+      slaMs: service?.configuration.sla ?? 0,
+      waitedMs: exchange.queuedMs,
+      service: service?.admission.view(now),
+      gateway: worker.pressure.view(now),
+    };
+  }
+
+  /** It has its permit. */
+  admitted(exchange: Exchange): void {
+    exchange.route?.service.account.admitted(exchange.queuedMs, exchange.worker.now());
   }
 
   picked(exchange: Exchange): void {
@@ -192,9 +211,18 @@ export class OutcomeRecorder {
       this.#meter.add('aborted_total', [serviceName, exchange.abortedBy, abortReason(exchange)]);
     }
     if (route !== undefined) this.#service(exchange, now);
+    if (exchange.shedFigures?.enforced === true && this.#keptBriefly(exchange, now)) return;
     const record = this.#explain.take();
     record.fill(exchange, status, now);
     this.#access.write(record);
+  }
+
+  /** A shed of a flood has no line in the log and no whole record. */
+  #keptBriefly(exchange: Exchange, now: number): boolean {
+    const { sheds, wallMs } = exchange.worker;
+    if (!sheds.keeps(exchange.requestId) || !this.#access.skipsRefusal(wallMs())) return false;
+    sheds.keep(exchange, exchange.shedFigures, now);
+    return true;
   }
 
   #service(exchange: Exchange, now: number): void {
@@ -205,14 +233,18 @@ export class OutcomeRecorder {
       this.#meter.add('affinity_total', [service.name, exchange.affinityResult]);
     if (exchange.permit !== undefined)
       this.#meter.observe('queue_wait_seconds', [service.name], exchange.queuedMs / 1000);
-    if (exchange.headMs === 0) return;
+    const { sla } = service.configuration;
     const toHeadMs = exchange.headMs - exchange.startedMs;
-    const inTime =
-      exchange.status < 500 && toHeadMs <= service.configuration.sla && exchange.abortedBy !== 'upstream';
+    const answered = exchange.headMs !== 0;
+    const inTime = answered && exchange.status < 500 && toHeadMs <= sla && exchange.abortedBy !== 'upstream';
     if (inTime) {
-      service.countInTime(now);
+      service.account.inTime(now);
       this.#meter.add('goodput_total', [service.name, priorityOf(exchange.rank)]);
-    } else service.countLate(now);
+    } else if (isDeficit(exchange, now - exchange.startedMs > sla)) {
+      this.#meter.add('goodput_deficit_total', [service.name, priorityOf(exchange.rank)]);
+    }
+    if (!answered) return;
+    if (!inTime) service.account.late(now);
     const upstreamMs = exchange.headMs - exchange.firstAttemptMs;
     this.#meter.observe(
       'overhead_seconds',
@@ -220,6 +252,12 @@ export class OutcomeRecorder {
       Math.max(0, toHeadMs - exchange.queuedMs - upstreamMs) / 1000,
     );
   }
+}
+
+/** No answer in time, and not by its caller's doing; one who left counts if he had waited longer than the SLA. */
+function isDeficit({ code }: Exchange, late: boolean): boolean {
+  if (code === '') return true;
+  return errorRow(code).fault === 'client' ? code === 'SPW_CLIENT_CLOSED' && late : true;
 }
 
 /** One of 32 caller classes, so that a single crashing caller can be told from a broken instance. */

@@ -4,8 +4,8 @@ import { readPem } from './pem.ts';
 /**
  * One connection pool an incarnation of an instance.
  *
- * undici never queues here: admission and the instance's cap hold requests back before, and `connections` is the whole
- * cap. Its own timers are off or only a backstop, since deadlines live in the worker's wheel. An idle socket is kept
+ * undici never queues here: admission and the instance's cap hold requests back before, and a pool has as many
+ * connections as it needs, so that where shedding only observes, or is off, nobody waits unseen. Its own timers are off or only a backstop, since deadlines live in the worker's wheel. An idle socket is kept
  * 4 s, below the 5 s after which a Node server closes it, so that a request seldom meets a socket that is just being
  * closed; a server's own `Keep-Alive: timeout=` hint counts less two seconds.
  */
@@ -20,7 +20,6 @@ export interface UpstreamTls {
 }
 
 export interface PoolOptions {
-  readonly connections: number;
   readonly connectTimeoutMs: number;
   readonly tls: TlsConnectOptions;
 }
@@ -79,7 +78,7 @@ class WatchedClient extends Client {
 export function openPool(url: string, options: PoolOptions): Pool {
   return new Pool(url, {
     factory: (origin, clientOptions) => new WatchedClient(origin, clientOptions),
-    connections: Math.max(1, options.connections),
+    connections: null,
     pipelining: 1,
     headersTimeout: 0,
     bodyTimeout: 0,

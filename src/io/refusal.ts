@@ -1,6 +1,7 @@
 import { errorRow, type ErrorCode } from '../kernel/errors.ts';
 import { formatProblem, type ProblemExtra } from '../kernel/problem.ts';
 import { addFields, retryAfterSeconds } from '../limits/fields.ts';
+import { retryAfterSeconds as afterOverload } from '../shedding/retry-after.ts';
 import type { Exchange } from './exchange.ts';
 import { closeInOrder } from './lingering.ts';
 
@@ -43,6 +44,7 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
   ];
   if (row.retryAfter) headers.push('retry-after', String(retryAfterOf(exchange, code)));
   addLimitFields(exchange, headers);
+  if (exchange.snapshot.serverTiming) headers.push('server-timing', serverTiming(exchange));
   // A 401 must name a way to authenticate (RFC 9110 §15.5.2).
   if (row.status === 401) headers.push('www-authenticate', 'ApiKey realm="api"');
   if (exchange.allow !== '') headers.push('allow', exchange.allow);
@@ -59,6 +61,12 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
   res.end(problem.body);
 }
 
+/** As on every answer: what of the time was ours, and what was waiting. No instance was asked, or none answered. */
+function serverTiming({ worker, startedMs, queuedMs }: Exchange): string {
+  const ownMs = Math.max(0, worker.now() - startedMs - queuedMs);
+  return `gw;dur=${ownMs.toFixed(1)}, queue;dur=${queuedMs.toFixed(1)}`;
+}
+
 /** Which limit refused, by its public name (draft-ietf-httpapi-ratelimit-headers, `violated-policies`). */
 function membersOf({ decision }: Exchange): ProblemExtra | undefined {
   if (decision === undefined || decision.refusedBy === '') return undefined;
@@ -67,18 +75,17 @@ function membersOf({ decision }: Exchange): ProblemExtra | undefined {
 
 /** Seconds for `Retry-After`, from the figures of whichever limiter refused. */
 function retryAfterOf(exchange: Exchange, code: ErrorCode): number {
-  const { decision, worker, route } = exchange;
+  const { decision, worker, route, rank } = exchange;
+  const now = worker.now();
   if (decision !== undefined && !decision.ok) return retryAfterSeconds(decision, worker.random);
-  if (code === 'SPW_DRAINING') return 1;
   if (code === 'SPW_CIRCUIT_OPEN' && route !== undefined) {
-    return (
-      Math.max(1, Math.ceil(route.service.breaker.waitMs(worker.now()) / 1000)) +
-      Math.floor(worker.random() * 2)
-    );
+    const pauseS = Math.ceil(route.service.breaker.waitMs(now) / 1000);
+    return Math.max(1, pauseS) + Math.floor(worker.random() * 2);
   }
-  const admission = route?.service.admission;
-  if (admission === undefined) return 1 + Math.floor(worker.random() * 3);
-  return admission.retryAfterSeconds(exchange.rank, worker.now());
+  // Before admission was asked: a shed there is the front gate's, and lasts as long as its own trouble.
+  if (route === undefined || exchange.enteredMs === 0)
+    return afterOverload(worker.strain.lastingMs(now), rank, worker.random);
+  return route.service.admission.retryAfterSeconds(rank, now);
 }
 
 /** Adds the RateLimit fields of a limited route to a header list. */

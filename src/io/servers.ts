@@ -8,6 +8,7 @@ import { isWebsocketUpgrade } from '../forwarding/request-head.ts';
 import type { FrontGate } from './front-gate.ts';
 import { readPem } from './pem.ts';
 import type { BoundHandle } from './listen-sockets.ts';
+import type { RelievedServer } from './pressure-relief.ts';
 
 /**
  * The worker's HTTP servers: options of `node:http` set so that what the gateway answers is the gateway's word.
@@ -20,12 +21,23 @@ import type { BoundHandle } from './listen-sockets.ts';
 /** Twice as long and a slow client stays a second more; half and the check costs more than it saves. */
 const CHECK_INTERVAL_MS = 1000;
 
-export class WorkerServer {
-  readonly key: string;
-  readonly #server: Server;
+/** Why a connection was closed as it was accepted: as many as the configuration allows, or the worker cannot keep up. */
+export type DropReason = 'max_connections' | 'pressure';
 
-  constructor(key: string, configuration: ListenerConfiguration, gate: FrontGate) {
+export class WorkerServer implements RelievedServer {
+  readonly key: string;
+  readonly #configuration: ListenerConfiguration;
+  readonly #server: Server;
+  #refusing = false;
+
+  constructor(
+    key: string,
+    configuration: ListenerConfiguration,
+    gate: FrontGate,
+    onDrop: (reason: DropReason) => void,
+  ) {
     this.key = key;
+    this.#configuration = configuration;
     this.#server = createServer(configuration);
     const { limits } = configuration;
     this.#server.keepAliveTimeout = limits.idleTimeout;
@@ -43,6 +55,9 @@ export class WorkerServer {
     this.#server.on('connect', gate.connect);
     this.#server.on('clientError', gate.clientError);
     this.#server.on('tlsClientError', gate.tlsClientError);
+    this.#server.on('drop', () => {
+      onDrop(this.#refusing ? 'pressure' : 'max_connections');
+    });
   }
 
   /** Accepts from a socket that the supervisor has bound. */
@@ -62,6 +77,17 @@ export class WorkerServer {
   stopAccepting(): void {
     // Not the HTTP server's own close, which ends idle connections at once.
     net.Server.prototype.close.call(this.#server, ignore);
+  }
+
+  refuseConnections(refuse: boolean): void {
+    this.#refusing = refuse;
+    this.#server.maxConnections = refuse ? 0 : this.#configuration.maxConnections;
+  }
+
+  /** Holds for connections that become idle from now on. */
+  boundIdle(idleMs: number | undefined): void {
+    const { idleTimeout } = this.#configuration.limits;
+    this.#server.keepAliveTimeout = Math.min(idleTimeout, idleMs ?? idleTimeout);
   }
 
   /** Ends connections on which no request runs. */

@@ -2,16 +2,18 @@ import { sessionLeavesAt } from '../affinity/drain-time.ts';
 import { SessionCount } from '../affinity/session-count.ts';
 import { SessionCookies, type Pin } from '../affinity/session-cookie.ts';
 import type { ServiceConfiguration } from '../../config/schema.ts';
-import { Admission, type AdmissionPolicy, type ShedMode } from '../shedding/admission.ts';
+import { Admission } from '../shedding/admission.ts';
+import type { AdmissionPolicy, ShedMode } from '../shedding/policy.ts';
 import { Balancer } from '../upstreams/balancer.ts';
 import { Breaker } from '../upstreams/breaker.ts';
 import { PassiveSlice, type AttemptVerdict, type PassiveReport } from '../upstreams/passive-slice.ts';
 import { RetryBudget } from '../upstreams/retry-budget.ts';
 import type { Random } from '../kernel/random.ts';
-import { SliceWindow } from '../kernel/window.ts';
 import type { Pool } from 'undici';
 import type { ServiceOverride, ServiceStates } from './ipc.ts';
 import { openPool, tlsConnectOptions, type TlsConnectOptions } from './pools.ts';
+import { breakerWords, whyNoneIsOpen } from './refusal-words.ts';
+import { ServiceAccount } from './service-account.ts';
 
 /**
  * What a worker has learned of one service, and the connections to its instances.
@@ -52,11 +54,12 @@ export class ServiceRuntime {
   blockedBecause = '';
   /** Some instance takes requests, be it only of sessions it has. */
   open = false;
+  /** Why none does, in words. */
+  whyClosed = 'no instance is known yet';
   /** On the list now. */
   instances = 0;
   readonly #passive = new Map<string, PassiveSlice>();
-  /** Answers within the SLA, later ones, sheds, of the last ten seconds. */
-  readonly #recent = new SliceWindow(1000, 10, 3);
+  readonly account = new ServiceAccount();
 
   constructor(configuration: ServiceConfiguration, options: ServiceRuntimeOptions) {
     this.name = options.name;
@@ -64,8 +67,8 @@ export class ServiceRuntime {
     this.#workers = options.workers;
     this.#fallbackSecret = options.fallbackSecret;
     this.#tls = tlsConnectOptions(configuration.tls ?? undefined);
-    this.admission = new Admission(this.#admissionPolicy(), options.random, options.now);
     this.balancer = new Balancer(this.#balancingPolicy(), options.random);
+    this.admission = new Admission(this.#admissionPolicy(), options.random, options.now);
     this.breaker = new Breaker(this.#breakerPolicy(), options.random);
     this.budget = new RetryBudget(configuration.retry.budget);
     this.#configureCookies();
@@ -96,6 +99,7 @@ export class ServiceRuntime {
     this.#indexTags(now);
     this.instances = alive.size;
     this.open = states.instances.some(({ opensNew, keepsPinned, panic }) => opensNew || keepsPinned || panic);
+    this.whyClosed = this.open ? '' : whyNoneIsOpen(states.instances);
     this.admission.setCeiling(this.balancer.openCap(), now);
     const failFast = this.configuration.onDependencyDown !== 'serve';
     this.blocked = states.readiness.state === 'dependency-down' && failFast ? 'SPW_DEPENDENCY_DOWN' : '';
@@ -107,6 +111,11 @@ export class ServiceRuntime {
       this.#pools.delete(id);
       retire(pool);
     }
+  }
+
+  /** Why its breaker refuses. */
+  breakerWords(now: number): string {
+    return breakerWords(this.breaker.view(now));
   }
 
   /** A warming instance takes more by the second, without a new picture. */
@@ -128,9 +137,8 @@ export class ServiceRuntime {
     if (open?.url === url) return open.pool;
     // The same address may be spoken to in another way now; nothing goes out in clear text any more then.
     if (open !== undefined) retire(open.pool);
-    const { timeout, balancing } = this.configuration;
+    const { timeout } = this.configuration;
     const pool = openPool(url, {
-      connections: balancing.maxConcurrencyPerInstance,
       connectTimeoutMs: timeout.connect,
       tls: this.#tls,
     });
@@ -208,29 +216,14 @@ export class ServiceRuntime {
     return this.#forcedMode === 'auto' ? this.configuration.shedding.mode : this.#forcedMode;
   }
 
+  /** An operator's mode, not the configuration's. */
+  get modeForced(): boolean {
+    return this.#forcedMode !== 'auto';
+  }
+
   /** Closes what a service that left the configuration still holds; running answers may end. */
   retirePools(): void {
     this.#closePools();
-  }
-
-  countInTime(now: number): void {
-    this.#recent.add(IN_TIME, 1, now);
-  }
-
-  countLate(now: number): void {
-    this.#recent.add(LATE, 1, now);
-  }
-
-  countShed(now: number): void {
-    this.#recent.add(SHED, 1, now);
-  }
-
-  recent(now: number): { readonly inTime: number; readonly late: number; readonly shed: number } {
-    return {
-      inTime: this.#recent.sum(IN_TIME, now),
-      late: this.#recent.sum(LATE, now),
-      shed: this.#recent.sum(SHED, now),
-    };
   }
 
   /** What an attempt told of its instance; collected for the supervisor. */
@@ -256,14 +249,15 @@ export class ServiceRuntime {
   }
 
   #admissionPolicy(): AdmissionPolicy {
-    const { sla, shedding, balancing } = this.configuration;
+    const { sla, shedding } = this.configuration;
     return {
       slaMs: sla,
       mode: this.mode,
       queue: shedding.queue,
       limit: shedding.limit,
       workers: this.#workers,
-      maxInFlight: Math.max(1, Math.ceil(balancing.maxConcurrencyPerInstance / this.#workers)),
+      // Of all instances: with one instance's cap each reload would halve the limit of several.
+      maxInFlight: this.balancer.openCap(),
     };
   }
 
@@ -304,13 +298,9 @@ export class ServiceRuntime {
   }
 }
 
-const IN_TIME = 0;
-const LATE = 1;
-const SHED = 2;
-
 /** What a pool was opened with; a change means new pools. */
-function poolMark({ timeout, tls, balancing }: ServiceConfiguration): string {
-  return `${timeout.connect} ${balancing.maxConcurrencyPerInstance} ${JSON.stringify(tls)}`;
+function poolMark({ timeout, tls }: ServiceConfiguration): string {
+  return `${timeout.connect} ${JSON.stringify(tls)}`;
 }
 
 /** Lets running answers end; a failure would only mean that the pool was destroyed meanwhile. */

@@ -1,6 +1,8 @@
 import { sessionsOf } from '../affinity/session-count.ts';
-import type { ServiceView } from './admin-port.ts';
+import type { AdmissionView } from '../shedding/admission.ts';
+import type { ServiceView, SheddingView } from './admin-port.ts';
 import type { ServiceFigures, ServiceStates, WorkerViews } from './ipc.ts';
+import { tellingVerdict, verdictWords } from './verdict-words.ts';
 
 /**
  * Several workers' figures of a service as one: shares are added, states take the worst, baselines the largest.
@@ -43,41 +45,78 @@ function add(a: ServiceFigures, b: ServiceFigures): ServiceFigures {
     );
   }
   return {
+    ...mergeAdmission(a, b),
     service: a.service,
+    modeForced: a.modeForced,
+    limitFixed: a.limitFixed,
+    breaker: worseBreaker(a.breaker, b.breaker),
+    inTime: a.inTime + b.inTime,
+    late: a.late + b.late,
+    shed: a.shed + b.shed,
+    wouldShed: a.wouldShed + b.wouldShed,
+    queueWaitMs: Math.max(a.queueWaitMs, b.queueWaitMs),
+    totals: {
+      answered: a.totals.answered + b.totals.answered,
+      inTime: a.totals.inTime + b.totals.inTime,
+      shed: a.totals.shed + b.totals.shed,
+      wouldShed: a.totals.wouldShed + b.totals.wouldShed,
+    },
+    instances: [...instances.values()],
+  };
+}
+
+function mergeAdmission(a: AdmissionView, b: AdmissionView): AdmissionView {
+  return {
     mode: a.mode,
     limit: a.limit + b.limit,
     inFlight: a.inFlight + b.inFlight,
     streams: a.streams + b.streams,
     queueDepth: a.queueDepth + b.queueDepth,
+    queueByRank: [
+      a.queueByRank[0] + b.queueByRank[0],
+      a.queueByRank[1] + b.queueByRank[1],
+      a.queueByRank[2] + b.queueByRank[2],
+      a.queueByRank[3] + b.queueByRank[3],
+    ],
     baselineMs: Math.max(a.baselineMs, b.baselineMs),
+    p50Ms: Math.max(a.p50Ms, b.p50Ms),
+    p95Ms: Math.max(a.p95Ms, b.p95Ms),
+    expectedWaitMs: Math.max(a.expectedWaitMs, b.expectedWaitMs),
     pressure: Math.max(a.pressure, b.pressure),
     slow: a.slow || b.slow,
-    breaker: worseBreaker(a.breaker, b.breaker),
-    shed: a.shed + b.shed,
-    inTime: a.inTime + b.inTime,
-    late: a.late + b.late,
-    instances: [...instances.values()],
+    congested: a.congested || b.congested,
+    verdict: tellingVerdict(a.verdict, b.verdict),
   };
 }
 
+/** How many times its baseline a service's last window took, rounded as people read it; 0 while either is unknown. */
+export function slowdownOf({ baselineMs, p50Ms }: Pick<AdmissionView, 'baselineMs' | 'p50Ms'>): number {
+  return baselineMs > 0 ? rounded(p50Ms / baselineMs, 100) : 0;
+}
+
 /** Of two states of a breaker the one that lets less through. */
-export function worseBreaker(a: string, b: string): string {
+function worseBreaker(a: string, b: string): string {
   return BREAKER_ORDER.indexOf(a) <= BREAKER_ORDER.indexOf(b) ? a : b;
 }
 
-export function serviceView(states: ServiceStates, figures: ServiceFigures | undefined): ServiceView {
+/** What the front gates of all workers refuse: the largest share, by signal. */
+export function mergePressure(views: readonly WorkerViews[]): WorkerViews['pressure'] {
+  return {
+    loop: Math.max(0, ...views.map(({ pressure }) => pressure.loop)),
+    memory: Math.max(0, ...views.map(({ pressure }) => pressure.memory)),
+  };
+}
+
+export function serviceView(
+  states: ServiceStates,
+  figures: ServiceFigures | undefined,
+  pressure: WorkerViews['pressure'] = NO_PRESSURE,
+): ServiceView {
   const live = new Map(figures?.instances.map((instance) => [instance.id, instance]));
   return {
     state: states.readiness.state,
     because: states.readiness.because,
-    shedding: {
-      mode: figures?.mode ?? 'enforce',
-      limit: figures?.limit ?? 0,
-      inFlight: figures?.inFlight ?? 0,
-      queueDepth: figures?.queueDepth ?? 0,
-      baselineMs: figures?.baselineMs ?? 0,
-      pressure: figures?.pressure ?? 0,
-    },
+    shedding: sheddingView(figures ?? UNKNOWN, pressure),
     breaker: { state: figures?.breaker ?? 'closed' },
     instances: states.instances.map(({ id, url, version, state, reason }) => ({
       id,
@@ -90,6 +129,80 @@ export function serviceView(states: ServiceStates, figures: ServiceFigures | und
     })),
   };
 }
+
+/** One worker's share of a service, or all of it; times in whole microseconds, since more is noise of the clock. */
+export function sheddingView(figures: ServiceFigures, pressure: WorkerViews['pressure']): SheddingView {
+  const { mode, modeForced, verdict, limitFixed, queueByRank, inTime, late, shed, wouldShed, totals } =
+    figures;
+  const { limit, inFlight, streams, queueDepth, slow, congested } = figures;
+  return {
+    mode,
+    modeBy: modeForced ? 'operator' : 'configuration',
+    limit,
+    verdict,
+    limitBecause: verdictWords(verdict, limitFixed, mode),
+    inFlight,
+    streams,
+    queueDepth,
+    queueByPriority: {
+      critical: queueByRank[0],
+      default: queueByRank[1],
+      sheddable: queueByRank[2],
+      background: queueByRank[3],
+    },
+    queueWaitMs: rounded(figures.queueWaitMs, 1000),
+    expectedWaitMs: rounded(figures.expectedWaitMs, 1000),
+    baselineMs: rounded(figures.baselineMs, 1000),
+    p50Ms: rounded(figures.p50Ms, 1000),
+    p95Ms: rounded(figures.p95Ms, 1000),
+    slowdown: slowdownOf(figures),
+    slow,
+    congested,
+    pressure: rounded(figures.pressure, 1000),
+    pressureBy: {
+      loop: rounded(pressure.loop, 1000),
+      memory: rounded(pressure.memory, 1000),
+      service: rounded(figures.pressure, 1000),
+    },
+    lastTenSeconds: { inTime, late, shed, wouldShed },
+    total: totals,
+  };
+}
+
+function rounded(value: number, parts: number): number {
+  return Math.round(value * parts) / parts;
+}
+
+const NO_PRESSURE: WorkerViews['pressure'] = { loop: 0, memory: 0 };
+
+/** A service of which no worker has told anything yet. */
+const UNKNOWN: ServiceFigures = {
+  service: '',
+  mode: 'enforce',
+  modeForced: false,
+  limitFixed: false,
+  limit: 0,
+  inFlight: 0,
+  streams: 0,
+  queueDepth: 0,
+  queueByRank: [0, 0, 0, 0],
+  queueWaitMs: 0,
+  expectedWaitMs: 0,
+  baselineMs: 0,
+  p50Ms: 0,
+  p95Ms: 0,
+  pressure: 0,
+  slow: false,
+  congested: false,
+  verdict: 'cold',
+  breaker: 'closed',
+  inTime: 0,
+  late: 0,
+  shed: 0,
+  wouldShed: 0,
+  totals: { answered: 0, inTime: 0, shed: 0, wouldShed: 0 },
+  instances: [],
+};
 
 /**
  * One line in words on how things are. A service that is down, or whose breaker refuses all but a trial, meets no SLA, and

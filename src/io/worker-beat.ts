@@ -1,16 +1,20 @@
 import { performance } from 'node:perf_hooks';
-import process from 'node:process';
-import v8 from 'node:v8';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
+import { MemoryUse } from './memory-use.ts';
+import type { NamedShares } from './ipc.ts';
 import type { Meter } from './meter.ts';
+import { PressureRelief, type RelievedServer } from './pressure-relief.ts';
 import type { ServiceRuntime } from './service-runtime.ts';
 import type { WorkerContext } from './worker-context.ts';
+import { WorkerShares } from './worker-shares.ts';
 
 /**
  * The worker's one clockwork: every 5 ms the queues and brakes of the services and the timer wheel, every 20 ms the
- * event-loop sample, every 100 ms what was seen of the instances, every second memory.
+ * event-loop sample, every 50 ms what other workers are told (worker-shares.ts), every 100 ms what was seen of the instances,
+ * every 200 ms memory and what is done against pressure.
  *
- * A beat that comes late is the sample: the delay of this timer is the delay every request has just had.
+ * A beat that comes late is the sample: the delay of this timer is the delay every request has just had. A service whose
+ * admission throws keeps its last good limit; the others, and the rest of the beat, go on.
  */
 
 const BEAT_MS = 5;
@@ -19,13 +23,34 @@ const PASSIVE_MS = 100;
 /** Between two urgent reports: five failures in a row at a small service must not wait for a timer, nor flood the channel. */
 const URGENT_GAP_MS = 5;
 const SECOND_MS = 1000;
+/** The least of a second is taken, of three values or more: at 500 ms that is the least of 1.5 s, at 50 ms it costs four times as much. */
+const MEMORY_MS = 200;
+/** One that throws does so two hundred times a second. */
+const FAULT_LINE_MS = 60_000;
 
-type SendPassive = (service: string, reports: Readonly<Record<string, PassiveReport>>) => void;
+export interface BeatParts {
+  readonly meter: Meter;
+  readonly sendPassive: (service: string, reports: Readonly<Record<string, PassiveReport>>) => void;
+  readonly sendShares: (generation: number, shares: NamedShares) => void;
+  /** The admission of a service threw, `faults` times since it was last told. */
+  readonly onFault: (service: string, error: unknown, faults: number) => void;
+  readonly servers: () => Iterable<RelievedServer>;
+}
+
+/** Faults of one service's admission. */
+interface Faults {
+  count: number;
+  toldAtMs: number;
+}
 
 export class WorkerBeat {
+  readonly shares: WorkerShares;
   readonly #context: WorkerContext;
+  readonly #parts: BeatParts;
   readonly #meter: Meter;
-  readonly #sendPassive: SendPassive;
+  readonly #memory = new MemoryUse();
+  readonly #relief = new PressureRelief();
+  readonly #faults = new Map<string, Faults>();
   readonly #urgent = new Set<string>();
   #timer: NodeJS.Timeout | undefined = undefined;
   #elu = performance.eventLoopUtilization();
@@ -33,16 +58,24 @@ export class WorkerBeat {
   #passiveAt = 0;
   #urgentAt = 0;
   #secondAt = 0;
+  #memoryAt = 0;
 
-  constructor(context: WorkerContext, meter: Meter, sendPassive: SendPassive) {
+  constructor(context: WorkerContext, parts: BeatParts) {
     this.#context = context;
-    this.#meter = meter;
-    this.#sendPassive = sendPassive;
+    this.#parts = parts;
+    this.#meter = parts.meter;
+    this.shares = new WorkerShares({
+      services: () => context.services,
+      send: parts.sendShares,
+      onFault: (service, error, now) => {
+        this.#fault(service, error, now);
+      },
+    });
   }
 
   start(): void {
     this.#timer = setInterval(() => {
-      this.#beat();
+      this.beat();
     }, BEAT_MS);
   }
 
@@ -55,21 +88,43 @@ export class WorkerBeat {
     this.#urgent.add(service);
   }
 
-  #beat(): void {
+  /** One beat; `start` has it come every 5 ms. */
+  beat(): void {
     const context = this.#context;
     const now = context.now();
     if (now - this.#loopAt >= LOOP_SAMPLE_MS) this.#sampleLoop(now);
-    for (const service of context.services.values()) service.admission.tick(now);
+    this.shares.beat(now);
+    for (const service of context.services.values()) this.#tick(service, now);
     for (const service of context.leaving) this.#tickLeaving(service, now);
     context.wheel.turn(now);
     if (now - this.#passiveAt >= PASSIVE_MS) this.#reportAll(now);
     else if (this.#urgent.size > 0 && now - this.#urgentAt >= URGENT_GAP_MS) this.#reportUrgent(now);
+    if (now - this.#memoryAt >= MEMORY_MS) this.#relieve(now);
     if (now - this.#secondAt >= SECOND_MS) this.#eachSecond(now);
+  }
+
+  #tick(service: ServiceRuntime, now: number): void {
+    try {
+      service.admission.tick(now);
+    } catch (error) {
+      this.#fault(service.name, error, now);
+    }
+  }
+
+  #fault(service: string, error: unknown, now: number): void {
+    this.#meter.add('controller_faults_total', [service]);
+    const faults = this.#faults.get(service) ?? { count: 0, toldAtMs: Number.NEGATIVE_INFINITY };
+    this.#faults.set(service, faults);
+    faults.count += 1;
+    if (now - faults.toldAtMs < FAULT_LINE_MS) return;
+    this.#parts.onFault(service, error, faults.count);
+    faults.toldAtMs = now;
+    faults.count = 0;
   }
 
   /** Whoever still waits or runs there keeps its limits; then the connections go. */
   #tickLeaving(service: ServiceRuntime, now: number): void {
-    service.admission.tick(now);
+    this.#tick(service, now);
     const { inFlight, streams, queueDepth } = service.admission.view(now);
     if (inFlight + streams + queueDepth > 0) return;
     service.retirePools();
@@ -89,10 +144,14 @@ export class WorkerBeat {
   #eachSecond(now: number): void {
     this.#secondAt = now;
     for (const service of this.#context.services.values()) service.refreshCeiling(now);
-    const { used_heap_size: used, heap_size_limit: limit } = v8.getHeapStatistics();
-    const constrained = process.constrainedMemory();
-    const container = constrained > 0 && constrained < 2 ** 52 ? process.memoryUsage.rss() / constrained : 0;
-    this.#context.pressure.memory(Math.max(used / limit, container), now);
+  }
+
+  #relieve(now: number): void {
+    this.#memoryAt = now;
+    const { pressure, snapshot } = this.#context;
+    pressure.memory(this.#memory.ratio(), now);
+    const enforced = snapshot?.configuration.shedding.mode === 'enforce';
+    this.#relief.apply(enforced ? pressure.view(now) : NO_PRESSURE, this.#parts.servers(), now);
   }
 
   #reportAll(now: number): void {
@@ -110,6 +169,8 @@ export class WorkerBeat {
 
   #report(name: string): void {
     const reports = this.#context.services.get(name)?.takePassive();
-    if (reports !== undefined) this.#sendPassive(name, reports);
+    if (reports !== undefined) this.#parts.sendPassive(name, reports);
   }
 }
+
+const NO_PRESSURE = { loop: 0, memory: 0 };

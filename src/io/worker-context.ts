@@ -2,11 +2,14 @@ import { randomBytes } from 'node:crypto';
 import process from 'node:process';
 import type { Random } from '../kernel/random.ts';
 import type { Limiter } from '../limits/limiter.ts';
+import { Levels } from '../shedding/cohort.ts';
 import { LoopPressure } from '../shedding/pressure.ts';
+import { Strain } from '../shedding/strain.ts';
 import type { Exchange } from './exchange.ts';
 import type { OutcomeRecorder } from './outcome-recorder.ts';
 import type { ServiceRuntime } from './service-runtime.ts';
 import type { Snapshot } from './snapshot.ts';
+import { ShedMemory } from './shed-memory.ts';
 import { Wheel } from './wheel.ts';
 
 /** Until the first configuration names an SLA. */
@@ -19,8 +22,13 @@ const DEFAULT_SLA_MS = 250;
 export class WorkerContext {
   readonly random: Random;
   readonly wheel: Wheel;
+  /** Why the requests of a flood were shed. */
+  readonly sheds: ShedMemory;
   readonly limiter: Limiter;
   readonly pressure: LoopPressure;
+  /** Since when the front gate has been refusing. */
+  readonly strain: Strain;
+  readonly levels: Levels;
   readonly recorder: OutcomeRecorder;
   readonly services = new Map<string, ServiceRuntime>();
   /** Services that left the configuration while requests of theirs still ran or waited. */
@@ -54,11 +62,14 @@ export class WorkerContext {
     this.random = parts.random;
     this.limiter = parts.limiter;
     this.pressure = new LoopPressure(DEFAULT_SLA_MS, parts.now());
+    this.levels = new Levels(parts.now());
+    this.strain = new Strain(parts.now());
     this.recorder = parts.recorder;
     this.now = parts.now;
     this.wallMs = parts.wallMs;
     this.wheel = new Wheel(parts.now());
     this.name = randomBytes(6).toString('base64url').replaceAll('-', 'x').replaceAll('_', 'y');
+    this.sheds = new ShedMemory(this.name);
   }
 
   /** A request id of our own: unique over workers and restarts without a random number a request. */

@@ -90,16 +90,27 @@ export class WorkerRuntime {
       wallMs: systemWallMs,
     });
     this.#quotas = new ClientQuotas(this.#context, this.#limits);
-    this.#beat = new WorkerBeat(this.#context, this.#meter, (service, reports) => {
-      send({ type: 'passive', service, reports });
-    });
-    this.#exit = new WorkerExit(
-      this.#context,
-      () => [...[...this.#servers.values()].map(({ server }) => server), ...this.#leaving],
-      () => {
-        void this.#leave(0);
+    const servers = (): WorkerServer[] => [
+      ...[...this.#servers.values()].map(({ server }) => server),
+      ...this.#leaving,
+    ];
+    this.#beat = new WorkerBeat(this.#context, {
+      meter: this.#meter,
+      sendPassive: (service, reports) => {
+        send({ type: 'passive', service, reports });
       },
-    );
+      sendShares: (generation, shares) => {
+        send({ type: 'shares', generation, shares });
+      },
+      onFault: (service, error, faults) => {
+        const text = error instanceof Error ? error.stack : String(error);
+        log.error({ service, faults, error: text }, 'admission failed: its last good limit stays');
+      },
+      servers,
+    });
+    this.#exit = new WorkerExit(this.#context, servers, () => {
+      void this.#leave(0);
+    });
   }
 
   start(): void {
@@ -150,6 +161,9 @@ export class WorkerRuntime {
         return;
       case 'limits':
         this.#limits.receive(message.reply);
+        return;
+      case 'shares':
+        this.#beat.shares.receive(message.generation, message.shares);
         return;
       case 'ask':
         void this.#answer(message.id, message.question);
@@ -205,6 +219,7 @@ export class WorkerRuntime {
       );
       this.#access.configure(accessPolicy(configuration));
       this.#context.snapshot = snapshot;
+      this.#beat.shares.configure(generation, workers);
       this.#dropServices(services);
       void before?.application?.close();
       send({ type: 'configured', generation });
@@ -256,7 +271,9 @@ export class WorkerRuntime {
     if (listener === undefined || this.#context.draining) return;
     try {
       const gate = new FrontGate(this.#context, listener);
-      const server = new WorkerServer(key, listener, gate);
+      const server = new WorkerServer(key, listener, gate, (reason) => {
+        this.#meter.add('connections_closed_total', [reason]);
+      });
       await server.listen(handle, listener.backlog);
       this.#servers.set(key, { server, gate });
       send({ type: 'listening', key });

@@ -6,7 +6,9 @@
  *           │                   └──► waited too long, evicted ──► shed
  *           └─► full, useless, or no queue ──────────────────────► shed
  *
- * The limit is the governor's (governor.ts). A permit that is free is never withheld. Modes: *enforce* as drawn; *observe*
+ * The limit is the governor's (governor.ts); critical requests may go beyond it in place of lower classes (overdraft.ts),
+ * and nobody is sent into a service that has just lost its pace (stall.ts). A free permit is withheld only from a lower
+ * class that may wait, while critical requests wait in another worker (siblings.ts). Modes: *enforce* as drawn; *observe*
  * grants everybody and counts who would have been shed (an upper bound: nobody's leaving makes room); *off* counts
  * permits and judges nothing. Reload: what was learned stays. Each admittee hears exactly one verdict, `admitted` or
  * `shed`, unless it leaves before; verdicts may come inside `enter`, `release`, `tick`, `configure` or `setCeiling`, and a
@@ -16,26 +18,15 @@ import type { ShedCode } from '../kernel/errors.ts';
 import type { PriorityRank } from '../kernel/priority.ts';
 import type { Random } from '../kernel/random.ts';
 import { Flight } from './flight.ts';
-import { Governor, type GovernorSettings, type Verdict } from './governor.ts';
+import { Governor, type Verdict } from './governor.ts';
+import { overdrawn } from './overdraft.ts';
 import { Permit, type HeadOutcome, type PermitIssuer } from './permit.ts';
+import { governorSettings, queueShare, type AdmissionPolicy, type ShedMode } from './policy.ts';
 import { Queue } from './queue.ts';
 import { retryAfterSeconds } from './retry-after.ts';
+import { Siblings, type Share } from './siblings.ts';
+import { Stall } from './stall.ts';
 import { Strain } from './strain.ts';
-
-export type ShedMode = 'enforce' | 'observe' | 'off';
-
-export interface AdmissionPolicy {
-  readonly slaMs: number;
-  readonly mode: ShedMode;
-  /** Places over all workers, or found from latency; 0: nobody waits. */
-  readonly queue: 'auto' | number;
-  /** Requests in flight over all workers, or found from latency. */
-  readonly limit: 'auto' | number;
-  /** Workers that share the service, 1 or more. */
-  readonly workers: number;
-  /** The most this worker may have in flight: the sum of its shares of the instances' caps; 0: no instance is ready. */
-  readonly maxInFlight: number;
-}
 
 /** Who asks; implemented by the exchange, so that asking needs no closure. */
 export interface Admittee {
@@ -60,6 +51,10 @@ export interface AdmissionView {
   readonly baselineMs: number;
   /** Median of the last window, ms; 0: none yet. */
   readonly p50Ms: number;
+  /** Its 95th percentile, likewise. */
+  readonly p95Ms: number;
+  /** How long the last in line will wait, ms; 0: nobody waits long, or the pace is not known. */
+  readonly expectedWaitMs: number;
   /** Share of arrivals refused in the last second, 0..1. */
   readonly pressure: number;
   /** The service was found to be slow by itself. */
@@ -69,10 +64,21 @@ export interface AdmissionView {
   readonly verdict: Verdict;
 }
 
+/** In a stall so many attempts always pass, as a share of the limit and for the whole gateway. */
+const STALL_LEAST_SHARE = 0.15;
+const STALL_LEAST = 4;
+/** Of the way to the mean of the workers, each time they tell: half lets noise apart, double passes it on. */
+const EVEN_OUT = 0.1;
 const CONGESTED_LATELY_MS = 2000;
-/** A beat (5 ms) so late means that our own process stood still. Half: the turns of a busy loop lengthen waits; double: a compiler's pause sheds. */
+/**
+ * A beat (5 ms) so late means that our own process stood still. Half: the turns of a busy loop lengthen waits; double: a
+ * compiler's pause sheds.
+ */
 const STALL_MS = 30;
-/** As long as it has seen no more requests a worker compiles what it runs. Half is over too soon; double lets a loop that is simply too small keep its callers waiting. */
+/**
+ * As long as it has seen no more requests a worker compiles what it runs. Half is over too soon; double lets a loop that
+ * is simply too small keep its callers waiting.
+ */
 const YOUNG_ARRIVALS = 5000;
 
 export class Admission implements PermitIssuer {
@@ -80,6 +86,12 @@ export class Admission implements PermitIssuer {
   readonly #governor: Governor;
   readonly #queue: Queue;
   readonly #strain: Strain;
+  readonly #stall: Stall;
+  readonly #siblings = new Siblings();
+  #toldEnded = 0;
+  #toldAreaMs = 0;
+  #ended = 0;
+  #boundSinceTold = false;
   readonly #random: Random;
   #policy: AdmissionPolicy;
   #dispatching = false;
@@ -91,6 +103,7 @@ export class Admission implements PermitIssuer {
     this.#random = random;
     this.#flight = new Flight(now);
     this.#strain = new Strain(now);
+    this.#stall = new Stall(now);
     this.#tickedMs = now;
     this.#governor = new Governor(governorSettings(policy), this.#flight, random, now);
     this.#queue = new Queue(this.#governor, this.#strain, policy.slaMs, queueShare(policy), random, now);
@@ -101,10 +114,12 @@ export class Admission implements PermitIssuer {
     this.#strain.arrived();
     this.#arrivals++;
     if (this.#policy.mode === 'enforce') {
-      if (this.#flight.inFlight < this.#allowance && !this.#queue.precedes(who.rank))
+      if (this.#mayPass(who.rank) && !this.#queue.precedes(who.rank)) {
+        if (this.#occupied >= this.#allowance) this.#governor.wanted();
         this.#admit(who, 0, now);
-      else {
+      } else {
         this.#governor.wanted();
+        this.#boundSinceTold = true;
         this.#queue.enqueue(who, now);
       }
       return;
@@ -122,12 +137,29 @@ export class Admission implements PermitIssuer {
   tick(now: number): void {
     this.#strain.tick(now);
     if (this.#policy.mode === 'off') return;
+    try {
+      this.#steer(now);
+    } finally {
+      // Whoever waits is not to suffer from a fault of the controller: the last limit stays.
+      this.#forgiveStall(now);
+      this.#tickedMs = now;
+      if (this.#queue.length > 0) {
+        this.#queue.sweep(now);
+        this.#dispatch(now);
+      }
+    }
+  }
+
+  #steer(now: number): void {
     this.#governor.tick(now);
-    this.#forgiveStall(now);
-    this.#tickedMs = now;
-    if (this.#queue.length === 0) return;
-    this.#queue.sweep(now);
-    this.#dispatch(now);
+    if (now - this.#tickedMs > STALL_MS) this.#stall.restart(this.#flight, now);
+    this.#stall.tick(
+      this.#flight,
+      this.#governor.stallBoundMs,
+      Math.max(1, STALL_LEAST_SHARE * this.#governor.limit, STALL_LEAST / this.#policy.workers),
+      now,
+    );
+    if (this.#stall.lasts(now)) this.#governor.followPace(this.#stall.ratePerMs, now);
   }
 
   /** A reload. What was learned stays; whoever waits when nobody is refused any more is admitted. */
@@ -137,6 +169,38 @@ export class Admission implements PermitIssuer {
     this.#queue.configure(policy.slaMs, queueShare(policy));
     if (policy.mode === 'enforce') this.#dispatch(now);
     else this.#admitAll(now);
+  }
+
+  /** For the other workers of this gateway, some twenty times a second. */
+  share(now: number): Share {
+    this.#flight.advance(now);
+    const { awaitingAreaMs, present, critical } = this.#flight;
+    const share = {
+      workers: 1,
+      limit: this.#governor.limit,
+      inFlight: present,
+      critical: Math.min(critical, present),
+      criticalWaiting: this.#queue.lengthOf(0),
+      bound: this.#boundSinceTold || this.#queue.length > 0 ? 1 : 0,
+      ended: this.#ended - this.#toldEnded,
+      awaitingAreaMs: awaitingAreaMs - this.#toldAreaMs,
+    };
+    this.#toldEnded = this.#ended;
+    this.#toldAreaMs = awaitingAreaMs;
+    this.#boundSinceTold = false;
+    return share;
+  }
+
+  /** The sum of what the others told. */
+  hear(others: Share, now: number): void {
+    this.#siblings.hear(others, now);
+    this.#stall.others(
+      others.ended,
+      others.awaitingAreaMs,
+      this.#governor.limit / (this.#governor.limit + others.limit),
+    );
+    if (others.workers > 0 && others.bound === others.workers && this.#queue.length > 0)
+      this.#governor.evenOut(others.limit / others.workers, EVEN_OUT);
   }
 
   /** Instances came or went: the limit moves in proportion, by half to twofold. 0: none is ready, the limit is kept. */
@@ -155,13 +219,15 @@ export class Admission implements PermitIssuer {
     const governor = this.#governor;
     return {
       mode: this.#policy.mode,
-      limit: Math.floor(governor.limit),
+      limit: Math.floor(Math.min(governor.limit, this.#stall.limit)),
       inFlight: this.#flight.inFlight,
       streams: this.#flight.streams,
       queueDepth: queue.length,
       queueByRank: [queue.lengthOf(0), queue.lengthOf(1), queue.lengthOf(2), queue.lengthOf(3)],
       baselineMs: governor.baseline.p50Ms,
       p50Ms: governor.p50Ms,
+      p95Ms: governor.p95Ms,
+      expectedWaitMs: queue.length === 0 ? 0 : queue.expectedWaitMs(queue.length, now),
       pressure: this.#strain.ratio,
       slow: governor.slow,
       congested: now - governor.congestedAtMs < CONGESTED_LATELY_MS,
@@ -172,15 +238,30 @@ export class Admission implements PermitIssuer {
   // What permits report ------------------------------------------------------------------------------------------------
 
   attempted(permit: Permit, now: number): void {
-    if (!Number.isNaN(permit.attemptAtMs)) this.answered(permit, 'ignored', now);
+    this.#endAttempt(permit, 'ignored', now);
     this.#flight.begin(permit, now);
   }
 
   answered(permit: Permit, outcome: HeadOutcome, now: number): void {
+    if (!this.#endAttempt(permit, outcome, now)) return;
+    // What failed may be tried again, and keeps its place for that.
+    if (outcome !== 'sample' && outcome !== 'ignored') return;
+    this.#flight.flows(permit, true, now);
+    this.#dispatch(now);
+  }
+
+  /** False: no attempt was running. */
+  #endAttempt(permit: Permit, outcome: HeadOutcome, now: number): boolean {
     const { attemptAtMs } = permit;
-    if (Number.isNaN(attemptAtMs)) return;
+    if (Number.isNaN(attemptAtMs)) return false;
     const ageMs = this.#flight.end(permit, now);
-    if (this.#policy.mode === 'off') return;
+    this.#stall.ended();
+    this.#ended += 1;
+    if (this.#policy.mode !== 'off') this.#judgeAnswer(outcome, ageMs, attemptAtMs, now);
+    return true;
+  }
+
+  #judgeAnswer(outcome: HeadOutcome, ageMs: number, attemptAtMs: number, now: number): void {
     switch (outcome) {
       case 'sample':
         this.#governor.sample(ageMs, attemptAtMs, now);
@@ -198,8 +279,8 @@ export class Admission implements PermitIssuer {
   }
 
   streaming(permit: Permit, now: number): void {
-    if (!Number.isNaN(permit.attemptAtMs)) this.answered(permit, 'ignored', now);
-    this.#flight.becomeStream(now);
+    this.#endAttempt(permit, 'ignored', now);
+    this.#flight.becomeStream(permit, now);
     this.#dispatch(now);
   }
 
@@ -209,7 +290,7 @@ export class Admission implements PermitIssuer {
       if (this.#policy.mode !== 'off') this.#governor.cancelled(ageMs, now);
     }
     if (wasStream) this.#flight.endStream();
-    else this.#flight.giveBack(now);
+    else this.#flight.giveBack(permit, now);
     this.#dispatch(now);
   }
 
@@ -217,14 +298,50 @@ export class Admission implements PermitIssuer {
 
   /** Whole permits: the limit, and what streams leave of the instances' caps. */
   get #allowance(): number {
-    const limit = Math.floor(this.#governor.limit);
+    const limit = Math.floor(Math.min(this.#governor.limit, this.#stall.limit));
     const { maxInFlight } = this.#policy;
-    return maxInFlight > 0 ? Math.min(limit, Math.max(0, maxInFlight - this.#flight.streams)) : limit;
+    return maxInFlight > 0 ? Math.min(limit, Math.max(0, maxInFlight - this.#heldOpen)) : limit;
+  }
+
+  /** A found limit is one of requests that wait for the service: a slow reader keeps nobody out. A given one is what it says. */
+  get #occupied(): number {
+    return this.#policy.limit === 'auto' ? this.#flight.present : this.#flight.inFlight;
+  }
+
+  /** What counts against the instances' caps and not against the limit. */
+  get #heldOpen(): number {
+    return this.#flight.streams + (this.#policy.limit === 'auto' ? this.#flight.flowing : 0);
+  }
+
+  /** May a request of this rank be sent now, nobody more important waiting here? */
+  #mayPass(rank: PriorityRank): boolean {
+    const auto = this.#policy.limit === 'auto';
+    const inFlight = this.#occupied;
+    const allowance = this.#allowance;
+    // Held back only where it may wait: a free permit is no reason to refuse.
+    const yields = auto && this.#policy.queue !== 0;
+    if (inFlight < allowance) return rank === 0 || !yields || !this.#siblings.criticalWaits(this.#tickedMs);
+    return (
+      rank === 0 &&
+      auto &&
+      this.#stall.limit === Number.POSITIVE_INFINITY &&
+      inFlight < this.#overdrawn(allowance)
+    );
+  }
+
+  #overdrawn(allowance: number): number {
+    const { maxInFlight, slaMs } = this.#policy;
+    const others = this.#siblings.fresh(this.#tickedMs);
+    const elsewhere = others === undefined ? 0 : others.inFlight - others.critical;
+    const lower = Math.max(0, this.#flight.present - this.#flight.critical) + elsewhere;
+    const most = overdrawn(allowance, lower, this.#stall.ratePerMs, slaMs);
+    return maxInFlight > 0 ? Math.min(most, maxInFlight - this.#heldOpen) : most;
   }
 
   #admit(who: Admittee, waitedMs: number, now: number): void {
-    this.#flight.take(now);
-    who.admitted(new Permit(this), waitedMs);
+    const permit = new Permit(this, who.rank === 0);
+    this.#flight.take(permit, now);
+    who.admitted(permit, waitedMs);
   }
 
   /** Before anybody's wait is judged: the first answers after a stall come before the beat that was late. */
@@ -240,8 +357,8 @@ export class Admission implements PermitIssuer {
     this.#forgiveStall(now);
     this.#dispatching = true;
     try {
-      while (this.#flight.inFlight < this.#allowance) {
-        const waiter = this.#queue.next(now);
+      while (this.#mayPass(this.#queue.lengthOf(0) > 0 ? 0 : 1)) {
+        const waiter = this.#queue.next(now, this.#mayPass(1) ? 3 : 0);
         if (waiter === undefined) break;
         this.#admit(waiter.who, now - waiter.sinceMs, now);
       }
@@ -259,7 +376,7 @@ export class Admission implements PermitIssuer {
 
   /** Observe mode: what is in flight past the limit would be the queue. */
   #observe(who: Admittee, now: number): void {
-    const excess = this.#flight.inFlight - this.#allowance;
+    const excess = this.#occupied - this.#allowance;
     if (excess < 0) return;
     this.#governor.wanted();
     const capacity = this.#queue.capacity(now);
@@ -270,21 +387,4 @@ export class Admission implements PermitIssuer {
     if (capacity === 0) who.wouldShed('SPW_SHED_CONCURRENCY');
     else who.wouldShed(excess >= capacity ? 'SPW_SHED_QUEUE_FULL' : 'SPW_SHED_QUEUE_TIMEOUT');
   }
-}
-
-function governorSettings(policy: AdmissionPolicy): GovernorSettings {
-  const { slaMs, workers, limit, maxInFlight, mode } = policy;
-  return {
-    slaMs,
-    workers,
-    fixedLimit: limit === 'auto' ? 0 : Math.max(1, Math.floor(limit / workers)),
-    ceiling: maxInFlight,
-    observing: mode === 'observe',
-  };
-}
-
-/** This worker's places; −1: auto. Whoever asks for a queue has at least one place in each worker. */
-function queueShare(policy: AdmissionPolicy): number {
-  if (policy.queue === 'auto') return -1;
-  return policy.queue === 0 ? 0 : Math.max(1, Math.floor(policy.queue / policy.workers));
 }

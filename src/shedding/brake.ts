@@ -38,13 +38,13 @@ export class Brake {
    */
   apply(limit: number, floor: number, calmP95Ms: number, slaMs: number, flight: Flight, now: number): number {
     const oldMs = OLD_SHARE * slaMs;
-    if (calmP95Ms <= 0 || calmP95Ms > oldMs || flight.inFlight < FEWEST) return limit;
-    if (flight.inFlight > DRAINING * limit) return limit;
+    if (calmP95Ms <= 0 || calmP95Ms > oldMs || flight.present < FEWEST) return limit;
+    if (flight.present > DRAINING * limit) return limit;
     if (now - this.#firedAtMs < PAUSE_MS || !flight.mostlyOlderThan(oldMs, now)) return limit;
     if (now - this.#firedAtMs > OVER_MS) {
       this.#from = limit;
       this.beganAtMs = now;
-      this.inFlightBefore = flight.inFlight;
+      this.inFlightBefore = flight.present;
       this.limitBefore = limit;
     }
     this.#firedAtMs = now;

@@ -7,27 +7,27 @@
  *
  * Decision in a congested window:
  * - *hold*: nobody waits for a permit; the service keeps up and a refusal would win nothing.
- * - *climb*: latency has jumped and answers still come well in time, so ask with more load, not less: a slow service then
- *   gets what it needs and nobody is shed for the question. The first hint of elasticity ends the climb, as does lateness,
- *   and until a calm window no other begins. Growth cannot make a jump, so a limit that has just found the knee never
- *   climbs: beside other workers it would see less elasticity than there is, and eat their share.
+ * - *climb*: latency has jumped (jump.ts) and answers still come well in time, so ask with more load, not less: a slow
+ *   service then gets what it needs and nobody is shed for the question. The first hint of elasticity ends the climb, as
+ *   does lateness, and until a calm window no other begins. Once nobody waits any more the service has what it needs:
+ *   it is slow by itself.
  * - *hold* too while a window is in transition and answers are in time.
  * - *cut*: less load. When that does not help, the service is slow by itself.
  * - *intrinsic*: not the load's doing: take the limit back to where it was and learn the new speed.
  *
  * Limits of the method: learning twice between calm windows is all that is believed (a congested gateway among others
- * reads too little elasticity; a worker beside others believes it only after a jump). *Stuck*: at a third of where the episode began and still slow, weaker evidence will
- * do, because those who were in flight at a brake are the long ones and make slowness look like congestion; nothing may
- * stay at the floor for that.
+ * reads too little elasticity; a worker beside others believes a cut only after a jump). After a brake those in flight are
+ * the long ones and make slowness look like congestion, and nothing may stay at the floor for that: a limit that has sat at 0.6
+ * of the highest since a calm window is tried with more load (trial.ts), whatever the lateness.
  */
+import { Jump } from './jump.ts';
+import { Trial } from './trial.ts';
 import type { Reading } from './window.ts';
 
 /** Below it latency does not follow load. Queueing ≈ 1, intrinsic ≈ 0. */
 const INTRINSIC = 0.3;
 /** Without a jump load is the likelier cause, and beside other workers it looks like half of what it is. */
 const INTRINSIC_BLIND = 0.1;
-/** The same once stuck: the midpoint of the two. */
-const INTRINSIC_WHEN_STUCK = 0.5;
 /** Movement × √samples: a standard error of about 0.2. Half believes noise, double never gets there at 100/s. */
 const EVIDENCE = 4;
 /** Less load and yet so much slower (as a logarithm): something else is still changing, the old level is no reference. */
@@ -39,24 +39,23 @@ const CLIMB_FOLLOWS = 0.5;
 const CLIMB_NOISE = 1.3;
 /** A smaller movement of the load (as a logarithm) explains nothing: ± 10 % is Poisson. */
 const LEAST_STEP = 0.15;
-/**
- * A jump: so many times the latency of the last window in which nobody waited, lately, and no less than the load rose
- * meanwhile. A surge onto a service of fixed capacity makes latency rise less than the load; only a service that has
- * changed makes it rise more. A full service beside greedy neighbours may look like this at any time: hence "nobody waited".
- */
-const JUMP = 1.8;
-/** Slow answers come late, so the windows of the jump itself may still look fine: 500 misses them, 5000 sees surges. */
-const JUMP_WITHIN_MS = 1500;
 /** Latency up by more than load can explain (elasticity above 1.3, with room for noise): the jump is still going on. */
 const STILL_JUMPING = 1.3;
 const JUMPING_NOISE = 0.3;
+/** In transition and slower by so much: where that ends is not known yet, so the climb waits. */
+const RISING = 1.25;
 /** Eleven-fold; whoever asks for more has never had a steady window to judge by. */
 const MOST_CLIMB_WINDOWS = 6;
-const STUCK_SHARE = 1 / 3;
-const STUCK_WINDOWS = 2;
-/** Windows that a limit may sit low and congested before a climb is tried whatever the lateness; doubled each time. */
-const FIRST_RETRY_WINDOWS = 8;
+/** So far below the highest limit since a calm window: a surge onto a service as it was does not get there. */
+const LOW_SHARE = 0.6;
+/** Windows that a limit may sit low and congested before it is tried; then longer each time. */
+const FIRST_RETRY_WINDOWS = 6;
+const RETRY_GROWTH = 1.5;
+/** Next to the floor: answers are rare there, so half the windows do. */
+const AT_FLOOR = 1.5;
 const MOST_RELEARNINGS = 2;
+/** Windows in a row without waiting that end a climb well: one may be a gap between arrivals. */
+const CONTENT_WINDOWS = 2;
 
 /** A load and the latency that belongs to it. */
 export interface Level {
@@ -80,7 +79,7 @@ export interface Circumstances {
 
 export type CongestedStep =
   | { readonly kind: 'hold' }
-  | { readonly kind: 'climb' }
+  | { readonly kind: 'climb'; readonly factor: number }
   | { readonly kind: 'cut' }
   /** The climb was answered: back to `limit`, then cut. */
   | { readonly kind: 'retreat'; readonly limit: number }
@@ -88,7 +87,8 @@ export type CongestedStep =
   | { readonly kind: 'intrinsic'; readonly limit: number; readonly relearn: boolean; readonly sure: boolean };
 
 const HOLD: CongestedStep = { kind: 'hold' };
-const CLIMB: CongestedStep = { kind: 'climb' };
+/** A climb is short or it is wrong: at 1.25 a service that needs twice the permits sheds for three windows, not two. */
+const CLIMB: CongestedStep = { kind: 'climb', factor: 1.5 };
 const CUT: CongestedStep = { kind: 'cut' };
 
 export class Elasticity {
@@ -96,17 +96,20 @@ export class Elasticity {
   #reference: Level | undefined;
   #climbing = false;
   #climbedFrom: Level | undefined;
-  /** The climb began without a jump, only because the limit sat low for long. */
-  #climbingBlind = false;
+  #trial: Trial | undefined;
+  #trialFrom = 0;
   #climbRefuted = false;
   #relearned = 0;
   #beganAt = 0;
   #climbWindows = 0;
+  /** Median of the climb's last window. */
+  #climbMs = 0;
+  #contentWindows = 0;
   #lowWindows = 0;
   #retryAfter = FIRST_RETRY_WINDOWS;
-  /** The last window in which nobody waited, and the time since. */
-  #unbound: Reading | undefined;
-  #unboundForMs = 0;
+  /** The highest limit since the last calm window. */
+  #highest = 0;
+  readonly #jump = new Jump();
   #jumped = false;
 
   /** The level that a brake interrupted, as far as its stragglers tell. */
@@ -124,7 +127,7 @@ export class Elasticity {
   /** The window was not congested. */
   fine(reading: Reading): void {
     this.cleared();
-    this.#pass(reading);
+    this.#jump.note(reading);
   }
 
   /** What is known of this episode no longer holds. */
@@ -132,25 +135,26 @@ export class Elasticity {
     this.#jumped = false;
     this.#reference = undefined;
     this.#climbing = false;
-    this.#climbingBlind = false;
+    this.#trial = undefined;
     this.#climbedFrom = undefined;
     this.#beganAt = 0;
-    this.#lowWindows = 0;
-    this.#retryAfter = FIRST_RETRY_WINDOWS;
   }
 
   /** The window was calm as well: what was believed in the last episode no longer counts. */
   calmed(): void {
     this.#climbRefuted = false;
     this.#relearned = 0;
+    this.#highest = 0;
+    this.#lowWindows = 0;
+    this.#retryAfter = FIRST_RETRY_WINDOWS;
   }
 
   /** A congested window. */
   judge(reading: Reading, at: Circumstances): CongestedStep {
     const { limit, late } = at;
     if (this.#beganAt === 0) this.#beganAt = limit;
-    if (this.#unboundForMs <= JUMP_WITHIN_MS && hasJumped(this.#unbound, reading)) this.#jumped = true;
-    this.#pass(reading);
+    if (this.#jump.seen(reading)) this.#jumped = true;
+    this.#jump.note(reading);
     if (late) this.#climbRefuted = true;
     const level: Level = {
       inFlight: reading.inFlight,
@@ -160,29 +164,30 @@ export class Elasticity {
     };
     if (this.#climbing) return this.#climb(level, reading, late);
     if (!reading.bound) return HOLD;
-    const low = limit <= Math.max(at.floor, this.#beganAt * STUCK_SHARE);
-    this.#lowWindows = low ? this.#lowWindows + 1 : 0;
+    if (this.#trial !== undefined) return this.#try(this.#trial, level, reading, at.alone);
+    this.#highest = Math.max(this.#highest, limit);
+    if (limit <= Math.max(at.floor, LOW_SHARE * this.#highest)) this.#lowWindows += 1;
     if (reading.steady) {
       const found = this.#compare(level, at.alone || this.#jumped);
       if (found !== undefined) return found;
     }
-    const overdue = this.#lowWindows >= this.#retryAfter;
-    if ((this.#climbRefuted || !this.#jumped) && !overdue) return reading.steady || late ? CUT : HOLD;
-    if (overdue) this.#retryAfter *= 2;
+    const atFloor = limit <= AT_FLOOR * at.floor;
+    if (this.#lowWindows >= (atFloor ? this.#retryAfter / 2 : this.#retryAfter)) {
+      this.#retryAfter *= RETRY_GROWTH;
+      this.#lowWindows = 0;
+      this.#trial = new Trial(atFloor);
+      this.#trialFrom = limit;
+      return HOLD;
+    }
+    if (this.#climbRefuted || !this.#jumped) return reading.steady || late ? CUT : HOLD;
     this.#lowWindows = 0;
     this.#climbing = true;
+    this.#climbMs = level.p50Ms;
     this.#climbWindows = 0;
-    this.#climbingBlind = !this.#jumped;
+    this.#contentWindows = 0;
     // The window of the jump is a mixture of before and after: the next one is what a climb is measured from.
     this.#climbedFrom = undefined;
     return CLIMB;
-  }
-
-  #pass(reading: Reading): void {
-    this.#unboundForMs += reading.elapsedMs;
-    if (reading.bound) return;
-    this.#unbound = reading;
-    this.#unboundForMs = 0;
   }
 
   /** Down: did less load help? Undefined: cannot be told yet, or it did. */
@@ -198,12 +203,11 @@ export class Elasticity {
       this.#reference = { ...level, limit: reference.limit };
       return undefined;
     }
-    const stuck = this.#lowWindows >= STUCK_WINDOWS && level.inFlight <= MOVED * reference.inFlight;
     const evident =
       level.inFlight <= MOVED * reference.inFlight &&
       step * Math.sqrt(Math.min(level.samples, reference.samples)) >= EVIDENCE;
-    if (!evident && !stuck) return undefined;
-    if (followed < (stuck ? INTRINSIC_WHEN_STUCK : INTRINSIC) * step) {
+    if (!evident) return undefined;
+    if (followed < INTRINSIC * step) {
       if (!believable) return undefined;
       return this.#intrinsic(Math.max(level.limit, reference.limit), false);
     }
@@ -211,10 +215,22 @@ export class Elasticity {
     return undefined;
   }
 
+  #try(trial: Trial, level: Level, reading: Reading, alone: boolean): CongestedStep {
+    const step = trial.add(reading);
+    if (step.kind === 'wait') return HOLD;
+    if (step.kind === 'raise') return { kind: 'climb', factor: step.factor };
+    this.#trial = undefined;
+    if (step.elasticity < (alone ? INTRINSIC : INTRINSIC_BLIND)) return this.#intrinsic(level.limit, true);
+    return { kind: 'retreat', limit: Math.min(this.#trialFrom, level.limit) };
+  }
+
   /** Up: does latency follow? */
   #climb(level: Level, reading: Reading, late: boolean): CongestedStep {
-    // Nobody waits any more: the service has what it needs, and whatever its latency does now is not the climb's doing.
-    if (!reading.bound) return HOLD;
+    if (!reading.bound) {
+      this.#contentWindows += 1;
+      return this.#contentWindows < CONTENT_WINDOWS ? HOLD : this.#intrinsic(level.limit, true);
+    }
+    this.#contentWindows = 0;
     this.#climbWindows += 1;
     if (this.#climbWindows > MOST_CLIMB_WINDOWS) return this.#retreat(level, level.limit);
     const from = this.#climbedFrom;
@@ -228,14 +244,15 @@ export class Elasticity {
         return this.#retreat(level, from.limit);
       else if (step * Math.sqrt(samples) >= EVIDENCE) return this.#settle(level, followed / step);
     }
-    if (late && !this.#climbingBlind) return this.#retreat(level, from?.limit ?? this.#beganAt);
-    return CLIMB;
+    if (late) return this.#retreat(level, from?.limit ?? this.#beganAt);
+    const rising = !reading.steady && level.p50Ms > RISING * this.#climbMs;
+    this.#climbMs = level.p50Ms;
+    return rising ? HOLD : CLIMB;
   }
 
   /** There is evidence enough. */
   #settle(level: Level, elasticity: number): CongestedStep {
-    if (elasticity < (this.#climbingBlind ? INTRINSIC_BLIND : INTRINSIC))
-      return this.#intrinsic(level.limit, !this.#climbingBlind);
+    if (elasticity < INTRINSIC) return this.#intrinsic(level.limit, true);
     // Neither: a worker that had starved beside others keeps what it has won, and believes nothing.
     this.#climbing = false;
     this.#climbRefuted = true;
@@ -254,12 +271,9 @@ export class Elasticity {
     const relearn = this.#relearned < MOST_RELEARNINGS;
     if (relearn) this.#relearned += 1;
     this.cleared();
+    this.#highest = 0;
+    this.#lowWindows = 0;
+    this.#retryAfter = FIRST_RETRY_WINDOWS;
     return { kind: 'intrinsic', limit, relearn, sure };
   }
-}
-
-function hasJumped(before: Reading | undefined, now: Reading): boolean {
-  if (before === undefined) return false;
-  const slower = now.p50Ms / before.p50Ms;
-  return slower > JUMP && slower >= now.inFlight / Math.max(before.inFlight, 1e-3);
 }

@@ -1,7 +1,8 @@
 /**
  * What is under way at one service, counted and aged.
  *
- * Signal: permits out (`inFlight`), attempts that still wait for their response head (`awaiting`), streams apart.
+ * Signal: permits out (`inFlight`), those of them whose answer flows (`flowing`), attempts that still wait for their
+ * response head (`awaiting`), streams apart.
  * Both counts are also kept as areas (count × milliseconds), so that a window has their time-weighted means: a mean
  * of samples taken at arrivals would see only the busy moments.
  * Ages: attempts are linked in the order in which they began, so the oldest is found at once and "are more than half
@@ -12,6 +13,10 @@ import type { Permit } from './permit.ts';
 export class Flight {
   /** Permits out, streams not among them. */
   inFlight = 0;
+  /** Of them, those whose response head has come: a slow reader holds the permit, not the service. */
+  flowing = 0;
+  /** Of all of them, those of critical requests. */
+  critical = 0;
   /** Permits that have become streams. */
   streams = 0;
   /** Attempts handed to the wire without a response head yet. */
@@ -30,12 +35,17 @@ export class Flight {
   advance(now: number): void {
     const elapsedMs = now - this.#countedToMs;
     if (elapsedMs <= 0) return;
-    this.#inFlightAreaMs += this.inFlight * elapsedMs;
+    this.#inFlightAreaMs += this.present * elapsedMs;
     this.#awaitingAreaMs += this.awaiting * elapsedMs;
     this.#countedToMs = now;
   }
 
-  /** Permits × ms since the beginning; valid after `advance(now)`. */
+  /** Permits without a response head yet: what the limit is compared with. */
+  get present(): number {
+    return this.inFlight - this.flowing;
+  }
+
+  /** Permits without a response head yet × ms since the beginning; valid after `advance(now)`. */
   get inFlightAreaMs(): number {
     return this.#inFlightAreaMs;
   }
@@ -45,19 +55,30 @@ export class Flight {
     return this.#awaitingAreaMs;
   }
 
-  take(now: number): void {
+  take(permit: Permit, now: number): void {
     this.advance(now);
     this.inFlight += 1;
+    if (permit.critical) this.critical += 1;
   }
 
-  giveBack(now: number): void {
-    this.advance(now);
+  giveBack(permit: Permit, now: number): void {
+    this.flows(permit, false, now);
     this.inFlight -= 1;
+    if (permit.critical) this.critical -= 1;
+  }
+
+  /** Its answer flows, or it does not (another attempt begins). */
+  flows(permit: Permit, flowing: boolean, now: number): void {
+    this.advance(now);
+    if (permit.flowing === flowing || permit.streams) return;
+    permit.flowing = flowing;
+    this.flowing += flowing ? 1 : -1;
   }
 
   /** A permit leaves the limit but stays out: a stream. */
-  becomeStream(now: number): void {
-    this.giveBack(now);
+  becomeStream(permit: Permit, now: number): void {
+    this.giveBack(permit, now);
+    permit.streams = true;
     this.streams += 1;
   }
 
@@ -67,7 +88,7 @@ export class Flight {
 
   /** An attempt begins: it is the youngest of all. */
   begin(permit: Permit, now: number): void {
-    this.advance(now);
+    this.flows(permit, false, now);
     this.awaiting += 1;
     permit.attemptAtMs = now;
     permit.older = this.#newest;
@@ -97,7 +118,8 @@ export class Flight {
    * half: of nine requests five are easily old by chance, and the question is asked a hundred times a second.
    */
   mostlyOlderThan(ageMs: number, now: number): boolean {
-    const needed = Math.min(this.inFlight, this.inFlight / 2 + Math.sqrt(this.inFlight));
+    const { present } = this;
+    const needed = Math.min(present, present / 2 + Math.sqrt(present));
     if (this.awaiting < needed) return false;
     let permit = this.#oldest;
     for (let seen = 0; permit !== undefined && now - permit.attemptAtMs > ageMs; permit = permit.younger) {

@@ -7,13 +7,13 @@
  *     most outcomes were failures          hold: fast errors tell nothing
  *     drops                                × 0.9 a window
  *     slower than tolerated                hold, climb, cut or "slow by itself" (elasticity.ts)
- *     else, if somebody had to wait        × 1.5 or × 1.25 near the baseline, + ½√L further from it
+ *     else, if somebody had to wait        grows (growth.ts)
  *     nobody had to wait                   stays: an idle limit does not drift
  *
- * The gateway's own sin is not the service's: a response lies in the socket for half of the loop's last turn, on average,
- * and for as much of the present one as has gone by; that much is taken off each sample. So a busy worker still learns.
- * One a service in each worker: nothing to ask, nothing to wait for. With N workers each starts at 20/N, may fall to
- * 4/N and grows by N-th shares; all see the same latency at the same time and so act together.
+ * Between windows the brake and the lost pace (stall.ts) may lower it; what the loop itself adds to a latency is taken off
+ * each sample (own-delay.ts). One a service in each worker: nothing to ask, nothing to wait for. With N workers each
+ * starts at 20/N, may fall to 4/N, grows by N-th shares and decides by windows of an N-th of the samples; what they tell
+ * each other evens their limits out (siblings.ts), and so averages their noise away.
  * Cold start: 20. Idle gap: after 10 s without a sample the window is emptied, after 5 min the baseline is unverified.
  * A number that is not finite never becomes the limit: the last good one stays.
  * Sources: Netflix concurrency-limits (gradient), Envoy adaptive concurrency, failsafe-go (idle cap); the differences are
@@ -25,9 +25,14 @@ import { Brake } from './brake.ts';
 import { Drops, MANY_DROPS } from './drops.ts';
 import { Elasticity, type CongestedStep } from './elasticity.ts';
 import type { Flight } from './flight.ts';
+import { grown, headroom } from './growth.ts';
+import { OwnDelay } from './own-delay.ts';
 import { Peak } from './peak.ts';
+import type { GovernorSettings } from './policy.ts';
 import { Probe } from './probe.ts';
-import { FEWEST_SAMPLES, Window, type Reading } from './window.ts';
+import { SlowFlag } from './slow-flag.ts';
+import { stallBoundMs } from './stall.ts';
+import { enoughSamples, FEWEST_SAMPLES, Window, type Reading } from './window.ts';
 
 /** Netflix's 20: half makes a fast service's first second tight, double drowns five slots. Shared by the workers. */
 const START = 20;
@@ -37,45 +42,19 @@ const FLOOR = 4;
 const CALM_SHARE = 0.6;
 /** Over half the outcomes failures: decide nothing. */
 const MOSTLY_FAILURES = 0.5;
-/** Near the baseline growth is by this factor: 1.12 takes five seconds to find a 16-fold capacity, 1.5 overshoots it. */
-const FAST_GROWTH = 1.25;
-/** "Near the baseline": this share of the way to the tolerance. */
-const NEAR_SHARE = 0.3;
-/** No queueing at all to be seen: half as much again stays within the tolerance wherever the knee is. */
-const VERY_NEAR_SHARE = 0.15;
-const VERY_FAST_GROWTH = 1.5;
-/** A climb is short or it is wrong: at 1.25 a service that needs twice the permits sheds for three windows, not two. */
-const CLIMB = 1.5;
-/**
- * While critical requests wait here, so much more is tolerated: the workers cannot see each other's lines, and the one
- * that runs lower classes feels the latency and gives way. At 1 critical starves behind a greedy neighbour.
- */
-const CRITICAL_TOLERANCE = 1.5;
-/** ½√L: Envoy's and fbthrift's headroom. */
-const SLOW_GROWTH = 0.5;
 /** A cut keeps at least this; harder falls below the knee, softer leaves the tail late. */
 const MOST_CUT = 0.6;
 /** Median past this share of the SLA: most answers are about to be late, so the cut is not halved. */
 const LATE_SHARE = 0.8;
 /** An unverified baseline above this share of the SLA, or a congested window, is worth a probe; else growth will tell. */
 const DOUBT_SHARE = 0.4;
+/** A limit that follows a lost pace leaves it so much room: at 1 noise would starve it, at 1.5 answers stay late. */
+const PACE_ROOM = 1.2;
 const IDLE_EMPTY_MS = 10_000;
 const IDLE_FORGET_MS = 300_000;
 const BRAKE_EVERY_MS = 10;
-/** What the delay of an idle loop would come to: a turn of 5 ms so far and half of another before. */
-const IDLE_TURNS_MS = 7.5;
-
-export interface GovernorSettings {
-  readonly slaMs: number;
-  /** Workers that share the service. */
-  readonly workers: number;
-  /** This worker's fixed limit, or 0: found from latency. */
-  readonly fixedLimit: number;
-  /** The most that the instances' caps let this worker have in flight; 0: no instance is ready, nothing to go by. */
-  readonly ceiling: number;
-  /** Cuts have no effect (observe mode): whatever asks "did it help?" rests. */
-  readonly observing: boolean;
-}
+/** After our own stall the answers of that time are still to be read: half accuses them, double is blind for as long. */
+const OWN_BACKLOG_MS = 100;
 
 /** Why the limit is what it is: the last window's verdict. */
 export type Verdict =
@@ -99,8 +78,6 @@ export class Governor {
   ratePerMs = 0;
   /** Moment of the last congested window. */
   congestedAtMs = Number.NEGATIVE_INFINITY;
-  /** The service was found to be slow by itself and has not recovered. */
-  slow = false;
   readonly #flight: Flight;
   readonly #window: Window;
   /** Answers to attempts begun before a brake. */
@@ -109,16 +86,18 @@ export class Governor {
   readonly #drops = new Drops();
   readonly #elasticity = new Elasticity();
   readonly #probe: Probe;
+  readonly #slowFlag = new SlowFlag();
   readonly #peak: Peak;
   #settings: GovernorSettings;
   #limit: number;
-  /** Beginning of the loop's present turn, and length of the one before. */
-  #turnAtMs: number;
-  #turnMs = 0;
-  #ownDelayMs = 0;
-  #speedBeforeSlowMs = 0;
+  readonly #ownDelay: OwnDelay;
+  /** End of our own last long stall: answers to attempts begun before tell nothing. */
+  #ownStallAtMs = Number.NEGATIVE_INFINITY;
   #sampledAtMs: number;
   #windowUsed = false;
+  #fullWindows = 0;
+  /** The last median of answers that came. */
+  #paceMs = 0;
   #brakeCheckedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(settings: GovernorSettings, flight: Flight, random: Random, now: number) {
@@ -129,9 +108,20 @@ export class Governor {
     this.#probe = new Probe(random, now);
     this.#peak = new Peak(now);
     this.#sampledAtMs = now;
-    this.#turnAtMs = now;
+    this.#ownDelay = new OwnDelay(now);
     this.#limit = START / settings.workers;
     this.#clamp();
+  }
+
+  /** The service was found to be slow by itself and has not recovered. */
+  get slow(): boolean {
+    return this.#slowFlag.raised;
+  }
+
+  /** Present latency from which the service counts as stalled, ms; 0: cannot be judged now. */
+  get stallBoundMs(): number {
+    if (!this.#steers) return 0;
+    return stallBoundMs(this.#fullWindows, this.p50Ms, this.#tolerableMs(), this.#settings.slaMs);
   }
 
   /** The limit as a real number. */
@@ -141,11 +131,31 @@ export class Governor {
     return ceiling > 0 ? Math.min(fixedLimit, ceiling) : fixedLimit;
   }
 
+  /** The pace is lost: no more than what it lets through within the tolerance. */
+  followPace(ratePerMs: number, now: number): void {
+    const fits = PACE_ROOM * ratePerMs * this.#tolerableMs();
+    if (fits >= this.#limit) return;
+    this.#limit = fits;
+    this.#clamp();
+    this.verdict = 'brake';
+    this.congestedAtMs = now;
+  }
+
+  /** A step towards the mean of the other workers, by this share of the way. */
+  evenOut(meanLimit: number, share: number): void {
+    if (!Number.isFinite(meanLimit)) return;
+    this.#limit += share * (meanLimit - this.#limit);
+    this.#clamp();
+  }
+
   /** Takes new settings; what was learned stays. More workers: each has a smaller share, and the other way round. */
   configure(settings: GovernorSettings, now: number): void {
     const before = this.#settings;
     this.#settings = settings;
-    const instances = before.ceiling > 0 && settings.ceiling > 0 ? settings.ceiling / before.ceiling : 1;
+    // Ceilings are shares as well.
+    const most = settings.ceiling * settings.workers;
+    const mostBefore = before.ceiling * before.workers;
+    const instances = most > 0 && mostBefore > 0 ? most / mostBefore : 1;
     const shares = before.workers / settings.workers;
     if (instances !== 1 || shares !== 1) {
       this.#limit *= Math.min(2, Math.max(0.5, instances)) * shares;
@@ -164,18 +174,20 @@ export class Governor {
     this.#window.refused = true;
   }
 
-  /** A critical request stands in line here. */
-  criticalWaits(): void {
-    this.#window.criticalWaited = true;
+  /** No probe is worth that: back to the load that it began with. */
+  criticalRefused(now: number): void {
+    const limit = this.#probe.abandon(now);
+    if (limit > this.#limit) this.#limit = limit;
   }
 
   /** An answer that tells the service's speed. */
   sample(ageMs: number, attemptAtMs: number, now: number): void {
     this.#count(ageMs, now);
-    const ownMs = Math.min(ageMs, Math.max(0, now - this.#turnAtMs + this.#turnMs / 2 - IDLE_TURNS_MS));
+    if (attemptAtMs < this.#ownStallAtMs) return;
+    const ownMs = this.#ownDelay.of(ageMs, now);
     if (attemptAtMs < this.#brake.beganAtMs) this.#stragglers.sample(ageMs - ownMs);
     else {
-      this.#ownDelayMs += ownMs;
+      this.#ownDelay.add(ownMs);
       this.#window.sample(ageMs - ownMs);
     }
   }
@@ -199,15 +211,19 @@ export class Governor {
   /** A caller left. Early that says nothing; later it says "at least this long", else the impatient hide slow answers. */
   cancelled(ageMs: number, now: number): void {
     this.#count(ageMs, now);
+    if (now - ageMs < this.#ownStallAtMs) return;
     if (this.baseline.known && ageMs > this.#tolerableMs()) this.#window.sample(ageMs);
   }
 
   /** Every 5 ms, at the beginning of a turn of the event loop. */
   tick(now: number): void {
-    this.#turnMs = now - this.#turnAtMs;
-    this.#turnAtMs = now;
-    if (this.#flight.inFlight > 0) this.#brakeIfLate(now);
-    if (this.#windowUsed && this.#window.ripe(this.p50Ms, now)) this.#close(now);
+    if (this.#ownDelay.turn(now)) {
+      this.#ownStallAtMs = now;
+      this.#startOver(now);
+    }
+    if (this.#flight.present > 0 && now - this.#ownStallAtMs > OWN_BACKLOG_MS) this.#brakeIfLate(now);
+    if (this.#windowUsed && this.#window.ripe(this.#paceMs, enoughSamples(this.#settings.workers), now))
+      this.#close(now);
     else if (now - this.#sampledAtMs > IDLE_EMPTY_MS) this.#idle(now);
   }
 
@@ -218,7 +234,12 @@ export class Governor {
   }
 
   #tolerableMs(): number {
-    return this.baseline.toleranceMs(this.#window.samples, this.#settings.slaMs);
+    return this.#toleranceMs(this.#window.samples);
+  }
+
+  #toleranceMs(samples: number): number {
+    const { slaMs, workers } = this.#settings;
+    return this.baseline.toleranceMs(samples * workers, slaMs, this.#limit * workers);
   }
 
   get #floor(): number {
@@ -249,13 +270,14 @@ export class Governor {
 
   #startOver(now: number): void {
     this.#window.restart(this.#flight, now);
-    this.#ownDelayMs = 0;
+    this.#ownDelay.take(1);
+    this.#fullWindows = 0;
     this.#elasticity.cleared();
     this.#probe.stop();
   }
 
   #idle(now: number): void {
-    this.#peak.note(this.#flight.inFlight, now);
+    this.#peak.note(this.#flight.present, now);
     this.#clamp();
     if (now - this.#sampledAtMs > IDLE_FORGET_MS) this.baseline.verified = false;
     if (!this.#windowUsed) return;
@@ -267,10 +289,10 @@ export class Governor {
     const reading = this.#window.read(this.#flight, now);
     this.#window.restart(this.#flight, now);
     this.ratePerMs = reading.ratePerMs;
+    this.#fullWindows = reading.bound ? this.#fullWindows + 1 : 0;
     this.#peak.note(reading.inFlight, now);
     const before = this.#limit;
-    const ownMs = this.#ownDelayMs / Math.max(1, reading.samples);
-    this.#ownDelayMs = 0;
+    const ownMs = this.#ownDelay.take(reading.samples);
     this.verdict = this.#judge(reading, ownMs, now);
     if (!Number.isFinite(this.#limit)) this.#limit = before;
     this.#clamp();
@@ -286,7 +308,7 @@ export class Governor {
     }
     if (reading.samples < FEWEST_SAMPLES) return 'hold';
     const { slaMs } = this.#settings;
-    const toleranceMs = this.baseline.toleranceMs(reading.samples, slaMs);
+    const toleranceMs = this.#toleranceMs(reading.samples);
     if (reading.p50Ms > toleranceMs) this.congestedAtMs = now;
     const doubtful =
       !this.baseline.verified && (reading.p50Ms > toleranceMs || reading.p50Ms > DOUBT_SHARE * slaMs);
@@ -301,13 +323,15 @@ export class Governor {
 
   #learn(reading: Reading, ownMs: number, now: number): void {
     this.p50Ms = reading.p50Ms + ownMs;
+    // The length of timeouts is no pace: the next window would wait for twice of it, full of quick answers.
+    this.#paceMs = reading.dropRatio > MANY_DROPS ? Math.min(this.#paceMs, this.p50Ms) : this.p50Ms;
     this.p95Ms = reading.p95Ms + ownMs;
     const calm = reading.inFlight <= CALM_SHARE * this.limit && !reading.bound;
+    this.#slowFlag.note(reading, this.baseline.p50Ms, calm);
     this.baseline.learn(reading, calm, reading.dropRatio <= MANY_DROPS);
     if (!calm) return;
     this.#elasticity.calmed();
     this.#probe.calmed(now);
-    if (this.slow && reading.p50Ms < 2 * this.#speedBeforeSlowMs) this.slow = false;
   }
 
   #congested(reading: Reading, toleranceMs: number): Verdict {
@@ -319,6 +343,7 @@ export class Governor {
     }
     this.#recallStragglers();
     const late = reading.p50Ms > LATE_SHARE * slaMs;
+    const room = headroom(this.#limit, workers);
     const step = this.#elasticity.judge(reading, {
       limit: this.#limit,
       floor: this.#floor,
@@ -329,11 +354,13 @@ export class Governor {
       case 'hold':
         break;
       case 'climb':
-        this.#limit *= CLIMB;
+        this.#limit *= step.factor;
         break;
       case 'intrinsic':
         this.#limit = step.limit;
-        if (step.relearn) this.#turnSlow(reading, step.sure);
+        if (!step.relearn) break;
+        this.#slowFlag.raise(this.baseline.p50Ms);
+        this.baseline.relearn(reading, step.sure);
         break;
       case 'retreat':
         this.#limit = step.limit;
@@ -341,18 +368,10 @@ export class Governor {
       case 'cut':
         // Headroom also in a cut: without it the worker with the lower baseline would starve beside the other.
         if (late) this.#limit *= share;
-        else if (workers > 1 && reading.criticalWaited && reading.p50Ms <= CRITICAL_TOLERANCE * toleranceMs) {
-          this.#limit += this.#headroom;
-        } else this.#limit = Math.min(this.#limit, (this.#limit * (1 + share)) / 2 + this.#headroom / 2);
+        else this.#limit = Math.min(this.#limit, (this.#limit * (1 + share)) / 2 + room / 2);
         break;
     }
     return step.kind;
-  }
-
-  #turnSlow(reading: Reading, sure: boolean): void {
-    if (!this.slow) this.#speedBeforeSlowMs = this.baseline.p50Ms;
-    this.slow = true;
-    this.baseline.relearn(reading, sure);
   }
 
   /** What was in flight when the brake fired is the reference of the old level. */
@@ -367,17 +386,8 @@ export class Governor {
 
   #grow(reading: Reading, toleranceMs: number): Verdict {
     if (!reading.bound) return 'enough';
-    const { p50Ms } = this.baseline;
-    const way = (reading.p50Ms - p50Ms) / (toleranceMs - p50Ms);
-    if (way <= VERY_NEAR_SHARE) this.#limit *= VERY_FAST_GROWTH;
-    else if (way <= NEAR_SHARE) this.#limit *= FAST_GROWTH;
-    else this.#limit += this.#headroom;
+    this.#limit = grown(this.#limit, this.#settings.workers, reading.p50Ms, this.baseline.p50Ms, toleranceMs);
     return 'grow';
-  }
-
-  get #headroom(): number {
-    const { workers } = this.#settings;
-    return Math.max(1 / workers, SLOW_GROWTH * Math.sqrt(this.#limit / workers));
   }
 
   /** Within the floor and the ceiling, and not beyond what lately was of use: an idle limit admits no whole surge. */

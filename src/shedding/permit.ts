@@ -29,12 +29,20 @@ export class Permit {
   #state: 'request' | 'stream' | 'released' = 'request';
   /** The issuer's: moment the running attempt began, NaN while none runs. */
   attemptAtMs = Number.NaN;
+  /** The issuer's: its response head has come. */
+  flowing = false;
+  /** The issuer's: it has left the limit. */
+  streams = false;
   /** The issuer's: neighbours in the order of beginning. */
   older: Permit | undefined = undefined;
   younger: Permit | undefined = undefined;
 
-  constructor(issuer: PermitIssuer) {
+  /** The issuer's: its request is critical. */
+  readonly critical: boolean;
+
+  constructor(issuer: PermitIssuer, critical = false) {
     this.#issuer = issuer;
+    this.critical = critical;
   }
 
   /** The request is handed to the wire: the sample's clock starts, on a retry again. Does nothing after `release`. */

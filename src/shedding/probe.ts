@@ -69,6 +69,14 @@ export class Probe {
     this.#running = false;
   }
 
+  /** Somebody important was refused meanwhile. The limit of the last good step; 0: no probe was running. */
+  abandon(now: number): number {
+    if (!this.#running) return 0;
+    this.#running = false;
+    this.#dueAtMs = now + this.#pauseMs();
+    return this.#good?.limit ?? 0;
+  }
+
   /** Does the probe want this window? `doubtful`: the baseline is unverified and something looks wrong. */
   wants(reading: Reading, doubtful: boolean, now: number): boolean {
     if (this.#running) return true;

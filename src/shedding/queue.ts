@@ -27,6 +27,8 @@ import type { Strain } from './strain.ts';
 
 /** Half refuses what a fast release would have served, double leaves a late answer after a median service. */
 const WAIT_SLA_SHARE = 0.33;
+/** Before the first window: a crowd on a fast service is served within it, while the loop still compiles. */
+const UNKNOWN_WAIT_SLA_SHARE = 0.7;
 /** The most that anybody waits, in front of the fastest service. */
 const MOST_WAIT_SLA_SHARE = 0.7;
 /** What an ordinary request leaves of the SLA for its service time, in 95th percentiles: 1 makes every twentieth late. */
@@ -41,6 +43,8 @@ const SPREAD = 0.2;
 /** Bounds memory while the pace is unknown: some 10 KiB each. */
 const MOST_WAITING = 1000;
 const FEWEST_WAITING = 8;
+/** At 1 a line of critical requests is refused that would have been served in time, at 3 it is served late. */
+const CRITICAL_ROOM = 1.5;
 /** The SLA is a reason to refuse only where the service can keep it. */
 const KEEPS_SLA_SHARE = 0.9;
 /** Congestion seen within so long; else the limit is merely still growing. */
@@ -100,6 +104,12 @@ export class Queue {
     return Math.max(FEWEST_WAITING, Math.min(MOST_WAITING, Math.ceil(limit * turns)));
   }
 
+  /** Critical requests wait longer, so more of them may. */
+  #capacityFor(rank: PriorityRank, now: number): number {
+    const capacity = this.capacity(now);
+    return rank === 0 && this.#fixedLength < 0 ? Math.ceil(CRITICAL_ROOM * capacity) : capacity;
+  }
+
   /** How long the wait at the end of a line of `ahead` will be, ms; 0 while the pace is unknown. */
   expectedWaitMs(ahead: number, now: number): number {
     const { ratePerMs } = this.#governor;
@@ -115,14 +125,14 @@ export class Queue {
   #beforeMs(answerMs: number): number {
     const least = WAIT_SLA_SHARE * this.#slaMs;
     return answerMs === 0
-      ? least
+      ? UNKNOWN_WAIT_SLA_SHARE * this.#slaMs
       : Math.max(least, Math.min(MOST_WAIT_SLA_SHARE * this.#slaMs, this.#slaMs - answerMs));
   }
 
   /** Lets somebody wait, or sheds it; a less important one may be shed for its place. */
   enqueue(who: Admittee, now: number): void {
     const { rank } = who;
-    const capacity = this.capacity(now);
+    const capacity = this.#capacityFor(rank, now);
     if (capacity === 0) {
       this.#refuse(who, 'SPW_SHED_CONCURRENCY', 'no permit is free and nobody may wait', now);
       return;
@@ -137,9 +147,10 @@ export class Queue {
       this.#refuse(who, 'SPW_SHED_QUEUE_FULL', 'the queue is full', now);
       return;
     }
-    if (evicted !== undefined) this.#takeOut(evicted);
-    const patience = 1 - SPREAD + 2 * SPREAD * this.#random();
+    const least = rank === 0 ? 1 : 1 - SPREAD;
+    const patience = least + (1 + SPREAD - least) * this.#random();
     const waiter = new Waiter(who, now, patience, usefulUntilMs, this.#forgivenMs);
+    if (evicted !== undefined) this.#takeOut(evicted);
     this.#lines[rank].push(waiter);
     this.#waiting.set(who, waiter);
     this.length += 1;
@@ -148,10 +159,11 @@ export class Queue {
     }
   }
 
-  /** Takes the next one out, or undefined when nobody waits. Whoever waited too long meanwhile is shed on the way. */
-  next(now: number): Waiter | undefined {
+  /** Takes the next one out, of this rank or more important, or undefined. Whoever waited too long meanwhile is shed on the way. */
+  next(now: number, least: PriorityRank): Waiter | undefined {
     while (this.length > 0) {
       const rank = this.#mostImportant();
+      if (rank > least) return undefined;
       const line = this.#lines[rank];
       const waiter = line.overloaded && rank > 0 ? line.newest : line.oldest;
       if (waiter === undefined) return undefined;
@@ -198,8 +210,6 @@ export class Queue {
     if (this.length === 0) return;
     const targetMs = this.#targetMs;
     const congested = this.#congestedLately(now);
-    const { oldest } = this.#lines[0];
-    if (oldest !== undefined && now - oldest.sinceMs > 3 * targetMs) this.#governor.criticalWaits();
     for (let rank = 0 as PriorityRank; rank <= 3; rank = (rank + 1) as PriorityRank) {
       const line = this.#lines[rank];
       line.observe(targetMs, congested, this.#forgivenMs, now);
@@ -232,6 +242,7 @@ export class Queue {
   #refuse(who: Admittee, code: ShedCode, reason: string, now: number): void {
     this.#lines[who.rank].refused(now);
     this.#governor.refused();
+    if (who.rank === 0) this.#governor.criticalRefused(now);
     this.#strain.refused(now);
     who.shed(code, reason);
   }

@@ -17,6 +17,8 @@ import type { Flight } from './flight.ts';
 const RESERVOIR = 512;
 /** The median of 30 is ± 11 % where latency spreads by half: 15 see noise, 60 come late. */
 export const ENOUGH_SAMPLES = 30;
+/** In a worker among others: the median of fewer is a coin, and what the workers tell each other averages the rest. */
+const ENOUGH_AMONG_OTHERS = 12;
 /** The least that may decide anything, and only after a long wait: a median of 5 is a coin. */
 export const FEWEST_SAMPLES = 10;
 /** How much longer a thin window waits; at half, quiet services are judged by noise, at double they are learned late. */
@@ -46,14 +48,11 @@ export interface Reading {
   readonly bound: boolean;
   /** Somebody was refused. */
   readonly refused: boolean;
-  /** A critical request stood in line for longer than a burst explains. */
-  readonly criticalWaited: boolean;
 }
 
 export class Window {
   bound = false;
   refused = false;
-  criticalWaited = false;
   readonly #random: Random;
   readonly #values = new Float64Array(RESERVOIR);
   #samples = 0;
@@ -85,7 +84,6 @@ export class Window {
     this.#spentMs = 0;
     this.bound = false;
     this.refused = false;
-    this.criticalWaited = false;
   }
 
   get samples(): number {
@@ -123,12 +121,12 @@ export class Window {
   }
 
   /** May it close? `p50Ms` is the last known median, 0 when there is none. */
-  ripe(p50Ms: number, now: number): boolean {
+  ripe(p50Ms: number, enough: number, now: number): boolean {
     const elapsedMs = now - this.#sinceMs;
     const spanMs = windowSpanMs(p50Ms);
     if (elapsedMs < spanMs) return false;
     const outcomes = this.#outcomes;
-    return outcomes >= ENOUGH_SAMPLES || (outcomes >= FEWEST_SAMPLES && elapsedMs >= PATIENCE * spanMs);
+    return outcomes >= enough || (outcomes >= FEWEST_SAMPLES && elapsedMs >= PATIENCE * spanMs);
   }
 
   /** Reads the window; the caller restarts it. */
@@ -151,9 +149,13 @@ export class Window {
       steady: Math.abs(this.#spentMs - awaitingAreaMs) <= BALANCE * awaitingAreaMs,
       bound: this.bound,
       refused: this.refused,
-      criticalWaited: this.criticalWaited,
     };
   }
+}
+
+/** Samples that close a window of one of so many workers. */
+export function enoughSamples(workers: number): number {
+  return Math.max(ENOUGH_AMONG_OTHERS, ENOUGH_SAMPLES / workers);
 }
 
 /** Twice the median round trip, within 200 ms and 5 s. */

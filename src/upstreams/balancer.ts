@@ -38,6 +38,8 @@ export interface PickRequest {
   readonly tried: readonly number[];
   /** A session will be pinned to what is picked. */
   readonly makesPin: boolean;
+  /** The caps only count: nobody may be refused for them. */
+  readonly uncapped?: boolean;
 }
 
 /** `spill`: pinned, but full, the pin stays; `repin`: pinned to one that serves no more; `panic`: nothing is open. */
@@ -279,7 +281,8 @@ export class Balancer {
   }
 
   #fits(slot: number, request: PickRequest, now: number): boolean {
-    return (this.#inFlight[slot] ?? 0) < this.#capOf(slot, now) && !includes(request.tried, slot);
+    if (request.uncapped !== true && (this.#inFlight[slot] ?? 0) >= this.#capOf(slot, now)) return false;
+    return !includes(request.tried, slot);
   }
 
   #choose(a: number, b: number, makesPin: boolean, now: number): number {

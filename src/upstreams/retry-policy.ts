@@ -3,8 +3,8 @@
  *
  * The rule behind the table: what the instance cannot have acted upon may be repeated with any method, what it may have
  * acted upon only with methods that change nothing. A `Retry-After` is an answer ("not now"), so it is passed on. Repeating
- * needs a body of which nothing was read, time for a usual answer, and a gateway that is not itself under pressure: a
- * retry is the least important request there is.
+ * needs a body of which nothing was read, time for a usual answer, and neither a gateway under pressure nor a service that
+ * half of the others are refused at: a retry is the least important request there is.
  *
  * The budget is asked afterwards (`retry-budget.ts`); which instance, and whether most of them are failing, is the
  * balancer's. Limits: PUT and DELETE are idempotent by definition but not in every service, so they count as others do.
@@ -28,7 +28,7 @@ export interface FailedAttempt {
   readonly attempts: number;
   /** Retries that the configuration allows. */
   readonly max: number;
-  /** The gateway's own, 0..1. */
+  /** The gateway's own or the share of its service's requests that are refused, whichever is more, 0..1. */
   readonly pressure: number;
   /** Time to the request's deadline. */
   readonly leftMs: number;

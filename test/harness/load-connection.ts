@@ -29,10 +29,21 @@ const CONTENT_LENGTH = /\r\ncontent-length:[ \t]*(\d+)/i;
 const CHUNKED = /\r\ntransfer-encoding:[ \t]*chunked/i;
 const CLOSES = /\r\nconnection:[ \t]*close/i;
 const CODE = /SPW_[A-Z_]+/;
+const RETRY_AFTER = /\r\nretry-after:[ \t]*(\d+)/i;
+/** How long a request waited in the gateway, where it says so (`log.serverTiming`). */
+const QUEUED = /\r\nserver-timing:[^\r]*queue;dur=([\d.]+)/i;
+/** A request id begins with the name of the worker that gave it. */
+const REQUEST_ID = /\r\nx-request-id:[ \t]*([^\r]+)-[^\r-]*/i;
 
 type Phase = 'head' | 'length' | 'chunkSize' | 'chunk' | 'trailers' | 'untilClose';
 
 export class LoadConnection {
+  /** Of the last refusal: whole seconds after which to come back, NaN without. */
+  retryAfterSeconds = Number.NaN;
+  /** Of the last refusal: how long it had waited, NaN when the answer does not say. */
+  queuedMs = Number.NaN;
+  /** Who answers here: the first answer's request id tells, empty before or without one. */
+  worker = '';
   readonly #events: ConnectionEvents;
   readonly #socket: Socket;
   #busy = false;
@@ -167,6 +178,7 @@ export class LoadConnection {
     }
     if (status < 200) return end + 4;
     this.#status = status;
+    this.#readFields(head);
     if (CLOSES.test(head)) this.#reusable = false;
     const length = CONTENT_LENGTH.exec(head);
     if (status === 204 || status === 304) this.#complete();
@@ -177,6 +189,14 @@ export class LoadConnection {
     } else if (CHUNKED.test(head)) this.#phase = 'chunkSize';
     else this.#phase = 'untilClose';
     return end + 4;
+  }
+
+  /** What only some need is looked for where it is rare: at refusals, and once a connection. */
+  #readFields(head: string): void {
+    if (this.#requests === 1) this.worker = REQUEST_ID.exec(head)?.[1] ?? '';
+    if (this.#status < 400) return;
+    this.retryAfterSeconds = Number(RETRY_AFTER.exec(head)?.[1] ?? Number.NaN);
+    this.queuedMs = Number(QUEUED.exec(head)?.[1] ?? Number.NaN);
   }
 
   /** At a size line; the CRLF that ends the chunk before it is skipped here. */

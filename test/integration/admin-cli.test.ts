@@ -313,7 +313,11 @@ describe('explain, healthcheck and top', () => {
     const { code, out } = await spillway('top');
     expect(code).toBe(0);
     expect(out).toContain('SLA met on 1 of 1 services');
-    expect(out).toMatch(/^shop +up +- +- +- +3 +31 +4 +0 +closed$/m);
+    expect(out).toMatch(/^shop +up +- +- +- +3 +31 +4 +closed$/m);
+    // Mode, baseline, p50, p95, slowdown, who waits, their wait, shares refused, why the limit is what it is.
+    expect(out).toMatch(
+      /^shop +enforce +42 +63 +120 +1\.5 +0\/1\/3\/0 +1\.5 +0% +0% +0% +somebody waited and answers were quick: raised$/m,
+    );
     expect(out).toMatch(/^shop +127\.0\.0\.1:9001 +v1 +ready +3 +2$/m);
     expect(out).not.toContain('\u001b');
   });

@@ -1,266 +1,190 @@
 /**
- * The model around the real `src/shedding`: callers, workers, a service. Virtual time, one seeded generator for each
- * source of chance.
+ * The model around the real `src/shedding`: callers, gateways with their workers, a service of some instances. Virtual
+ * time, one seeded generator for each source of chance.
  *
  * A worker is either free of cost (its event loop takes no time) or has a `Loop` with a cost for each request and each
- * answer. What is under test is the `Gate`: `Admission` itself, or a peer of the same shape.
+ * answer. What is under test is the `Gate`: `Admission` itself, or a peer of the same shape. The workers of one gateway
+ * know how many they are, and hear the sums of what the others share; gateways know nothing of each other.
  */
-import type { ShedCode } from '../../src/kernel/errors.ts';
 import type { PriorityRank } from '../../src/kernel/priority.ts';
 import { seededRandom, type Random } from '../../src/kernel/random.ts';
-import { Admission, type AdmissionPolicy, type AdmissionView } from '../../src/shedding/admission.ts';
-import type { HeadOutcome } from '../../src/shedding/permit.ts';
-import { LoopPressure } from '../../src/shedding/pressure.ts';
+import { Admission } from '../../src/shedding/admission.ts';
+import type { AdmissionPolicy } from '../../src/shedding/policy.ts';
 import { Clock } from './clock.ts';
-import { Loop } from './loop.ts';
-import { Report } from './report.ts';
-import { Service, type Answer, type Job } from './service.ts';
-
-/** The part of a permit that the model uses. */
-export interface GatePermit {
-  attempt(now: number): void;
-  head(now: number, outcome: HeadOutcome): void;
-  asStream(now: number): void;
-  release(now: number): boolean;
-}
-
-export interface Entrant {
-  readonly rank: PriorityRank;
-  readonly deadlineMs: number;
-  admitted(permit: GatePermit, waitedMs: number): void;
-  shed(code: ShedCode, reason: string): void;
-  wouldShed(code: ShedCode): void;
-}
-
-/** `Admission`, or a peer to be compared with it. */
-export interface Gate {
-  enter(who: Entrant, now: number): void;
-  leave(who: Entrant, now: number): void;
-  tick(now: number): void;
-  view(
-    now: number,
-  ): Pick<AdmissionView, 'limit' | 'inFlight' | 'queueDepth' | 'baselineMs' | 'p50Ms' | 'slow'>;
-}
-
-export interface WorkerCost {
-  /** Loop time of a request until it is dispatched, and of its answer. */
-  readonly requestMs: number;
-  readonly answerMs: number;
-  readonly shedMs: number;
-}
+import { Flow, type Ask, type Outcome } from './flow.ts';
+import type { Gate, GateFactory } from './gate.ts';
+import { Report, type ReportOptions } from './report.ts';
+import { Service } from './service.ts';
+import { Trace } from './trace.ts';
+import { Worker, type WorkerCost } from './worker.ts';
 
 export interface WorldOptions {
   readonly seed: number;
   readonly slaMs: number;
+  /** Of each instance. */
   readonly slots: number;
   readonly meanMs: number;
   readonly sigma?: number;
+  /** Of each gateway. */
   readonly workers?: number;
+  readonly gateways?: number;
+  /** Shares of the requests that each worker gets by chance (all workers of the first gateway first); else in turn. */
+  readonly spread?: readonly number[];
+  readonly instances?: number;
+  /** What a gateway may have in flight at one instance. */
+  readonly capPerInstance?: number;
+  /** How a worker chooses: the least busy, as far as it knows, or the better of two. */
+  readonly pick?: 'least' | 'two';
   readonly policy?: Partial<AdmissionPolicy>;
-  readonly gate?: (policy: AdmissionPolicy, random: Random) => Gate;
+  readonly gate?: GateFactory;
   readonly cost?: WorkerCost;
   /** The whole request's deadline: the gateway answers 504 and cancels. */
   readonly timeoutMs?: number;
+  /** How often the workers of a gateway hear the sum of what the others share, and how much later. */
+  readonly broadcast?: { readonly everyMs: number; readonly delayMs: number };
+  readonly report?: ReportOptions;
 }
 
-/** The caller hears the outcome. */
-export type Done = (now: number, served: boolean) => void;
+const BROADCAST = { everyMs: 50, delayMs: 5 } as const;
+/** A rate that changes is looked at again at least so often. */
+const LOOK_AGAIN_MS = 10;
 
-const FREE: WorkerCost = { requestMs: 0, answerMs: 0, shedMs: 0 };
-
-export class Worker {
-  readonly gate: Gate;
-  readonly loop: Loop | undefined;
-  readonly pressure: LoopPressure;
-  readonly cost: WorkerCost;
-  readonly random: Random;
-  /** The loop's own moment within a turn; the clock shows the turn's beginning. */
-  now = 0;
-
-  constructor(world: World, gate: Gate, cost: WorkerCost | undefined, slaMs: number, random: Random) {
-    this.gate = gate;
-    this.cost = cost ?? FREE;
-    this.random = random;
-    this.pressure = new LoopPressure(slaMs, world.clock.now);
-    if (cost === undefined) {
-      this.loop = undefined;
-      world.clock.every(5, (now) => gate.tick(now));
-      return;
-    }
-    const loop = new Loop(world.clock);
-    this.loop = loop;
-    let busyMs = 0;
-    let beatAt = 0;
-    loop.every(5, (now) => gate.tick(now));
-    loop.every(20, (now) => {
-      this.pressure.beat(now, Math.min(1, (loop.busyMs - busyMs) / (now - beatAt)));
-      busyMs = loop.busyMs;
-      beatAt = now;
-    });
-  }
-
-  /** Runs now, or in the loop's next turn at a cost. */
-  post(costMs: number, clock: Clock, run: (now: number) => void): void {
-    if (this.loop === undefined) run(clock.now);
-    else
-      this.loop.post(costMs, (now) => {
-        this.now = now;
-        run(now);
-      });
-  }
+export interface Gateway {
+  readonly workers: readonly Worker[];
 }
-
-/** One request on its way; it is the admittee. */
-class Flow implements Entrant, Job {
-  readonly rank: PriorityRank;
-  readonly deadlineMs: number;
-  readonly sentAt: number;
-  cancelled = false;
-  over = false;
-  readonly #world: World;
-  readonly #worker: Worker;
-  readonly #done: Done | undefined;
-  #permit: GatePermit | undefined;
-
-  constructor(world: World, worker: Worker, rank: PriorityRank, done: Done | undefined) {
-    this.#world = world;
-    this.#worker = worker;
-    this.#done = done;
-    this.rank = rank;
-    this.sentAt = world.clock.now;
-    this.deadlineMs = this.sentAt + world.timeoutMs;
-  }
-
-  arrive(): void {
-    const { clock } = this.#world;
-    const { cost } = this.#worker;
-    this.#worker.post(cost.shedMs, clock, (at) => {
-      if (this.over) return;
-      const code =
-        this.#worker.loop === undefined
-          ? ''
-          : this.#worker.pressure.refuses(this.rank, at, this.#worker.random);
-      if (code !== '') this.shed(code);
-      else
-        this.#worker.post(cost.requestMs - cost.shedMs, clock, (now) => {
-          if (!this.over) this.#worker.gate.enter(this, now);
-        });
-    });
-  }
-
-  admitted(permit: GatePermit): void {
-    const now = Math.max(this.#worker.now, this.#world.clock.now);
-    this.#permit = permit;
-    permit.attempt(now);
-    this.#world.clock.at(now, () => this.#world.service.submit(this));
-  }
-
-  shed(code: ShedCode): void {
-    if (this.over) return;
-    this.over = true;
-    this.#world.report.shed(this.rank, this.sentAt, code);
-    this.#done?.(this.#world.clock.now, false);
-  }
-
-  wouldShed(): void {
-    this.#world.report.wouldShed += 1;
-  }
-
-  answered(answer: Answer): void {
-    this.#worker.post(this.#worker.cost.answerMs, this.#world.clock, (now) => {
-      if (this.over) return;
-      this.over = true;
-      this.#permit?.head(now, OUTCOMES[answer]);
-      this.#permit?.release(now);
-      if (answer === 'ok') this.#world.report.served(this.rank, this.sentAt, now - this.sentAt);
-      else this.#world.report.failed(this.rank, this.sentAt);
-      // The caller hears of it when the loop has paid for it.
-      this.#world.clock.at(now, (at) => this.#done?.(at, answer === 'ok'));
-    });
-  }
-
-  /** The deadline of the whole request has come. */
-  timeOut(now: number): void {
-    if (this.over) return;
-    this.over = true;
-    this.cancelled = true;
-    this.#worker.gate.leave(this, now);
-    this.#permit?.head(now, 'drop');
-    this.#permit?.release(now);
-    this.#world.report.failed(this.rank, this.sentAt);
-    this.#done?.(now, false);
-  }
-}
-
-const OUTCOMES: Readonly<Record<Answer, HeadOutcome>> = {
-  ok: 'sample',
-  error500: 'failed',
-  busy503: 'drop',
-  notFound404: 'ignored',
-};
 
 export class World {
   readonly clock = new Clock();
-  readonly service: Service;
-  readonly workers: Worker[] = [];
+  readonly services: readonly Service[];
+  readonly gateways: readonly Gateway[];
+  /** All of them. */
+  readonly workers: readonly Worker[];
   readonly report: Report;
+  readonly trace: Trace;
   readonly timeoutMs: number;
-  readonly #seed: number;
+  readonly policy: AdmissionPolicy;
+  readonly #options: WorldOptions;
+  readonly #ready: boolean[];
+  readonly #balance: Random;
+  readonly #accept: Random;
   #sources = 0;
   #turn = 0;
 
   constructor(options: WorldOptions) {
-    const { slaMs, slots, meanMs, sigma = 0.5, workers = 1, cost } = options;
-    this.#seed = options.seed;
+    const { slaMs, slots, meanMs, sigma = 0.5, workers = 1, gateways = 1, instances = 1 } = options;
+    this.#options = options;
     this.timeoutMs = options.timeoutMs ?? 10_000;
-    this.report = new Report(slaMs);
-    this.service = new Service(this.clock, slots, meanMs, sigma, this.random());
-    const policy: AdmissionPolicy = {
+    this.report = new Report(slaMs, options.report);
+    this.services = Array.from(
+      { length: instances },
+      () => new Service(this.clock, slots, meanMs, sigma, this.random()),
+    );
+    this.#ready = this.services.map(() => true);
+    const { capPerInstance = 0 } = options;
+    this.policy = {
       slaMs,
       mode: 'enforce',
       queue: 'auto',
       limit: 'auto',
       workers,
-      maxInFlight: 1000,
+      maxInFlight: capPerInstance > 0 ? instances * Math.ceil(capPerInstance / workers) : 1000,
       ...options.policy,
     };
-    for (let i = 0; i < workers; i += 1) {
-      const random = this.random();
-      const gate = options.gate?.(policy, random) ?? new Admission(policy, random, 0);
-      this.workers.push(new Worker(this, gate, cost, slaMs, random));
-    }
+    this.gateways = Array.from({ length: gateways }, () => ({ workers: this.#workers(workers) }));
+    this.workers = this.gateways.flatMap((gateway) => gateway.workers);
+    this.#balance = this.random();
+    this.#accept = this.random();
+    const { everyMs, delayMs } = options.broadcast ?? BROADCAST;
+    for (const gateway of this.gateways) this.#broadcast(gateway, everyMs, delayMs);
+    this.trace = new Trace(this.clock, this.report, this.workers, this);
+  }
+
+  /** The first instance; most worlds have no other. */
+  get service(): Service {
+    const [service] = this.services;
+    if (service === undefined) throw new Error('a world has an instance');
+    return service;
+  }
+
+  /** What the ready instances can serve. */
+  get capacityPerSecond(): number {
+    return this.#sumOfReady((service) => service.capacityPerSecond);
+  }
+
+  /** Of the ready instances. */
+  get slots(): number {
+    return this.#sumOfReady(({ slots }) => slots);
   }
 
   /** A generator of its own for each source of chance, so that one more caller changes nobody else's luck. */
   random(): Random {
     this.#sources += 1;
-    return seededRandom(this.#seed * 7919 + this.#sources * 104_729);
+    return seededRandom(this.#options.seed * 7919 + this.#sources * 104_729);
   }
 
-  /** One request, to the workers in turn. */
-  send(rank: PriorityRank, done?: Done): void {
-    const worker = this.workers[this.#turn++ % this.workers.length];
-    if (worker === undefined) throw new Error('a world has workers');
-    const flow = new Flow(this, worker, rank, done);
-    this.report.offered(rank, flow.sentAt);
+  /** An instance leaves or returns: what is in flight there is still answered. */
+  setReady(index: number, ready: boolean): void {
+    this.#ready[index] = ready;
+    const count = this.#ready.filter(Boolean).length;
+    const { capPerInstance = 0, workers = 1 } = this.#options;
+    const share = Math.ceil(capPerInstance / workers);
+    for (const worker of this.workers) worker.gate.setCeiling?.(count * share, worker.moment());
+  }
+
+  /** The instance that a worker turns to, or −1: all it knows are full. */
+  choose(worker: Worker): number {
+    const { instances = 1, capPerInstance = 0, workers = 1, pick = 'least' } = this.#options;
+    if (instances === 1) return 0;
+    const cap = capPerInstance > 0 ? Math.ceil(capPerInstance / workers) : Number.POSITIVE_INFINITY;
+    let best = -1;
+    let least = cap;
+    const start = Math.floor(this.#balance() * instances);
+    let seen = 0;
+    const most = pick === 'two' ? 2 : instances;
+    for (let i = 0; i < instances && seen < most; i += 1) {
+      const index = (start + i) % instances;
+      const busy = worker.inFlight[index] ?? 0;
+      if (this.#ready[index] !== true || busy >= cap) continue;
+      seen += 1;
+      if (busy >= least) continue;
+      best = index;
+      least = busy;
+    }
+    return best;
+  }
+
+  /** One request, to the workers in turn or by chance. */
+  send(ask: Ask): void {
+    const flow = new Flow(this, this.#worker(), ask);
+    this.report.offered(ask.rank, flow.sentAt);
     flow.arrive();
     if (this.timeoutMs < 10_000) this.clock.after(this.timeoutMs, (now) => flow.timeOut(now));
+    if (ask.patienceMs !== undefined) this.clock.after(ask.patienceMs, (now) => flow.leave(now));
   }
 
-  /** Poisson arrivals in [fromMs, toMs), `perSecond` may change with time. */
+  /**
+   * Poisson arrivals in [fromMs, toMs), `perSecond` may change with time. `ask` tells what each wants; chance for it
+   * comes from another generator than the moments.
+   */
   poisson(
     rank: PriorityRank,
     perSecond: number | ((now: number) => number),
     fromMs: number,
     toMs: number,
+    ask?: (now: number) => Omit<Ask, 'rank'>,
   ): void {
     const random = this.random();
+    const fixed = typeof perSecond === 'number' ? perSecond : undefined;
     const rate = typeof perSecond === 'number' ? (): number => perSecond : perSecond;
     const next = (now: number): void => {
       const gapMs = (-Math.log(1 - random()) * 1000) / Math.max(rate(now), 1e-6);
+      if (fixed === undefined && gapMs > LOOK_AGAIN_MS) {
+        if (now + LOOK_AGAIN_MS < toMs) this.clock.at(now + LOOK_AGAIN_MS, next);
+        return;
+      }
       if (now + gapMs >= toMs) return;
       this.clock.at(now + gapMs, (at) => {
-        this.send(rank);
+        this.send(ask === undefined ? { rank } : { rank, ...ask(at) });
         next(at);
       });
     };
@@ -269,13 +193,69 @@ export class World {
 
   /** So many connections, each sends as soon as it is answered; a refused one comes back after `retryMs`. */
   closedLoop(rank: PriorityRank, connections: number, retryMs: number): void {
-    const again = (now: number, served: boolean): void => {
-      this.clock.at(served ? now : now + retryMs, () => this.send(rank, again));
+    const again = (now: number, outcome: Outcome): void => {
+      this.clock.at(outcome === 'served' ? now : now + retryMs, () => this.send({ rank, done: again }));
     };
-    for (let i = 0; i < connections; i += 1) this.clock.at(this.clock.now, () => this.send(rank, again));
+    for (let i = 0; i < connections; i += 1)
+      this.clock.at(this.clock.now, () => this.send({ rank, done: again }));
   }
 
   run(untilMs: number): void {
     this.clock.runUntil(untilMs);
   }
+
+  #sumOfReady(of: (service: Service) => number): number {
+    return this.services.reduce(
+      (sum, service, index) => (this.#ready[index] === true ? sum + of(service) : sum),
+      0,
+    );
+  }
+
+  #workers(count: number): Worker[] {
+    const { cost, slaMs, instances = 1, gate: make } = this.#options;
+    return Array.from({ length: count }, () => {
+      const random = this.random();
+      const gate: Gate = make?.(this.policy, random) ?? new Admission(this.policy, random, 0);
+      return new Worker(this.clock, gate, cost, slaMs, instances, random);
+    });
+  }
+
+  #worker(): Worker {
+    const { spread } = this.#options;
+    let index = this.#turn++ % this.workers.length;
+    for (let i = 0; this.workers[index]?.draining === true && i < this.workers.length; i += 1) {
+      index = this.#turn++ % this.workers.length;
+    }
+    if (spread !== undefined) {
+      let left = this.#accept() * spread.reduce((sum, share) => sum + share, 0);
+      index = spread.findIndex((share) => (left -= share) < 0);
+    }
+    const worker = this.workers[index];
+    if (worker === undefined) throw new Error('a world has workers, and a share for each');
+    return worker;
+  }
+
+  #broadcast({ workers }: Gateway, everyMs: number, delayMs: number): void {
+    if (!workers.some(({ gate }) => gate.share !== undefined && gate.hear !== undefined)) return;
+    if (workers.length < 2) return;
+    this.clock.every(everyMs, () => {
+      const shares = workers.map((worker) => worker.gate.share?.(worker.moment()) ?? {});
+      this.clock.after(delayMs, () => {
+        for (const [index, worker] of workers.entries()) {
+          worker.gate.hear?.(sumOf(shares.filter((_, other) => other !== index)), worker.moment());
+        }
+      });
+    });
+  }
+}
+
+/** Of each number by its name. */
+function sumOf(shares: readonly object[]): object {
+  const sum: Record<string, number> = {};
+  for (const share of shares) {
+    for (const [name, value] of Object.entries(share)) {
+      if (typeof value === 'number') sum[name] = (sum[name] ?? 0) + value;
+    }
+  }
+  return sum;
 }

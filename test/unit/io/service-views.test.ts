@@ -159,3 +159,50 @@ describe('the line in words', () => {
     );
   });
 });
+
+describe('what admission does', () => {
+  test('is summed where it is a share, the worst where it is a state, and each worker’s slowdown counts', () => {
+    const merged = mergeFigures([
+      worker(
+        figures({
+          queueByRank: [1, 2, 3, 4],
+          p50Ms: 80,
+          p95Ms: 100,
+          baselineMs: 40,
+          verdict: 'enough',
+          shed: 1,
+        }),
+      ),
+      worker(
+        figures({
+          queueByRank: [0, 1, 0, 1],
+          p50Ms: 50,
+          p95Ms: 200,
+          baselineMs: 45,
+          verdict: 'cut',
+          congested: true,
+        }),
+      ),
+    ]).get('shop');
+    const { shedding } = serviceView(states('shop', 'up'), merged, { loop: 0.25, memory: 0 });
+    expect(shedding).toMatchObject({
+      queueByPriority: { critical: 1, default: 3, sheddable: 3, background: 5 },
+      p50Ms: 80,
+      p95Ms: 200,
+      baselineMs: 45,
+      slowdown: 1.78,
+      verdict: 'cut',
+      congested: true,
+      pressureBy: { loop: 0.25, memory: 0, service: 0 },
+    });
+    expect(shedding.limitBecause).toContain('lowered');
+  });
+
+  test.each([
+    [{ limitFixed: true }, 'fixed by the configuration'],
+    [{ mode: 'off' as const }, 'nothing is judged: permits are only counted'],
+    [{ verdict: 'grow' as const }, 'somebody waited and answers were quick: raised'],
+  ])('with %j has the words %j', (changes, words) => {
+    expect(serviceView(states('shop', 'up'), figures(changes)).shedding.limitBecause).toBe(words);
+  });
+});

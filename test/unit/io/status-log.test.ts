@@ -171,3 +171,89 @@ describe('a breaker', () => {
     expect(told()).toEqual(['warn closed-open']);
   });
 });
+
+describe('shedding', () => {
+  const shop = (changes: Parameters<typeof figures>[0]): WorkerViews => worker(figures(changes));
+
+  test('that begins is one alarm with the figures behind it, and so is its end, however many were shed', () => {
+    log.reported('1', shop({}));
+    for (let shed = 1; shed <= 50; shed++) {
+      now += 1000;
+      log.reported('1', shop({ shed, limit: 12, inFlight: 12, verdict: 'cut', baselineMs: 40, p50Ms: 60 }));
+    }
+    now += 1000;
+    log.reported('1', shop({}));
+    expect(told()).toEqual(['warn off-on', 'info on-off']);
+    expect(lines[0]).toMatchObject({
+      service: 'shop',
+      limit: 12,
+      inFlight: 12,
+      shed: 1,
+      verdict: 'cut',
+      slowdown: 1.5,
+      message: 'shedding is on',
+    });
+  });
+
+  test('that only would have been is told as such, without alarm', () => {
+    log.reported('1', shop({ wouldShed: 3, mode: 'observe' }));
+    expect(told()).toEqual(['info off-observed']);
+  });
+
+  test('on and off all the time is a line a second', () => {
+    for (now = 2000; now < 7000; now += 100) log.reported('1', shop({ shed: now % 200 === 0 ? 1 : 0 }));
+    expect(lines.length).toBeLessThanOrEqual(6);
+    expect(lines.length).toBeGreaterThanOrEqual(4);
+  });
+});
+
+test('a service that turns slow by itself, and recovers, is told with its speed', () => {
+  log.reported('1', worker(figures({})));
+  log.reported('2', worker(figures({ slow: true, baselineMs: 300, p50Ms: 310, verdict: 'intrinsic' })));
+  now = 5000;
+  log.reported('2', worker(figures({})));
+  expect(told()).toEqual(['warn not slow-slow', 'info slow-not slow']);
+  expect(lines[0]).toMatchObject({ message: 'service is slow', baselineMs: 300, verdict: 'intrinsic' });
+});
+
+test.each(['loop', 'memory'] as const)(
+  'pressure of the %s is told once as it comes and once as it goes',
+  (signal) => {
+    const views = (share: number): WorkerViews => ({
+      ...worker(),
+      pressure: { loop: 0, memory: 0, [signal]: share },
+    });
+    for (const share of [0, 0.1, 0.5, 0.98, 0.2, 0, 0]) {
+      now += 1000;
+      log.reported('1', views(share));
+      log.reported('2', views(0));
+    }
+    expect(told()).toEqual(['warn off-on', 'info on-off']);
+  },
+);
+
+describe('a mode', () => {
+  const views = (mode: 'enforce' | 'observe' | 'off', modeForced = false): WorkerViews =>
+    worker(figures({ mode, modeForced }));
+
+  test('is told when all workers have it, with who asked for it', () => {
+    log.reported('1', views('enforce'));
+    log.reported('2', views('enforce'));
+    now = 2000;
+    log.reported('1', views('observe', true));
+    expect(told()).toEqual([]);
+    log.reported('2', views('observe', true));
+    expect(told()).toEqual(['info enforce-observe']);
+    expect(lines[0]).toMatchObject({ by: 'operator', message: 'shedding mode is observe' });
+  });
+
+  test('that was forced before the first report is told too', () => {
+    log.reported('1', views('off', true));
+    expect(told()).toEqual(['info as configured-off']);
+  });
+
+  test('as the configuration has it is no news', () => {
+    log.reported('1', views('observe'));
+    expect(told()).toEqual([]);
+  });
+});

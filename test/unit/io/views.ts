@@ -11,20 +11,31 @@ export function figures(changes: Partial<ServiceFigures> = {}): ServiceFigures {
     inFlight: 0,
     streams: 0,
     queueDepth: 0,
+    queueByRank: [0, 0, 0, 0],
+    queueWaitMs: 0,
+    expectedWaitMs: 0,
     baselineMs: 0,
+    p50Ms: 0,
+    p95Ms: 0,
     pressure: 0,
     slow: false,
+    congested: false,
+    verdict: 'enough',
+    modeForced: false,
+    limitFixed: false,
     breaker: 'closed',
     shed: 0,
+    wouldShed: 0,
     inTime: 0,
     late: 0,
+    totals: { answered: 0, inTime: 0, shed: 0, wouldShed: 0 },
     instances: [],
     ...changes,
   };
 }
 
 export function worker(...services: ServiceFigures[]): WorkerViews {
-  return { services, redis: { state: 'embedded', reason: '' } };
+  return { services, pressure: { loop: 0, memory: 0 }, redis: { state: 'embedded', reason: '' } };
 }
 
 /** @param instances states by id */

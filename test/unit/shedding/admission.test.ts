@@ -12,7 +12,7 @@ test('a free permit is never withheld, and one more than the limit waits', () =>
   const callers = fill(gate);
   expect(callers).toHaveLength(20);
   expect(callers.map((caller) => caller.waitedMs)).toEqual(callers.map(() => 0));
-  expect(enter(gate, 0, 0).verdicts).toBe(0);
+  expect(enter(gate, 1, 0).verdicts).toBe(0);
   expect(gate.view(0)).toMatchObject({ inFlight: 20, queueDepth: 1 });
 });
 
@@ -48,6 +48,16 @@ test('observe without a queue says what enforce would say', () => {
   const gate = admission({ mode: 'observe', limit: 1, queue: 0 });
   enter(gate, 1, 0);
   expect(enter(gate, 1, 0).wouldBe).toBe('SPW_SHED_CONCURRENCY');
+});
+
+test('observe counts against a given limit all who hold a permit, as enforce would', () => {
+  const gate = admission({ mode: 'observe', limit: 2, queue: 0 });
+  const readers = [enter(gate, 1, 0), enter(gate, 1, 0)];
+  for (const { permit } of readers) {
+    permit?.attempt(0);
+    permit?.head(10, 'sample');
+  }
+  expect(enter(gate, 1, 11).wouldBe).toBe('SPW_SHED_CONCURRENCY');
 });
 
 test('off judges nothing: permits are counted, nothing is learnt, nobody is said to be shed', () => {
@@ -131,14 +141,14 @@ test('a raised ceiling admits whoever waits for it', () => {
   expect(waiting.waitedMs).toBe(5);
 });
 
-/** One runs, one waits, and the process stands still for 150 ms, more than anybody waits. @returns who waits */
+/** One runs, one waits, and the process stands still for 230 ms, more than anybody waits. @returns who waits */
 function stall(gate: ReturnType<typeof admission>, at: number): Caller {
   gate.tick(at);
   const running = enter(gate, 1, at);
   const waiting = enter(gate, 1, at);
   gate.tick(at + 5);
-  gate.tick(at + 155);
-  if (waiting.verdicts === 0) running.permit?.release(at + 156);
+  gate.tick(at + 235);
+  if (waiting.verdicts === 0) running.permit?.release(at + 236);
   return waiting;
 }
 
@@ -146,8 +156,8 @@ test('a young process that stood still has kept nobody waiting; an old one is to
   const gate = admission({ limit: 1 });
   const early = stall(gate, 0);
   expect(early.permit).toBeDefined();
-  early.permit?.release(160);
-  for (let at = 200; at < 10_200; at += 2) enter(gate, 1, at).permit?.release(at + 1);
+  early.permit?.release(240);
+  for (let at = 300; at < 10_400; at += 2) enter(gate, 1, at).permit?.release(at + 1);
   expect(stall(gate, 20_000).code).toBe('SPW_SHED_QUEUE_TIMEOUT');
 });
 
@@ -156,7 +166,7 @@ test('the first answer after a stall comes before the late beat, and is not too 
   gate.tick(0);
   const running = enter(gate, 1, 0);
   const waiting = enter(gate, 1, 0);
-  running.permit?.release(150);
+  running.permit?.release(230);
   expect(waiting.permit).toBeDefined();
 });
 

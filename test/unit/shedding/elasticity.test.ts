@@ -78,39 +78,42 @@ describe('a service that keeps up', () => {
   });
 });
 
-/** From some in flight at 50 ms, with nobody waiting, to a full limit at `p50Ms`. */
-function jumped(p50Ms: number, before = 6): Elasticity {
+/** From 50 ms, with nobody waiting, to a full limit at `p50Ms` and little more than half of the pace. */
+function jumped(p50Ms: number): Elasticity {
   const elasticity = new Elasticity();
-  elasticity.fine(reading({ inFlight: before, p50Ms: 50, bound: false }));
-  expect(elasticity.judge(reading({ inFlight: 20, p50Ms }), at(20)).kind).toBe('climb');
+  elasticity.fine(reading({ inFlight: 12, p50Ms: 50, bound: false }));
+  expect(elasticity.judge(reading({ inFlight: 20, p50Ms, ratePerMs: 0.22 }), at(20)).kind).toBe('climb');
   return elasticity;
 }
 
 describe('a climb', () => {
-  test('follows a jump of the latency that the load cannot explain', () => {
+  test('follows a jump: slower answers, and fewer a second than before', () => {
     jumped(300);
   });
 
-  test('does not follow a surge: latency rose, but less than the load', () => {
+  test('does not follow a surge: answers are three times as slow, and more of them come than before', () => {
     const elasticity = new Elasticity();
     elasticity.fine(reading({ inFlight: 14, p50Ms: 46, bound: false }));
-    expect(elasticity.judge(reading({ inFlight: 40, p50Ms: 100 }), at(40)).kind).toBe('cut');
+    const step = elasticity.judge(reading({ inFlight: 40, p50Ms: 140, ratePerMs: 0.5 }), at(40));
+    expect(step.kind).toBe('cut');
   });
 
   test('does not follow a jump seen from a full limit', () => {
     const elasticity = new Elasticity();
     elasticity.fine(reading({ inFlight: 20, p50Ms: 50, bound: true }));
-    expect(elasticity.judge(reading({ inFlight: 20, p50Ms: 120 }), at(20)).kind).toBe('cut');
+    expect(elasticity.judge(reading({ inFlight: 20, p50Ms: 120, ratePerMs: 0.17 }), at(20)).kind).toBe('cut');
   });
 
   test('does not begin when answers are late, nor after a brake', () => {
     const late = new Elasticity();
     late.fine(reading({ inFlight: 6, p50Ms: 50, bound: false }));
-    expect(late.judge(reading({ inFlight: 20, p50Ms: 300 }), at(20, { late: true })).kind).toBe('cut');
+    expect(
+      late.judge(reading({ inFlight: 20, p50Ms: 300, ratePerMs: 0.1 }), at(20, { late: true })).kind,
+    ).toBe('cut');
     const braked = new Elasticity();
     braked.fine(reading({ inFlight: 6, p50Ms: 50, bound: false }));
     braked.begin(20);
-    expect(braked.judge(reading({ inFlight: 20, p50Ms: 150 }), at(20)).kind).toBe('cut');
+    expect(braked.judge(reading({ inFlight: 20, p50Ms: 150, ratePerMs: 0.13 }), at(20)).kind).toBe('cut');
   });
 
   test('with latency unmoved finds the service slow, for sure', () => {
@@ -121,7 +124,7 @@ describe('a climb', () => {
   });
 
   test('with latency following retreats, and none begins again before a calm window', () => {
-    const elasticity = jumped(120, 12);
+    const elasticity = jumped(120);
     elasticity.judge(reading({ inFlight: 30, p50Ms: 150 }), at(30));
     expect(elasticity.judge(reading({ inFlight: 45, p50Ms: 225 }), at(45))).toEqual({
       kind: 'retreat',
@@ -131,16 +134,25 @@ describe('a climb', () => {
   });
 
   test('ends in a retreat when answers become late', () => {
-    const elasticity = jumped(150, 12);
+    const elasticity = jumped(150);
     expect(elasticity.judge(reading({ inFlight: 30, p50Ms: 240 }), at(30, { late: true })).kind).toBe(
       'retreat',
     );
   });
 
-  test('is not undone once nobody waits any more', () => {
+  test('has given the service what it needs once nobody waits, and one such window may be a gap', () => {
     const elasticity = jumped(300);
     elasticity.judge(reading({ inFlight: 30, p50Ms: 300 }), at(30));
-    expect(elasticity.judge(reading({ inFlight: 34, p50Ms: 420, bound: false }), at(45)).kind).toBe('hold');
+    const content = reading({ inFlight: 34, p50Ms: 420, bound: false });
+    expect(elasticity.judge(content, at(45)).kind).toBe('hold');
+    expect(elasticity.judge(reading({ inFlight: 33, p50Ms: 300 }), at(45)).kind).toBe('climb');
+    expect(elasticity.judge(content, at(45)).kind).toBe('hold');
+    expect(elasticity.judge(content, at(45))).toEqual({
+      kind: 'intrinsic',
+      limit: 45,
+      relearn: true,
+      sure: true,
+    });
   });
 
   test('without a steady window to judge by ends after six', () => {
@@ -155,23 +167,73 @@ describe('a climb', () => {
 });
 
 describe('a limit that sits low', () => {
-  test('is tried upward in the end, later each time', () => {
+  const LOW = 8;
+  type Trying = { readonly kinds: string[]; readonly relearned: boolean };
+
+  /** From thirty in flight down to eight, and so many windows there. Latency by what is in flight. */
+  function sits(
+    windows: number,
+    p50Ms: (inFlight: number) => number,
+    change: Partial<Circumstances>,
+  ): Trying {
     const elasticity = new Elasticity();
-    elasticity.judge(reading({ inFlight: 30, p50Ms: 300 }), at(30, { late: true, alone: false }));
+    elasticity.judge(reading({ inFlight: 30, p50Ms: p50Ms(30) }), at(30, change));
     const kinds: string[] = [];
-    for (let i = 0; i < 40; i += 1) {
-      // Latency follows the load here, so each climb is refuted.
-      const inFlight = kinds.at(-1) === 'climb' ? 15 : 6;
-      kinds.push(
-        elasticity.judge(
-          reading({ inFlight, p50Ms: 20 * inFlight }),
-          at(inFlight, { late: true, alone: false }),
-        ).kind,
-      );
+    let limit = LOW;
+    let relearned = false;
+    for (let i = 0; i < windows && !relearned; i += 1) {
+      const step = elasticity.judge(reading({ inFlight: limit, p50Ms: p50Ms(limit) }), at(limit, change));
+      kinds.push(step.kind);
+      if (step.kind === 'climb') limit *= step.factor;
+      if (step.kind === 'retreat') ({ limit } = step);
+      relearned = step.kind === 'intrinsic';
     }
-    const climbs = kinds.flatMap((kind, i) => (kind === 'climb' && kinds[i - 1] !== 'climb' ? [i] : []));
-    const [first = 0, second = 0] = climbs;
-    expect(first).toBeLessThan(10);
-    expect(second - first).toBeGreaterThan(14);
+    return { kinds, relearned };
+  }
+
+  const starts = ({ kinds }: Trying): number[] =>
+    kinds.flatMap((kind, i) => (kind === 'climb' && kinds[i - 1] !== 'climb' ? [i] : []));
+
+  test('is tried upward in the end; where latency follows it goes back, and is tried later each time', () => {
+    const tried = sits(80, (inFlight) => 15 * inFlight, { alone: false });
+    const begun = starts(tried);
+    expect(begun[0]).toBeLessThanOrEqual(8);
+    const pauses = begun.slice(1).map((at, i) => at - (begun[i] ?? 0));
+    expect(pauses.length).toBeGreaterThanOrEqual(3);
+    for (let i = 1; i < pauses.length; i += 1) expect(pauses[i]).toBeGreaterThan(1.2 * (pauses[i - 1] ?? 0));
+    expect(tried.kinds.filter((kind) => kind === 'climb')).toHaveLength(begun.length);
+    expect(tried.kinds.filter((kind) => kind === 'retreat').length).toBeGreaterThanOrEqual(begun.length - 1);
+    expect(tried.relearned).toBe(false);
+  });
+
+  test('is that of a slow service where latency does not follow', () => {
+    expect(sits(20, () => 150, { alone: false }).relearned).toBe(true);
+  });
+
+  test.each([
+    [0.2, true, true],
+    [0.2, false, false],
+    [0.05, false, true],
+    [0.4, true, false],
+  ])(
+    'with elasticity %f, alone %s, is believed to be a slow service’s: %s',
+    (elasticity, alone, believed) => {
+      const level = (inFlight: number): number => 100 * (inFlight / LOW) ** elasticity;
+      // Down from thirty the answers were late enough: only the trial is to tell.
+      const tried = sits(20, (inFlight) => (inFlight === 30 ? 400 : level(inFlight)), { alone });
+      expect(tried.relearned).toBe(believed);
+    },
+  );
+
+  test('cuts nothing while it is tried', () => {
+    const { kinds } = sits(30, (inFlight) => 15 * inFlight, { alone: false });
+    const [first = 0] = starts({ kinds, relearned: false });
+    const end = kinds.indexOf('retreat');
+    expect(end).toBeGreaterThan(first);
+    expect(kinds.slice(first - 2, end)).not.toContain('cut');
+  });
+
+  test('is tried whatever the lateness: nothing stays at the floor', () => {
+    expect(sits(60, () => 300, { late: true, alone: false }).relearned).toBe(true);
   });
 });

@@ -2,8 +2,9 @@
 import type { ShedCode } from '../../../src/kernel/errors.ts';
 import type { PriorityRank } from '../../../src/kernel/priority.ts';
 import { between, seededRandom } from '../../../src/kernel/random.ts';
-import { Admission, type AdmissionPolicy, type Admittee } from '../../../src/shedding/admission.ts';
-import type { HeadOutcome, Permit } from '../../../src/shedding/permit.ts';
+import { Admission, type Admittee } from '../../../src/shedding/admission.ts';
+import type { AdmissionPolicy } from '../../../src/shedding/policy.ts';
+import type { HeadOutcome, Permit, PermitIssuer } from '../../../src/shedding/permit.ts';
 
 export const POLICY: AdmissionPolicy = {
   slaMs: 250,
@@ -12,6 +13,18 @@ export const POLICY: AdmissionPolicy = {
   limit: 'auto',
   workers: 1,
   maxInFlight: 1000,
+};
+
+function ignore(): void {
+  // Whoever drives a flight by hand.
+}
+
+/** An issuer for permits that are driven by hand. */
+export const NOBODY: PermitIssuer = {
+  attempted: ignore,
+  answered: ignore,
+  streaming: ignore,
+  released: ignore,
 };
 
 export class Caller implements Admittee {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Bench } from './fixture.ts';
+import { Bench, POLICY } from './fixture.ts';
 
 /** So many slots of 50 ms: beyond them latency is queueing. */
 const slots =
@@ -124,10 +124,16 @@ test('a reload to more workers leaves each its share of what was learnt', () => 
   const bench = new Bench();
   bench.run(5000, { callers: 200, latencyMs: slots(1000) });
   const { limit, baselineMs } = bench.gate.view(bench.now);
-  bench.gate.configure(
-    { slaMs: 250, mode: 'enforce', queue: 'auto', limit: 'auto', workers: 2, maxInFlight: 1000 },
-    bench.now,
-  );
+  bench.gate.configure({ ...POLICY, workers: 2, maxInFlight: 500 }, bench.now);
   expect(bench.limit).toBe(Math.floor(limit / 2));
   expect(bench.gate.view(bench.now).baselineMs).toBe(baselineMs);
+});
+
+test('so it does where its share of the instances’ caps is told only afterwards', () => {
+  const bench = new Bench();
+  bench.run(5000, { callers: 200, latencyMs: slots(1000) });
+  const { limit } = bench.gate.view(bench.now);
+  bench.gate.configure({ ...POLICY, workers: 2 }, bench.now);
+  bench.gate.setCeiling(500, bench.now);
+  expect(bench.limit).toBe(Math.floor(limit / 2));
 });

@@ -28,20 +28,20 @@ describe('the peak of a minute', () => {
 
 describe('the least of late', () => {
   test('is not raised by one large value, however long it took', () => {
-    const least = new RecentLeast(200, 10);
+    const least = new RecentLeast(200, 10, 3);
     for (let now = 20; now <= 200; now += 20) least.add(0, now);
     least.add(980, 1200);
     expect(least.least(1200)).toBe(0);
   });
 
   test('is raised when there are no small values left', () => {
-    const least = new RecentLeast(200, 10);
+    const least = new RecentLeast(200, 10, 3);
     for (let now = 0; now <= 1000; now += 100) least.add(80, now);
     expect(least.least(1000)).toBe(80);
   });
 
   test('knows nothing before three values', () => {
-    const least = new RecentLeast(200, 10);
+    const least = new RecentLeast(200, 10, 3);
     least.add(50, 0);
     least.add(50, 20);
     expect(least.least(20)).toBe(0);

@@ -5,21 +5,17 @@ import { Baseline } from '../../../src/shedding/baseline.ts';
 import { Brake } from '../../../src/shedding/brake.ts';
 import { Drops } from '../../../src/shedding/drops.ts';
 import { Flight } from '../../../src/shedding/flight.ts';
-import { Permit, type PermitIssuer } from '../../../src/shedding/permit.ts';
+import { Permit } from '../../../src/shedding/permit.ts';
 import { Probe } from '../../../src/shedding/probe.ts';
+import { NOBODY } from './fixture.ts';
 import { reading } from './readings.ts';
-
-const NOBODY: PermitIssuer = { attempted: ignore, answered: ignore, streaming: ignore, released: ignore };
-
-function ignore(): void {
-  // The flight is driven by hand here.
-}
 
 function inFlight(count: number): Flight {
   const flight = new Flight(0);
   for (let i = 0; i < count; i += 1) {
-    flight.take(0);
-    flight.begin(new Permit(NOBODY), 0);
+    const permit = new Permit(NOBODY);
+    flight.take(permit, 0);
+    flight.begin(permit, 0);
   }
   return flight;
 }

@@ -15,7 +15,6 @@ export function reading(change: Partial<Reading> = {}): Reading {
     steady: true,
     bound: true,
     refused: false,
-    criticalWaited: false,
     ...change,
   };
 }

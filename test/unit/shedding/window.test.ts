@@ -1,14 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
 import { Flight } from '../../../src/shedding/flight.ts';
-import { Permit, type PermitIssuer } from '../../../src/shedding/permit.ts';
-import { Window } from '../../../src/shedding/window.ts';
-
-const NOBODY: PermitIssuer = { attempted: ignore, answered: ignore, streaming: ignore, released: ignore };
-
-function ignore(): void {
-  // The flight is driven by hand here.
-}
+import { Permit } from '../../../src/shedding/permit.ts';
+import { ENOUGH_SAMPLES, enoughSamples, Window } from '../../../src/shedding/window.ts';
+import { NOBODY } from './fixture.ts';
 
 function permit(): Permit {
   return new Permit(NOBODY);
@@ -18,28 +13,39 @@ describe('a window', () => {
   test('closes when it is long enough and full enough, and not before', () => {
     const window = new Window(seededRandom(1), 0);
     for (let i = 0; i < 29; i += 1) window.sample(50);
-    expect(window.ripe(50, 500)).toBe(false);
+    expect(window.ripe(50, ENOUGH_SAMPLES, 500)).toBe(false);
     window.sample(50);
-    expect(window.ripe(50, 199)).toBe(false);
-    expect(window.ripe(50, 200)).toBe(true);
+    expect(window.ripe(50, ENOUGH_SAMPLES, 199)).toBe(false);
+    expect(window.ripe(50, ENOUGH_SAMPLES, 200)).toBe(true);
   });
 
   test('outlasts a round trip, and 5 s outlast any', () => {
     const window = new Window(seededRandom(1), 0);
     for (let i = 0; i < 30; i += 1) window.sample(50);
-    expect(window.ripe(300, 599)).toBe(false);
-    expect(window.ripe(300, 600)).toBe(true);
-    expect(window.ripe(60_000, 4999)).toBe(false);
-    expect(window.ripe(60_000, 5000)).toBe(true);
+    expect(window.ripe(300, ENOUGH_SAMPLES, 599)).toBe(false);
+    expect(window.ripe(300, ENOUGH_SAMPLES, 600)).toBe(true);
+    expect(window.ripe(60_000, ENOUGH_SAMPLES, 4999)).toBe(false);
+    expect(window.ripe(60_000, ENOUGH_SAMPLES, 5000)).toBe(true);
   });
 
   test('ten samples will do after five times the wait; nine decide nothing, ever', () => {
     const window = new Window(seededRandom(1), 0);
     for (let i = 0; i < 9; i += 1) window.sample(50);
-    expect(window.ripe(50, 60_000)).toBe(false);
+    expect(window.ripe(50, ENOUGH_SAMPLES, 60_000)).toBe(false);
     window.sample(50);
-    expect(window.ripe(50, 999)).toBe(false);
-    expect(window.ripe(50, 1000)).toBe(true);
+    expect(window.ripe(50, ENOUGH_SAMPLES, 999)).toBe(false);
+    expect(window.ripe(50, ENOUGH_SAMPLES, 1000)).toBe(true);
+  });
+
+  test('of one worker among others closes with its share of the samples, never with fewer than twelve', () => {
+    expect([1, 2, 3, 16].map(enoughSamples)).toEqual([30, 15, 12, 12]);
+    const window = new Window(seededRandom(1), 0);
+    for (let i = 0; i < 11; i += 1) window.sample(50);
+    expect(window.ripe(50, enoughSamples(4), 999)).toBe(false);
+    window.sample(50);
+    expect(window.ripe(50, enoughSamples(4), 199)).toBe(false);
+    expect(window.ripe(50, enoughSamples(4), 200)).toBe(true);
+    expect(window.ripe(50, enoughSamples(1), 999)).toBe(false);
   });
 
   test('has the median and the 95th percentile of what it saw', () => {
@@ -73,10 +79,10 @@ describe('a window', () => {
     // One at a time, each 50 ms: in flight 1, twenty a second.
     for (let at = 0; at < 200; at += 50) {
       const one = permit();
-      flight.take(at);
+      flight.take(one, at);
       flight.begin(one, at);
       window.ended(flight.end(one, at + 50));
-      flight.giveBack(at + 50);
+      flight.giveBack(one, at + 50);
     }
     const read = window.read(flight, 200);
     expect(read.steady).toBe(true);
@@ -104,7 +110,6 @@ describe('a window', () => {
     window.drop(0);
     window.bound = true;
     window.refused = true;
-    window.criticalWaited = true;
     window.restart(flight, 100);
     const read = window.read(flight, 300);
     expect(read).toMatchObject({
@@ -114,7 +119,6 @@ describe('a window', () => {
       failureRatio: 0,
       bound: false,
       refused: false,
-      criticalWaited: false,
     });
   });
 });
@@ -124,7 +128,7 @@ describe('what is in flight', () => {
     const flight = new Flight(0);
     const permits = Array.from({ length: 16 }, permit);
     for (const [i, one] of permits.entries()) {
-      flight.take(i < 11 ? 0 : 180);
+      flight.take(one, i < 11 ? 0 : 180);
       flight.begin(one, i < 11 ? 0 : 180);
     }
     // Eleven of sixteen are old; half and a root would be twelve.
@@ -136,7 +140,7 @@ describe('what is in flight', () => {
     const flight = new Flight(0);
     for (let i = 0; i < 10; i += 1) {
       const one = permit();
-      flight.take(0);
+      flight.take(one, 0);
       flight.begin(one, 0);
       if (i < 5) flight.end(one, 10);
     }
@@ -146,7 +150,7 @@ describe('what is in flight', () => {
   test('a single request is never a crowd unless it is all there is', () => {
     const flight = new Flight(0);
     const one = permit();
-    flight.take(0);
+    flight.take(one, 0);
     flight.begin(one, 0);
     expect(flight.mostlyOlderThan(175, 100)).toBe(false);
     expect(flight.mostlyOlderThan(175, 1000)).toBe(true);

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
 import type { PriorityRank } from '../../../src/kernel/priority.ts';
 import { Flight } from '../../../src/shedding/flight.ts';
-import { Governor, type GovernorSettings } from '../../../src/shedding/governor.ts';
+import { Governor } from '../../../src/shedding/governor.ts';
+import type { GovernorSettings } from '../../../src/shedding/policy.ts';
 import { Queue } from '../../../src/shedding/queue.ts';
 import { Strain } from '../../../src/shedding/strain.ts';
 import { Caller } from './fixture.ts';
@@ -100,8 +101,8 @@ describe('an overloaded line', () => {
     const { queue, callers } = fill(2);
     const waiting = callers.filter((caller) => caller.verdicts === 0);
     expect(waiting.length).toBeGreaterThan(2);
-    expect(queue.next(2401)?.who).toBe(waiting.at(-1));
-    expect(queue.next(2401)?.who).toBe(waiting.at(-2));
+    expect(queue.next(2401, 3)?.who).toBe(waiting.at(-1));
+    expect(queue.next(2401, 3)?.who).toBe(waiting.at(-2));
   });
 
   test('waits no longer than twice the target, give or take a fifth', () => {
@@ -114,6 +115,6 @@ describe('an overloaded line', () => {
     const { queue, callers } = fill(0);
     const first = callers.find((caller) => caller.verdicts === 0);
     expect(first).toBeDefined();
-    expect(queue.next(2401)?.who).toBe(first);
+    expect(queue.next(2401, 3)?.who).toBe(first);
   });
 });

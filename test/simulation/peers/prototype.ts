@@ -2,9 +2,9 @@
  * The prototype of the design notes as a peer: one governor and a strict-priority queue, re-implemented with its numbers.
  * A row to beat, not code to copy.
  */
-import type { Random } from '../../src/kernel/random.ts';
-import type { AdmissionPolicy } from '../../src/shedding/admission.ts';
-import type { Entrant, Gate, GatePermit } from './model.ts';
+import type { Random } from '../../../src/kernel/random.ts';
+import type { AdmissionPolicy } from '../../../src/shedding/policy.ts';
+import type { Entrant, Gate, GatePermit } from '../gate.ts';
 
 interface Level {
   readonly m: number;

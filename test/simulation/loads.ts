@@ -1,5 +1,6 @@
 /** The origin that the anchors were measured on, and the loads that several suites put on it. */
 import type { PriorityRank } from '../../src/kernel/priority.ts';
+import type { GateFactory } from './gate.ts';
 import { World, type WorldOptions } from './model.ts';
 
 /** 20 slots of 50 ms (lognormal, σ 0.5) and an SLA of 250 ms. */
@@ -30,4 +31,9 @@ export function steady(perSecond: number, untilMs: number, options: WorldOptions
   world.poisson(DEFAULT, perSecond, 0, untilMs);
   world.run(untilMs + 500);
   return world;
+}
+
+/** Spread into a world's options: a peer in place of ours. */
+export function instead(gate: GateFactory | undefined): { gate?: GateFactory } {
+  return gate === undefined ? {} : { gate };
 }
