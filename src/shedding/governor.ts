@@ -239,7 +239,7 @@ export class Governor {
 
   #toleranceMs(samples: number): number {
     const { slaMs, workers } = this.#settings;
-    return this.baseline.toleranceMs(samples * workers, slaMs, this.#limit * workers);
+    return this.baseline.toleranceMs(samples, slaMs, this.#limit * workers);
   }
 
   get #floor(): number {

@@ -18,13 +18,13 @@ import type { Reading } from './window.ts';
 /** 7 % needs twice the time for the same evidence, 30 % costs a third of the goodput when it was needless. */
 const STEP = 0.85;
 /** An unverified baseline is looked for in bigger steps: until it is found, most answers may be late. */
-const BIG_STEP = 0.7;
+const BIG_STEP = 0.75;
 const KEEPS_UP = 0.95;
-/** Over a big step few completions are seen: the noise of a hundred is a tenth. */
-const BIG_KEEPS_UP = 0.85;
+/** Over a big step few completions are seen: the noise of 150 is a twelfth. */
+const BIG_KEEPS_UP = 0.9;
 const INTRINSIC = 0.3;
 const COMPLETIONS = 400;
-const BIG_COMPLETIONS = 100;
+const BIG_COMPLETIONS = 150;
 const WINDOWS = 5;
 const BIG_WINDOWS = 2;
 const EVERY_MS = 30_000;

@@ -134,7 +134,9 @@ export class Ledger {
   }
 
   head(guest: Guest, outcome: HeadOutcome): void {
-    if (!Number.isNaN(guest.attemptAtMs)) this.#flows(guest, true);
+    // What failed may be tried again, and keeps its place for that.
+    const answers = outcome === 'sample' || outcome === 'ignored';
+    if (answers && !Number.isNaN(guest.attemptAtMs)) this.#flows(guest, true);
     this.#ended(guest);
     guest.permit?.head(this.now, outcome);
   }
@@ -176,10 +178,12 @@ export class Ledger {
 
   tell(): Share {
     const share = this.gate.share(this.now);
-    const inFlight = this.#holders.length - this.#streams;
+    // Whose answer flows already is not told of: it waits for no service.
+    const inFlight = this.#holders.length - this.#streams - this.#flowing;
+    const critical = Math.min(this.#critical, inFlight);
     this.#toldAreaMs += share.awaitingAreaMs;
-    if (share.inFlight !== inFlight || share.critical !== this.#critical || share.critical > share.inFlight)
-      this.faults.push(`told ${share.critical} of ${share.inFlight}, held ${this.#critical} of ${inFlight}`);
+    if (share.inFlight !== inFlight || share.critical !== critical)
+      this.faults.push(`told ${share.critical} of ${share.inFlight}, held ${critical} of ${inFlight}`);
     if (share.ended < 0 || share.awaitingAreaMs < 0) this.faults.push('told less than nothing');
     if (!(share.limit >= 1)) this.faults.push(`told a limit of ${share.limit}`);
     return share;
@@ -236,7 +240,7 @@ export class Ledger {
     const { limit } = this.gate.view(this.now);
     const allowance = maxInFlight > 0 ? Math.min(limit, Math.max(0, maxInFlight - held)) : limit;
     if (counted <= allowance) return;
-    const lower = inFlight - this.#critical + this.#lowerElsewhere;
+    const lower = Math.max(0, inFlight - this.#flowing - this.#critical) + this.#lowerElsewhere;
     const most =
       auto && rank === 0 ? allowance + Math.min(lower + MORE, Math.max(LEAST, allowance)) : allowance;
     if (counted > most)

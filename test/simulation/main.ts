@@ -114,7 +114,9 @@ function shortOfTheirBound(
   );
   return [
     short.length === 0 ? '' : `\nShort of their bound\n${short.join('')}\n`,
-    kept.length === 0 || seeds < MANY_SEEDS ? '' : `Marked as short in vain\n${kept.join('')}\n`,
+    kept.length === 0 || seeds < MANY_SEEDS
+      ? ''
+      : `Marked as short, and kept with every seed here\n${kept.join('')}\n`,
   ].join('');
 }
 
