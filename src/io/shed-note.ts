@@ -1,6 +1,6 @@
 import type { ShedCode } from '../kernel/errors.ts';
 import type { AdmissionView } from '../shedding/admission.ts';
-import type { Verdict } from '../shedding/governor.ts';
+import type { Verdict } from '../shedding/verdict.ts';
 import type { PressureView } from '../shedding/pressure.ts';
 
 /**

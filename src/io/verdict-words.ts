@@ -1,4 +1,4 @@
-import type { Verdict } from '../shedding/governor.ts';
+import type { Verdict } from '../shedding/verdict.ts';
 
 /**
  * Why a limit is what it is, in words for operators, and which of several workers' verdicts tells most.

@@ -18,7 +18,7 @@ import type { ShedCode } from '../kernel/errors.ts';
 import type { PriorityRank } from '../kernel/priority.ts';
 import type { Random } from '../kernel/random.ts';
 import { Flight } from './flight.ts';
-import { Governor, type Verdict } from './governor.ts';
+import { Governor } from './governor.ts';
 import { overdrawn } from './overdraft.ts';
 import { Permit, type HeadOutcome, type PermitIssuer } from './permit.ts';
 import { governorSettings, queueShare, type AdmissionPolicy, type ShedMode } from './policy.ts';
@@ -27,6 +27,7 @@ import { retryAfterSeconds } from './retry-after.ts';
 import { Siblings, type Share } from './siblings.ts';
 import { Stall } from './stall.ts';
 import { Strain } from './strain.ts';
+import type { Verdict } from './verdict.ts';
 
 /** Who asks; implemented by the exchange, so that asking needs no closure. */
 export interface Admittee {
@@ -115,7 +116,10 @@ export class Admission implements PermitIssuer {
     this.#arrivals++;
     if (this.#policy.mode === 'enforce') {
       if (this.#mayPass(who.rank) && !this.#queue.precedes(who.rank)) {
-        if (this.#occupied >= this.#allowance) this.#governor.wanted();
+        if (this.#occupied >= this.#allowance) {
+          this.#governor.wanted();
+          this.#boundSinceTold = true;
+        }
         this.#admit(who, 0, now);
       } else {
         this.#governor.wanted();
@@ -136,7 +140,10 @@ export class Admission implements PermitIssuer {
   /** Every 5 ms, from the worker's clockwork: what this comes late is taken for the loop's own delay. */
   tick(now: number): void {
     this.#strain.tick(now);
-    if (this.#policy.mode === 'off') return;
+    if (this.#policy.mode === 'off') {
+      this.#tickedMs = now;
+      return;
+    }
     try {
       this.#steer(now);
     } finally {

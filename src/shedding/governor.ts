@@ -23,7 +23,7 @@ import type { Random } from '../kernel/random.ts';
 import { Baseline } from './baseline.ts';
 import { Brake } from './brake.ts';
 import { Drops, MANY_DROPS } from './drops.ts';
-import { Elasticity, type CongestedStep } from './elasticity.ts';
+import { Elasticity } from './elasticity.ts';
 import type { Flight } from './flight.ts';
 import { grown, headroom } from './growth.ts';
 import { OwnDelay } from './own-delay.ts';
@@ -32,6 +32,7 @@ import type { GovernorSettings } from './policy.ts';
 import { Probe } from './probe.ts';
 import { SlowFlag } from './slow-flag.ts';
 import { stallBoundMs } from './stall.ts';
+import type { Verdict } from './verdict.ts';
 import { enoughSamples, FEWEST_SAMPLES, Window, type Reading } from './window.ts';
 
 /** Netflix's 20: half makes a fast service's first second tight, double drowns five slots. Shared by the workers. */
@@ -55,17 +56,6 @@ const IDLE_FORGET_MS = 300_000;
 const BRAKE_EVERY_MS = 10;
 /** After our own stall the answers of that time are still to be read: half accuses them, double is blind for as long. */
 const OWN_BACKLOG_MS = 100;
-
-/** Why the limit is what it is: the last window's verdict. */
-export type Verdict =
-  | 'cold'
-  | 'failures'
-  | 'drops'
-  | CongestedStep['kind']
-  | 'brake'
-  | 'probe'
-  | 'grow'
-  | 'enough';
 
 export class Governor {
   readonly baseline = new Baseline();
@@ -151,7 +141,9 @@ export class Governor {
   /** Takes new settings; what was learned stays. More workers: each has a smaller share, and the other way round. */
   configure(settings: GovernorSettings, now: number): void {
     const before = this.#settings;
+    const steered = this.#steers;
     this.#settings = settings;
+    if (this.#steers && !steered) this.#takeTheWheel(now);
     // Ceilings are shares as well.
     const most = settings.ceiling * settings.workers;
     const mostBefore = before.ceiling * before.workers;
@@ -162,6 +154,14 @@ export class Governor {
       this.#clamp();
       this.#startOver(now);
     }
+  }
+
+  /** What was seen without steering belongs to a load that nobody held back: only the baselines stay. */
+  #takeTheWheel(now: number): void {
+    this.#startOver(now);
+    this.p50Ms = this.p95Ms = this.ratePerMs = this.#paceMs = 0;
+    this.#limit = Math.max(this.#limit, START / this.#settings.workers);
+    this.#clamp();
   }
 
   /** Somebody waits, or was refused, for want of a permit. */

@@ -35,7 +35,7 @@ export function governorSettings(policy: AdmissionPolicy): GovernorSettings {
     workers,
     fixedLimit: limit === 'auto' ? 0 : Math.max(1, Math.floor(limit / workers)),
     ceiling: maxInFlight,
-    observing: mode === 'observe',
+    observing: mode !== 'enforce',
   };
 }
 

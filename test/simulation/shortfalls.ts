@@ -56,7 +56,12 @@ export const SHORT: readonly Cause[] = [
       'workers: S18 1 gateway(s) of 4 worker(s) in 2 C': { p999Ms: 305 },
       'workers: S18 1 gateway(s) of 16 worker(s) in 2 C': { p999Ms: 310 },
       'workers: S18 2 gateway(s) of 1 worker(s) in 2 C': { p999Ms: 320 },
-      'workers: S18 2 gateway(s) of 2 worker(s) in 2 C': { p99Ms: 275, p999Ms: 340, critical: 0.992 },
+      'workers: S18 2 gateway(s) of 2 worker(s) in 2 C': {
+        p99Ms: 275,
+        p999Ms: 340,
+        critical: 0.992,
+        promisesBroken: 1,
+      },
       'workers: S18 1 gateway(s) of 4 worker(s) in 10 C': { p999Ms: 310 },
       'workers: S18 1 gateway(s) of 16 worker(s) in 10 C': { p999Ms: 295 },
       'workers: S18 2 gateway(s) of 1 worker(s) in 10 C': { p999Ms: 325, critical: 0.992 },
@@ -198,7 +203,7 @@ export const SHORT: readonly Cause[] = [
     why: 'Gateways hear nothing of each other; their limits even out by growth and cuts alone, in some seeds too slowly for the run.',
     today: {
       'workers: S18 2 gateway(s) of 1 worker(s) in 2 C': { leastShare: 0.548, mostShare: 1.452 },
-      'workers: S18 2 gateway(s) of 2 worker(s) in 2 C': { leastShare: 0.703, mostShare: 1.297 },
+      'workers: S18 2 gateway(s) of 2 worker(s) in 2 C': { leastShare: 0.694, mostShare: 1.306 },
       'workers: S18 2 gateway(s) of 1 worker(s) in 10 C': { leastShare: 0.605, mostShare: 1.395 },
       'workers: S18 2 gateway(s) of 2 worker(s) in 10 C': { leastShare: 0.697, mostShare: 1.303 },
     },
