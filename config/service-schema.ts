@@ -161,7 +161,7 @@ export const service = z.strictObject({
       slowStart: duration({ zero: true }).prefault('30s').describe('how long a new instance is thinned'),
       maxConcurrencyPerInstance: count(1, 100_000)
         .prefault(256)
-        .describe('of this gateway, over all its workers'),
+        .describe('of this gateway, over all its workers; at least one each'),
     })
     .prefault({})
     .describe('how load is spread'),

@@ -19,6 +19,20 @@ export interface Row {
   readonly excuse?: string;
 }
 
+/** What every surge promises to critical requests. */
+export function criticalRows(refused: number, inTimeRatio: number): Row[] {
+  return [
+    { what: 'critical shed', unit: 'count', value: refused, bound: { most: 0 } },
+    {
+      what: 'critical in time',
+      unit: 'share',
+      value: inTimeRatio,
+      bound: { least: 0.995 },
+      goal: { least: 0.999 },
+    },
+  ];
+}
+
 export type Outcome = 'kept' | 'missed' | 'goal missed' | 'not judged' | 'shown';
 
 type Limit = { readonly least: number } | { readonly most: number };

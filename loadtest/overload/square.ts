@@ -5,6 +5,7 @@ import { startTarget } from '../targets.ts';
 import { CAPACITY, CRITICAL, gatewayYaml, load, SLA_MS } from './anchors.ts';
 import { send } from './case.ts';
 import type { CaseContext, CaseRun } from './case.ts';
+import { criticalRows } from './rows.ts';
 import type { Row } from './rows.ts';
 import { codes, figures } from './window.ts';
 
@@ -32,14 +33,7 @@ export function squareRows(journal: LoadJournal, waves: number): Row[] {
       value: all.inTime / spanSeconds(waves) / CAPACITY / POSSIBLE,
       bound: { least: 0.95 },
     },
-    { what: 'critical shed', unit: 'count', value: critical.refused, bound: { most: 0 } },
-    {
-      what: 'critical in time',
-      unit: 'share',
-      value: critical.inTimeRatio,
-      bound: { least: 0.995 },
-      goal: { least: 0.999 },
-    },
+    ...criticalRows(critical.refused, critical.inTimeRatio),
     {
       // Every other second is the first of a surge.
       what: 'p99 of served',

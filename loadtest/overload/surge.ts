@@ -8,7 +8,7 @@ import { startTarget } from '../targets.ts';
 import { CAPACITY, CRITICAL, gatewayYaml, load, SLA_MS } from './anchors.ts';
 import { send } from './case.ts';
 import type { CaseContext, CaseRun } from './case.ts';
-import { senderTooLate } from './rows.ts';
+import { criticalRows, senderTooLate } from './rows.ts';
 import type { Row } from './rows.ts';
 import { codes, figures, merged, recoveryMs, refusalFigures } from './window.ts';
 import type { Window } from './window.ts';
@@ -59,14 +59,7 @@ export function surgeRows(journals: readonly LoadJournal[], plan: SurgePlan, sen
       bound: { least: 0.97 },
       goal: { least: 0.98 },
     },
-    { what: 'critical shed', unit: 'count', value: critical.refused, bound: { most: 0 } },
-    {
-      what: 'critical in time',
-      unit: 'share',
-      value: critical.inTimeRatio,
-      bound: { least: 0.995 },
-      goal: { least: 0.999 },
-    },
+    ...criticalRows(critical.refused, critical.inTimeRatio),
     {
       what: 'p99 of served',
       unit: 'ms',

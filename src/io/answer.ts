@@ -11,6 +11,7 @@ import type { Attempt } from './attempt.ts';
 import { STREAM_AFTER_MS, exchangeOf, type Exchange } from './exchange.ts';
 import { discardRest } from './lingering.ts';
 import { addLimitFields } from './refusal.ts';
+import { serverTiming } from './server-timing.ts';
 
 /**
  * An instance's answer on its way to the caller: head and bytes as they come, with back pressure.
@@ -108,12 +109,6 @@ function leaveUpload({ exchange, body }: Attempt): void {
   if (body === null || exchange.req.complete) return;
   body.destroy();
   discardRest(exchange);
-}
-
-function serverTiming(exchange: Exchange, now: number): string {
-  const upstreamMs = now - exchange.firstAttemptMs;
-  const ownMs = Math.max(0, now - exchange.startedMs - exchange.queuedMs - upstreamMs);
-  return `gw;dur=${ownMs.toFixed(1)}, queue;dur=${exchange.queuedMs.toFixed(1)}, upstream;dur=${upstreamMs.toFixed(1)}`;
 }
 
 export function answerChunk(attempt: Attempt, chunk: Buffer): void {

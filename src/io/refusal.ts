@@ -4,6 +4,7 @@ import { addFields, retryAfterSeconds } from '../limits/fields.ts';
 import { retryAfterSeconds as afterOverload } from '../shedding/retry-after.ts';
 import type { Exchange } from './exchange.ts';
 import { closeInOrder } from './lingering.ts';
+import { serverTiming } from './server-timing.ts';
 
 /**
  * How the gateway says no: one prebuilt body, one header list, one write, and the connection left in a state that both
@@ -44,7 +45,7 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
   ];
   if (row.retryAfter) headers.push('retry-after', String(retryAfterOf(exchange, code)));
   addLimitFields(exchange, headers);
-  if (exchange.snapshot.serverTiming) headers.push('server-timing', serverTiming(exchange));
+  if (exchange.snapshot.serverTiming) headers.push('server-timing', serverTiming(exchange, worker.now()));
   // A 401 must name a way to authenticate (RFC 9110 §15.5.2).
   if (row.status === 401) headers.push('www-authenticate', 'ApiKey realm="api"');
   if (exchange.allow !== '') headers.push('allow', exchange.allow);
@@ -59,12 +60,6 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
   if (closes && exchange.upgradeSocket === undefined) closeInOrder(exchange);
   else if (!exchange.req.complete) exchange.req.resume();
   res.end(problem.body);
-}
-
-/** As on every answer: what of the time was ours, and what was waiting. No instance was asked, or none answered. */
-function serverTiming({ worker, startedMs, queuedMs }: Exchange): string {
-  const ownMs = Math.max(0, worker.now() - startedMs - queuedMs);
-  return `gw;dur=${ownMs.toFixed(1)}, queue;dur=${queuedMs.toFixed(1)}`;
 }
 
 /** Which limit refused, by its public name (draft-ietf-httpapi-ratelimit-headers, `violated-policies`). */

@@ -54,6 +54,7 @@ export class WorkerShares {
     this.#alone = workers < 2;
     this.#generation = generation;
     this.#heard = undefined;
+    this.#busy.clear();
   }
 
   /** The sums of the others, by service. */

@@ -186,7 +186,7 @@ export class Admission implements PermitIssuer {
       workers: 1,
       limit: this.#governor.limit,
       inFlight: present,
-      critical: Math.min(critical, present),
+      critical,
       criticalWaiting: this.#queue.lengthOf(0),
       bound: this.#boundSinceTold || this.#queue.length > 0 ? 1 : 0,
       ended: this.#ended - this.#toldEnded,
@@ -340,7 +340,7 @@ export class Admission implements PermitIssuer {
     const { maxInFlight, slaMs } = this.#policy;
     const others = this.#siblings.fresh(this.#tickedMs);
     const elsewhere = others === undefined ? 0 : others.inFlight - others.critical;
-    const lower = Math.max(0, this.#flight.present - this.#flight.critical) + elsewhere;
+    const lower = this.#flight.present - this.#flight.critical + elsewhere;
     const most = overdrawn(allowance, lower, this.#stall.ratePerMs, slaMs);
     return maxInFlight > 0 ? Math.min(most, maxInFlight - this.#heldOpen) : most;
   }
@@ -364,8 +364,10 @@ export class Admission implements PermitIssuer {
     this.#forgiveStall(now);
     this.#dispatching = true;
     try {
-      while (this.#mayPass(this.#queue.lengthOf(0) > 0 ? 0 : 1)) {
-        const waiter = this.#queue.next(now, this.#mayPass(1) ? 3 : 0);
+      for (;;) {
+        const least = this.#mayPass(1) ? 3 : 0;
+        if (least === 0 && !this.#mayPass(0)) break;
+        const waiter = this.#queue.next(now, least);
         if (waiter === undefined) break;
         this.#admit(waiter.who, now - waiter.sinceMs, now);
       }

@@ -17,11 +17,11 @@
  *
  * Limits of the method: learning twice between calm windows is all that is believed (a congested gateway among others
  * reads too little elasticity; a worker beside others believes a cut only after a jump). After a brake those in flight are
- * the long ones and make slowness look like congestion, and nothing may stay at the floor for that: a limit that has sat at 0.6
- * of the highest since a calm window is tried with more load (trial.ts), whatever the lateness.
+ * the long ones and make slowness look like congestion, and nothing may stay at the floor for that: a limit that has
+ * sat at 0.6 of the highest since a calm window is tried with more load (trial.ts), whatever the lateness.
  */
 import { Jump } from './jump.ts';
-import { Trial } from './trial.ts';
+import { LEAST_STEP, Trial } from './trial.ts';
 import type { Reading } from './window.ts';
 
 /** Below it latency does not follow load. Queueing ≈ 1, intrinsic ≈ 0. */
@@ -37,8 +37,6 @@ const MOVED = 0.75;
 /** A climb ends where latency follows load by more than this share of the step, plus the noise of two medians. */
 const CLIMB_FOLLOWS = 0.5;
 const CLIMB_NOISE = 1.3;
-/** A smaller movement of the load (as a logarithm) explains nothing: ± 10 % is Poisson. */
-const LEAST_STEP = 0.15;
 /** Latency up by more than load can explain (elasticity above 1.3, with room for noise): the jump is still going on. */
 const STILL_JUMPING = 1.3;
 const JUMPING_NOISE = 0.3;
@@ -144,6 +142,10 @@ export class Elasticity {
   calmed(): void {
     this.#climbRefuted = false;
     this.#relearned = 0;
+    this.#forgetLow();
+  }
+
+  #forgetLow(): void {
     this.#highest = 0;
     this.#lowWindows = 0;
     this.#retryAfter = FIRST_RETRY_WINDOWS;
@@ -271,9 +273,7 @@ export class Elasticity {
     const relearn = this.#relearned < MOST_RELEARNINGS;
     if (relearn) this.#relearned += 1;
     this.cleared();
-    this.#highest = 0;
-    this.#lowWindows = 0;
-    this.#retryAfter = FIRST_RETRY_WINDOWS;
+    this.#forgetLow();
     return { kind: 'intrinsic', limit, relearn, sure };
   }
 }

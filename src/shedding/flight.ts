@@ -15,7 +15,7 @@ export class Flight {
   inFlight = 0;
   /** Of them, those whose response head has come: a slow reader holds the permit, not the service. */
   flowing = 0;
-  /** Of all of them, those of critical requests. */
+  /** Of those without a head, those of critical requests. */
   critical = 0;
   /** Permits that have become streams. */
   streams = 0;
@@ -73,6 +73,7 @@ export class Flight {
     if (permit.flowing === flowing || permit.streams) return;
     permit.flowing = flowing;
     this.flowing += flowing ? 1 : -1;
+    if (permit.critical) this.critical -= flowing ? 1 : -1;
   }
 
   /** A permit leaves the limit but stays out: a stream. */

@@ -111,7 +111,8 @@ export class Governor {
   /** Present latency from which the service counts as stalled, ms; 0: cannot be judged now. */
   get stallBoundMs(): number {
     if (!this.#steers) return 0;
-    return stallBoundMs(this.#fullWindows, this.p50Ms, this.#tolerableMs(), this.#settings.slaMs);
+    const { slaMs, workers } = this.#settings;
+    return stallBoundMs(this.#fullWindows, this.p50Ms, this.#toleranceMs(), slaMs, this.ratePerMs * workers);
   }
 
   /** The limit as a real number. */
@@ -123,7 +124,7 @@ export class Governor {
 
   /** The pace is lost: no more than what it lets through within the tolerance. */
   followPace(ratePerMs: number, now: number): void {
-    const fits = PACE_ROOM * ratePerMs * this.#tolerableMs();
+    const fits = PACE_ROOM * ratePerMs * this.#toleranceMs();
     if (fits >= this.#limit) return;
     this.#limit = fits;
     this.#clamp();
@@ -205,14 +206,14 @@ export class Governor {
   /** A timeout counts as an answer of its length as well; a quick 503 does not: it can only speak for slowness. */
   dropped(ageMs: number, now: number): void {
     this.#count(ageMs, now);
-    this.#window.drop(this.baseline.known && ageMs > this.#tolerableMs() ? ageMs : 0);
+    this.#window.drop(this.baseline.known && ageMs > this.#toleranceMs() ? ageMs : 0);
   }
 
   /** A caller left. Early that says nothing; later it says "at least this long", else the impatient hide slow answers. */
   cancelled(ageMs: number, now: number): void {
     this.#count(ageMs, now);
     if (now - ageMs < this.#ownStallAtMs) return;
-    if (this.baseline.known && ageMs > this.#tolerableMs()) this.#window.sample(ageMs);
+    if (this.baseline.known && ageMs > this.#toleranceMs()) this.#window.sample(ageMs);
   }
 
   /** Every 5 ms, at the beginning of a turn of the event loop. */
@@ -233,11 +234,7 @@ export class Governor {
     this.#window.ended(ageMs);
   }
 
-  #tolerableMs(): number {
-    return this.#toleranceMs(this.#window.samples);
-  }
-
-  #toleranceMs(samples: number): number {
+  #toleranceMs(samples: number = this.#window.samples): number {
     const { slaMs, workers } = this.#settings;
     return this.baseline.toleranceMs(samples, slaMs, this.#limit * workers);
   }

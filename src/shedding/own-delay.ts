@@ -10,7 +10,7 @@
 const IDLE_TURNS_MS = 7.5;
 
 /** Past it half a turn is no estimate any more. A loop in full use turns in 20 to 40 ms. */
-const STALL_MS = 100;
+const LONG_TURN_MS = 100;
 
 export class OwnDelay {
   /** Beginning of the loop's present turn, and length of the one before. */
@@ -26,7 +26,7 @@ export class OwnDelay {
   turn(now: number): boolean {
     this.#turnMs = now - this.#turnAtMs;
     this.#turnAtMs = now;
-    return this.#turnMs > STALL_MS;
+    return this.#turnMs > LONG_TURN_MS;
   }
 
   /** The part of an answer's age that is ours, ms. */

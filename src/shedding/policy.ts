@@ -23,7 +23,7 @@ export interface GovernorSettings {
   readonly fixedLimit: number;
   /** The most that the instances' caps let this worker have in flight; 0: no instance is ready, nothing to go by. */
   readonly ceiling: number;
-  /** Cuts have no effect (observe mode): whatever asks "did it help?" rests. */
+  /** Nobody is refused (observe, off): cuts have no effect, so whatever asks "did it help?" rests. */
   readonly observing: boolean;
 }
 

@@ -27,9 +27,7 @@ import type { Strain } from './strain.ts';
 
 /** Half refuses what a fast release would have served, double leaves a late answer after a median service. */
 const WAIT_SLA_SHARE = 0.33;
-/** Before the first window: a crowd on a fast service is served within it, while the loop still compiles. */
-const UNKNOWN_WAIT_SLA_SHARE = 0.7;
-/** The most that anybody waits, in front of the fastest service. */
+/** The most that anybody waits, in front of the fastest service; also before anything is known of it, while the loop still compiles. */
 const MOST_WAIT_SLA_SHARE = 0.7;
 /** What an ordinary request leaves of the SLA for its service time, in 95th percentiles: 1 makes every twentieth late. */
 const TAIL_FACTOR = 1.5;
@@ -124,9 +122,7 @@ export class Queue {
   /** What the SLA leaves before an answer that takes so long, within a third and 0.7 of the SLA. */
   #beforeMs(answerMs: number): number {
     const least = WAIT_SLA_SHARE * this.#slaMs;
-    return answerMs === 0
-      ? UNKNOWN_WAIT_SLA_SHARE * this.#slaMs
-      : Math.max(least, Math.min(MOST_WAIT_SLA_SHARE * this.#slaMs, this.#slaMs - answerMs));
+    return Math.max(least, Math.min(MOST_WAIT_SLA_SHARE * this.#slaMs, this.#slaMs - answerMs));
   }
 
   /** Lets somebody wait, or sheds it; a less important one may be shed for its place. */

@@ -29,9 +29,21 @@ const FEWEST_ENDED = 3;
 const FULL_WINDOWS = 3;
 const AS_KNOWN = 1.5;
 const SLA_SHARE = 0.5;
+/** Of three a Poisson service ends none in one such span of twenty, of five in one of a hundred and fifty. */
+const FEWEST_EXPECTED = 5;
 
-/** Present latency from which a service counts as stalled, ms; 0: it was not full and as fast as known for long enough. */
-export function stallBoundMs(fullWindows: number, p50Ms: number, toleranceMs: number, slaMs: number): number {
+/**
+ * Present latency from which a service counts as stalled, ms; 0: it was not full and as fast as known for long enough, or
+ * ends so few attempts (`ratePerMs`, of all workers) that none in 100 ms would be chance.
+ */
+export function stallBoundMs(
+  fullWindows: number,
+  p50Ms: number,
+  toleranceMs: number,
+  slaMs: number,
+  ratePerMs: number,
+): number {
+  if (ratePerMs * STEPS * STEP_MS < FEWEST_EXPECTED) return 0;
   const boundMs = SLA_SHARE * slaMs;
   return fullWindows >= FULL_WINDOWS && p50Ms <= Math.min(boundMs, AS_KNOWN * toleranceMs) ? boundMs : 0;
 }

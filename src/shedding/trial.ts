@@ -1,10 +1,10 @@
 /**
  * Does more load make the service slower? Asked of a service that has long looked congested at a low limit.
  *
- * Two levels, so many answers at each: as it is, then with half as much again (next to the floor twice as much). A service
- * that is slow by itself answers as before, one that is full takes as much longer. A median of so many answers is known to 8 %, so the two are told
- * apart where a single window (30 answers, 16 %) would believe chance one time in ten. Costs a full service a wait of
- * half its latency for a second or two, and nobody a refusal.
+ * Two levels, so many answers at each: as it is, then with half as much again (next to the floor twice as much). A
+ * service that is slow by itself answers as before, one that is full takes as much longer. A median of so many answers
+ * is known to 8 %, so the two are told apart where a single window (30 answers, 16 %) would believe chance one time in
+ * ten. Costs a full service a wait of half its latency for a second or two, and nobody a refusal.
  */
 import type { Reading } from './window.ts';
 
@@ -25,7 +25,7 @@ export type TrialStep =
 
 const WAIT: TrialStep = { kind: 'wait' };
 /** A smaller rise of the load (as a logarithm) explains nothing: ± 10 % is Poisson. */
-const LEAST_STEP = 0.15;
+export const LEAST_STEP = 0.15;
 
 export class Trial {
   readonly #doubles: boolean;

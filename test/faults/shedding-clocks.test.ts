@@ -6,19 +6,21 @@
  * a client's rate goes on as before, since what it is owed is not counted by the wall. After a suspension of three seconds (SIGSTOP of all
  * processes) 95 % of what is offered is answered in time two seconds later, and every caller has had an answer.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-import { disturb, disturbable } from '../harness/disturbance.ts';
-import { startGateway } from '../harness/gateway.ts';
+import { disturb } from '../harness/disturbance.ts';
 import type { Gateway } from '../harness/gateway.ts';
-import { startOrigin } from '../harness/origin.ts';
-import type { Origin } from '../harness/origin.ts';
 import { headerOf, rawExchange } from '../harness/raw.ts';
-import { figuresOf, goodput, learn, shop, told, under, untilIdle, wholeAfter } from './shedding-fixture.ts';
+import {
+  figuresOf,
+  goodput,
+  startDisturbed,
+  told,
+  under,
+  untilIdle,
+  wholeAfter,
+} from './shedding-fixture.ts';
+import type { Disturbed } from './shedding-fixture.ts';
 
 const RATE = 280;
 const HOUR_MS = 3_600_000;
@@ -27,22 +29,16 @@ const LIMITED = `
 clients: { keys: [{ key: thin-key, client: thin, tier: thin }] }
 tiers: { thin: { rate: 50/s, burst: 10 } }`;
 
+let disturbed: Disturbed;
 let folder: string;
-let origin: Origin;
 let gateway: Gateway;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'spillway-test-'));
-  origin = await startOrigin();
-  gateway = await startGateway(shop([origin.url], '', LIMITED), { env: disturbable(folder) });
-  await learn(gateway, RATE, 1.5);
+  disturbed = await startDisturbed(LIMITED, RATE);
+  ({ folder, gateway } = disturbed);
 });
 
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await origin[Symbol.asyncDispose]();
-  await rm(folder, { recursive: true });
-});
+afterAll(() => disturbed[Symbol.asyncDispose]());
 
 const family = (): readonly number[] => [gateway.pid, ...gateway.workerPids()];
 

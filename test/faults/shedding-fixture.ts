@@ -5,12 +5,18 @@
  * Bounds are fractions of what was offered, timed from the intended sending. A file learns the service first, so that
  * the fault meets a gateway that knows it.
  */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
+import { disturbable } from '../harness/disturbance.ts';
+import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
 import type { LoadResult } from '../harness/load-statistics.ts';
 import { runOpenLoop } from '../harness/open-loop.ts';
 import type { OpenLoopOptions } from '../harness/open-loop.ts';
+import { startOrigin } from '../harness/origin.ts';
 import { eventually } from '../harness/ports.ts';
 
 export const SLA_MS = 250;
@@ -32,6 +38,28 @@ services:
     readiness: { path: /ready }${text}
 routes: [{ path: /, service: shop }]
 `;
+}
+
+/** A gateway whose processes can be disturbed through `folder`, and that knows its service at `ratePerSecond`. */
+export interface Disturbed extends AsyncDisposable {
+  readonly folder: string;
+  readonly gateway: Gateway;
+}
+
+export async function startDisturbed(top: string, ratePerSecond: number): Promise<Disturbed> {
+  const folder = await mkdtemp(join(tmpdir(), 'spillway-test-'));
+  const origin = await startOrigin();
+  const gateway = await startGateway(shop([origin.url], '', top), { env: disturbable(folder) });
+  await learn(gateway, ratePerSecond, 1.5);
+  return {
+    folder,
+    gateway,
+    [Symbol.asyncDispose]: async () => {
+      await gateway[Symbol.asyncDispose]();
+      await origin[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true });
+    },
+  };
 }
 
 export interface Figures {

@@ -10,28 +10,20 @@
  * requests of that second and the 28 that were let in before them are 0.28 s of the capacity, and the SLA is 0.25 s. So
  * at least nine in ten of them are served, and none of them is refused for its age or for a full queue.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-import { disturb, disturbable } from '../harness/disturbance.ts';
-import { startGateway } from '../harness/gateway.ts';
+import { disturb } from '../harness/disturbance.ts';
 import type { Gateway } from '../harness/gateway.ts';
-import { startOrigin } from '../harness/origin.ts';
-import type { Origin } from '../harness/origin.ts';
 import {
   criticalSheds,
   figuresOf,
   goodput,
-  learn,
-  shop,
+  startDisturbed,
   told,
   under,
   wholeAfter,
 } from './shedding-fixture.ts';
-import type { Figures, Running } from './shedding-fixture.ts';
+import type { Disturbed, Figures, Running } from './shedding-fixture.ts';
 
 const RATE = 280;
 const CLIENTS = `
@@ -42,22 +34,16 @@ const CLASSES = [
   { name: 'default', share: 0.7 },
 ];
 
+let disturbed: Disturbed;
 let folder: string;
-let origin: Origin;
 let gateway: Gateway;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'spillway-test-'));
-  origin = await startOrigin();
-  gateway = await startGateway(shop([origin.url], '', CLIENTS), { env: disturbable(folder) });
-  await learn(gateway, RATE, 1.5);
+  disturbed = await startDisturbed(CLIENTS, RATE);
+  ({ folder, gateway } = disturbed);
 });
 
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await origin[Symbol.asyncDispose]();
-  await rm(folder, { recursive: true });
-});
+afterAll(() => disturbed[Symbol.asyncDispose]());
 
 async function stopped(pids: readonly number[], ms: number, { at, nowMs }: Running): Promise<void> {
   const from = nowMs();

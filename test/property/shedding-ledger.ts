@@ -180,10 +180,9 @@ export class Ledger {
     const share = this.gate.share(this.now);
     // Whose answer flows already is not told of: it waits for no service.
     const inFlight = this.#holders.length - this.#streams - this.#flowing;
-    const critical = Math.min(this.#critical, inFlight);
     this.#toldAreaMs += share.awaitingAreaMs;
-    if (share.inFlight !== inFlight || share.critical !== critical)
-      this.faults.push(`told ${share.critical} of ${share.inFlight}, held ${critical} of ${inFlight}`);
+    if (share.inFlight !== inFlight || share.critical !== this.#critical)
+      this.faults.push(`told ${share.critical} of ${share.inFlight}, held ${this.#critical} of ${inFlight}`);
     if (share.ended < 0 || share.awaitingAreaMs < 0) this.faults.push('told less than nothing');
     if (!(share.limit >= 1)) this.faults.push(`told a limit of ${share.limit}`);
     return share;
@@ -240,7 +239,7 @@ export class Ledger {
     const { limit } = this.gate.view(this.now);
     const allowance = maxInFlight > 0 ? Math.min(limit, Math.max(0, maxInFlight - held)) : limit;
     if (counted <= allowance) return;
-    const lower = Math.max(0, inFlight - this.#flowing - this.#critical) + this.#lowerElsewhere;
+    const lower = inFlight - this.#flowing - this.#critical + this.#lowerElsewhere;
     const most =
       auto && rank === 0 ? allowance + Math.min(lower + MORE, Math.max(LEAST, allowance)) : allowance;
     if (counted > most)
@@ -259,5 +258,6 @@ export class Ledger {
     if (guest.flowing === flowing || (flowing && guest.stream)) return;
     guest.flowing = flowing;
     this.#flowing += flowing ? 1 : -1;
+    if (guest.rank === 0) this.#critical -= flowing ? 1 : -1;
   }
 }

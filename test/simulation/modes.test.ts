@@ -1,29 +1,11 @@
 /** Modes, streams and what callers get back: the same worlds, other switches. */
 import { describe, expect, test } from 'vitest';
-import type { ShedCode } from '../../src/kernel/errors.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { Admission } from '../../src/shedding/admission.ts';
-import type { Entrant, GatePermit } from './gate.ts';
+import { Caller } from './caller.ts';
+import type { GatePermit } from './gate.ts';
 import { World } from './model.ts';
 import { CAPACITY, CRITICAL, ORIGIN, overload, SHEDDABLE } from './loads.ts';
-
-class Caller implements Entrant {
-  readonly rank = 1;
-  readonly deadlineMs = 1e9;
-  readonly client = 0;
-  readonly kind = 0;
-  permit: GatePermit | undefined = undefined;
-  code: ShedCode | '' = '';
-  admitted(permit: GatePermit): void {
-    this.permit = permit;
-  }
-  shed(code: ShedCode): void {
-    this.code = code;
-  }
-  wouldShed(): void {
-    throw new Error('not in enforce mode');
-  }
-}
 
 describe('modes', () => {
   test('observe admits all and counts who would have been shed', () => {

@@ -1,31 +1,12 @@
 /** Each peer's arithmetic on samples made by hand, against its public description (named in its file). */
 import { describe, expect, test } from 'vitest';
-import type { ShedCode } from '../../src/kernel/errors.ts';
-import type { Entrant, GatePermit } from './gate.ts';
+import { Caller } from './caller.ts';
 import { EnvoyGradient } from './peers/envoy.ts';
 import { FixedLimit } from './peers/fixed.ts';
 import { Gradient2 } from './peers/gradient2.ts';
 import { LimitedGate, type LimitAlgorithm, type PeerSample } from './peers/limited-gate.ts';
 import { Vegas } from './peers/vegas.ts';
 import { Windowed } from './peers/windowed.ts';
-
-class Caller implements Entrant {
-  readonly rank = 0;
-  readonly deadlineMs = 1e9;
-  readonly client = 0;
-  readonly kind = 0;
-  permit: GatePermit | undefined = undefined;
-  code: ShedCode | '' = '';
-  admitted(permit: GatePermit): void {
-    this.permit = permit;
-  }
-  shed(code: ShedCode): void {
-    this.code = code;
-  }
-  wouldShed(): void {
-    throw new Error('a peer does not observe');
-  }
-}
 
 function sample(rttMs: number, rest: Partial<PeerSample> = {}): PeerSample {
   return { startMs: 0, rttMs, inFlight: 1000, dropped: false, ...rest };

@@ -96,12 +96,17 @@ function silenced(seed = 1): Watched {
 
 describe('a service is judged', () => {
   test('after three full windows as fast as known and within half of the SLA; the bound is half of the SLA', () => {
-    expect(stallBoundMs(3, 60, 75, 250)).toBe(125);
-    expect(stallBoundMs(2, 60, 75, 250)).toBe(0);
-    expect(stallBoundMs(9, 112, 75, 250)).toBe(125);
-    expect(stallBoundMs(9, 113, 75, 250)).toBe(0);
-    expect(stallBoundMs(9, 125, 200, 250)).toBe(125);
-    expect(stallBoundMs(9, 126, 200, 250)).toBe(0);
+    expect(stallBoundMs(3, 60, 75, 250, 0.4)).toBe(125);
+    expect(stallBoundMs(2, 60, 75, 250, 0.4)).toBe(0);
+    expect(stallBoundMs(9, 112, 75, 250, 0.4)).toBe(125);
+    expect(stallBoundMs(9, 113, 75, 250, 0.4)).toBe(0);
+    expect(stallBoundMs(9, 125, 200, 250, 0.4)).toBe(125);
+    expect(stallBoundMs(9, 126, 200, 250, 0.4)).toBe(0);
+  });
+
+  test('arms only where none in 100 ms would be no chance', () => {
+    expect(stallBoundMs(3, 60, 75, 250, 0.05)).toBe(125);
+    expect(stallBoundMs(3, 60, 75, 250, 0.049)).toBe(0);
   });
 
   test('never without that, however silent it is', () => {
