@@ -3,7 +3,8 @@
  * whose key does not belong to its certificate would be deaf, an instance's authority that cannot be read unreachable.
  *
  * Works on what is written, not on what the schema made of it, so that a fault elsewhere hides none of these. Files are only
- * read here; the workers read them again, so a certificate renewed on disk comes with the next reload.
+ * read here; the supervisor reads those of listeners again when they are renewed on disk (`io/certificate-files.ts`), the
+ * workers those of services with the next reload.
  */
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -17,10 +18,12 @@ export function checkCertificates(source: Source): Finding[] {
   const root = treeOf(source.value);
   const findings: Finding[] = [];
   for (const [index, listener] of listOf(root['listeners']).entries()) {
-    const { certificates } = treeOf(treeOf(listener)['tls']);
+    const { certificates, clientCa } = treeOf(treeOf(listener)['tls']);
     for (const [at, pair] of listOf(certificates).entries()) {
       findings.push(...checkPair(source, ['listeners', index, 'tls', 'certificates', at], pair));
     }
+    if (isWritten(clientCa))
+      findings.push(...checkPart(source, ['listeners', index, 'tls', 'clientCa'], 'ca', clientCa).findings);
   }
   for (const [name, service] of Object.entries(treeOf(root['services']))) {
     const { tls } = treeOf(service);

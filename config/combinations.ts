@@ -45,6 +45,8 @@ export function checkCombinations(source: Source): Finding[] {
 }
 
 function checkListener(value: unknown, path: Path, fault: Fault): void {
+  if (isGiven(treeOf(value), 'tls') && treeOf(value)['redirectToHttps'] === true)
+    fault([...path, 'redirectToHttps'], 'would send callers of this `tls` listener round and round');
   const { headersTimeout, requestTimeout } = readable(listenerLimits, treeOf(value)['limits']);
   if (headersTimeout === undefined || requestTimeout === undefined) return;
   if (requestTimeout > 0 && headersTimeout > requestTimeout) {

@@ -29,12 +29,14 @@ const listenerTls = z.strictObject({
   certificates: z
     .array(certificate)
     .min(1)
-    .describe('SNI picks among them; the first is for callers without a match'),
+    .describe(
+      'SNI picks among them; the first is for callers without a match. Files renewed on disk are taken within seconds',
+    ),
   minVersion: word(['TLSv1.2', 'TLSv1.3']).prefault('TLSv1.2').describe('the oldest version spoken'),
   clientCa: pem()
     .nullable()
     .prefault(null)
-    .describe('asks callers for a certificate signed by this authority'),
+    .describe('callers must show a certificate of this authority; others get no further than the handshake'),
 });
 
 export const listenerLimits = z.strictObject({
@@ -49,7 +51,9 @@ export const listenerLimits = z.strictObject({
   minBytesPerSecond: count(0)
     .prefault(240)
     .describe('slowest transfer accepted after 5 s, both ways; 0 = any'),
-  connectionsPerAddress: count(0).prefault(0).describe('connections of one address; 0 = any number'),
+  connectionsPerAddress: count(0)
+    .prefault(0)
+    .describe('connections of one address (IPv6: of one /64) per worker; 0 = any number'),
 });
 
 export const listener = z.strictObject({
@@ -62,12 +66,19 @@ export const listener = z.strictObject({
     .prefault(10_000)
     .describe('per worker; past it a connection is closed at once'),
   tls: listenerTls.nullable().prefault(null).describe('without it the listener speaks plain HTTP'),
-  redirectToHttps: flag().prefault(false).describe('answers every request with 308 to https'),
+  redirectToHttps: flag()
+    .prefault(false)
+    .describe(
+      'answers every request with 308 to https; below `/.well-known/acme-challenge` only where no route has that path',
+    ),
   healthPath: text('path')
-    .startsWith('/')
+    .regex(/^\/(?!\/)[A-Za-z0-9._~/-]*$/, {
+      error: 'is a plain path: `/` and letters, digits, `.`, `_`, `~`, `-`',
+    })
+    .refine((value) => !/\/\/|\/\.{1,2}(?:\/|$)/.test(value), { error: 'has no empty or dot segments' })
     .nullable()
     .prefault(null)
-    .describe('a path that answers 200 or 503 as `/readyz` does'),
+    .describe('a path that answers 200 or 503 as `/readyz` does, before limits and shedding'),
   http2: flag().prefault(true).describe('HTTP/2 by ALPN, where there is `tls`'),
   proxyProtocol: z
     .strictObject({
@@ -75,7 +86,7 @@ export const listener = z.strictObject({
     })
     .nullable()
     .prefault(null)
-    .describe('PROXY protocol v1 and v2 on this listener'),
+    .describe('PROXY protocol v1 and v2 on this listener; connections without a header are closed'),
   limits: listenerLimits.prefault({}).describe('what a caller may send, and how slowly'),
 });
 
@@ -167,4 +178,6 @@ export const tracing = z.strictObject({
 export const errorPage = path()
   .nullable()
   .prefault(null)
-  .describe('an HTML file instead of the built-in error page');
+  .describe(
+    'an HTML file instead of the built-in page that a browser is shown, at most 64 KiB; in it `{{status}}` `{{title}}` `{{detail}}` `{{code}}` `{{requestId}}` are filled in',
+  );

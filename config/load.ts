@@ -11,6 +11,7 @@ import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 import { clientKey } from './client-schema.ts';
 import { checkCombinations } from './combinations.ts';
+import { readErrorPage } from './error-page.ts';
 import { checkFigures } from './figures.ts';
 import { readKeysFile, readText, resolveFiles } from './files.ts';
 import { sortFindings } from './findings.ts';
@@ -91,13 +92,15 @@ export function loadConfigurationText(text: string, name: string, environment: E
   const keys = collectKeys(source, environment);
   findings.push(...keys.findings);
   findings.push(...checkCertificates(source).filter(fresh));
+  const page = readErrorPage(source);
+  findings.push(...page.findings);
   const names = hostNames(source);
   if (!result.success) return judged(findings, names);
   const clients = {
     ...result.data.clients,
     keys: keys.rows.map((row) => ({ key: keyDigest(row.key), client: row.client, tier: row.tier })),
   };
-  return judged(findings, names, { ...result.data, clients });
+  return judged(findings, names, { ...result.data, clients, errorPage: page.text });
 }
 
 function placeOf(finding: Finding): string {

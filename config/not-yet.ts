@@ -12,32 +12,9 @@ interface Row {
   readonly sentence: string;
   /** Only these values warn; left out, every value that turns something on. */
   readonly values?: readonly unknown[];
-  /** Asks for something only where this key is written beside it. */
-  readonly beside?: string;
 }
 
 export const NOT_YET: readonly Row[] = [
-  { path: 'listeners.*.tls.clientCa', sentence: 'callers are not asked for certificates' },
-  {
-    path: 'listeners.*.http2',
-    values: [true],
-    beside: 'tls',
-    sentence: 'HTTP/1.1 is spoken',
-  },
-  { path: 'listeners.*.redirectToHttps', sentence: 'requests are routed, not redirected' },
-  {
-    path: 'listeners.*.healthPath',
-    sentence: 'the path is routed like any other; use `/readyz` of the admin address',
-  },
-  {
-    path: 'listeners.*.proxyProtocol',
-    sentence: 'connections that begin with a PROXY header are refused as bad requests',
-  },
-  {
-    path: 'listeners.*.limits.minBytesPerSecond',
-    sentence: 'slow transfers are bounded by the timeouts only',
-  },
-  { path: 'listeners.*.limits.connectionsPerAddress', sentence: 'only `maxConnections` bounds connections' },
   {
     path: 'redis.sentinels',
     sentence: 'the gateway cannot find its store through sentinels and behaves as if it were unavailable',
@@ -51,8 +28,6 @@ export const NOT_YET: readonly Row[] = [
   { path: 'tiers.*.concurrency', sentence: 'requests in flight are not limited by client' },
   { path: 'limits.global.shards', sentence: 'the limit is one key in the store' },
   { path: 'services.*.discovery', sentence: 'the service has no instances; list them in `instances`' },
-  { path: 'services.*.timeout.stream', sentence: 'answers live as long as they move' },
-  { path: 'services.*.limits.responseBytes', sentence: 'answers may be of any size' },
   { path: 'services.*.onDependencyDown.fallback', sentence: 'the service fails fast instead' },
   { path: 'services.*.breaker.slow', sentence: 'only failures open the breaker' },
   { path: 'services.*.retry.perTry', sentence: 'an attempt may use all the time that is left' },
@@ -61,11 +36,8 @@ export const NOT_YET: readonly Row[] = [
   { path: 'services.*.affinity.fallback', sentence: 'callers without the cookie have no affinity' },
   { path: 'services.*.versions', sentence: 'all versions are treated alike' },
   { path: 'services.*.drain.streamTimeout', sentence: 'streams of a leaving instance run on' },
-  { path: 'services.*.hostHeader', values: ['instance'], sentence: 'the `Host` of the caller is passed on' },
-  { path: 'services.*.protocol', values: ['h2'], sentence: 'HTTP/1.1 is spoken' },
   { path: 'routes.*.guard', sentence: 'failures block nobody' },
   { path: 'tracing.otlp', sentence: 'no spans are sent; trace context is passed on' },
-  { path: 'errorPage', sentence: 'the built-in page is shown' },
 ];
 
 /** Values that ask for nothing. */
@@ -76,9 +48,9 @@ export function checkNotYet(source: Source): Finding[] {
   const findings: Finding[] = [];
   for (const row of NOT_YET) {
     const steps = row.path.split('.');
-    visit(source.value, steps, [], (value, path, parent) => {
+    visit(source.value, steps, [], (value, path) => {
       const asks = row.values === undefined ? !OFF.has(value) && !isEmpty(value) : row.values.includes(value);
-      if (!asks || (row.beside !== undefined && OFF.has(parent[row.beside]))) return;
+      if (!asks) return;
       const message = `accepted, but this release does not act on it: ${row.sentence}`;
       findings.push(source.find('warning', path, message, { atKey: true }));
     });
@@ -92,7 +64,7 @@ function visit(
   value: unknown,
   steps: readonly string[],
   path: Path,
-  found: (value: unknown, path: Path, parent: Branch) => void,
+  found: (value: unknown, path: Path) => void,
 ): void {
   const [step, ...rest] = steps;
   if (step === undefined || typeof value !== 'object' || value === null) return;
@@ -100,7 +72,7 @@ function visit(
   const keys = step === '*' ? Object.keys(branch) : Object.hasOwn(branch, step) ? [step] : [];
   for (const key of keys) {
     const place = [...path, Array.isArray(value) ? Number(key) : key];
-    if (rest.length === 0) found(branch[key], place, branch);
+    if (rest.length === 0) found(branch[key], place);
     else visit(branch[key], rest, place, found);
   }
 }

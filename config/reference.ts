@@ -12,7 +12,7 @@ const HEAD = `# The configuration
 
 YAML 1.2; JSON is accepted. Only \`listeners\`, \`services\` and \`routes\` are required, everything else has the default
 shown. Unknown keys are errors. Start from [\`examples/\`](examples): \`minimal.yaml\`, \`tiers.yaml\`, \`full.yaml\`,
-\`kubernetes-like.yaml\`. \`check\` misses seven PEM files in \`full.yaml\` until they are yours.
+\`kubernetes-like.yaml\`. \`check\` misses eight PEM files in \`full.yaml\` until they are yours.
 
 \`\`\`
 spillway check -c spillway.yaml      # every fault in one run, as FILE:LINE:COLUMN: error: what, where, did you mean …

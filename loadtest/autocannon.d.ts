@@ -7,6 +7,12 @@ declare module 'autocannon' {
       /** Seconds. */
       readonly duration?: number;
       readonly headers?: Readonly<Record<string, string>>;
+      /** Sent one after the other instead of one and the same. */
+      readonly requests?: readonly {
+        readonly method: string;
+        readonly path: string;
+        readonly headers: Readonly<Record<string, string>>;
+      }[];
       /** Requests a second over all connections. */
       readonly overallRate?: number;
       /** Latencies of answers other than 2xx are left out. */

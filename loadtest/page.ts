@@ -2,6 +2,7 @@
 import { paragraph, reportPage, table } from '../test/harness/plot.ts';
 import type { Cell, Section } from '../test/harness/plot.ts';
 import { casePlots } from './overload/charts.ts';
+import type { MeasureResult } from './measure.ts';
 import { comparisonOf } from './overload/comparison.ts';
 import type { CaseResult } from './overload/comparison.ts';
 import type { Judged } from './overload/judge.ts';
@@ -59,7 +60,19 @@ function section(result: CaseResult): Section {
   return { heading: result.name, html: html.join('\n') };
 }
 
-function summary(results: readonly CaseResult[]): Section {
+function measureSection(result: MeasureResult): Section {
+  const rows = result.judged.map((row): readonly Cell[] => [row.what, wanted(row), verdictCell(row)]);
+  const html = [
+    paragraph(result.about),
+    table(['', 'wanted', 'found'], rows),
+    ...result.figures.flatMap(({ caption, head, rows: lines }) => [paragraph(caption), table(head, lines)]),
+    ...(result.html ?? []),
+    ...result.notes.map((note) => paragraph(note)),
+  ];
+  return { heading: result.name, html: html.join('\n') };
+}
+
+function summary(results: readonly Pick<CaseResult, 'name' | 'judged'>[]): Section {
   const rows = results.flatMap(({ name, judged }) =>
     judged
       .filter(({ outcome }) => outcome !== 'shown')
@@ -72,14 +85,17 @@ function summary(results: readonly CaseResult[]): Section {
 export function loadPage(
   machine: Machine,
   results: readonly CaseResult[],
+  measures: readonly MeasureResult[],
   skipped: readonly string[],
 ): string {
+  const all = [...measures, ...results];
   const missing = skipped.length === 0 ? '' : ` Not measured: ${skipped.join('; ')}.`;
   return reportPage({
     title: 'Spillway under load',
-    intro: `Real processes on loopback, arrivals by chance (Poisson) that wait for nobody, each timed from the moment it was meant to leave. C = 400 requests a second (20 slots of 50 ms, lognormal), SLA 250 ms, one process each unless a case says otherwise; sender, origin and target share this machine.${missing}`,
+    intro: `Real processes on loopback; sender, origin and target share this machine. Measures: everything in turns, medians of the rounds. Overload cases: arrivals by chance (Poisson) that wait for nobody, each timed from the moment it was meant to leave. C = 400 requests a second (20 slots of 50 ms, lognormal), SLA 250 ms, one process each unless a case says otherwise.${missing}`,
     sections: [
-      ...(results.some(({ judged }) => judged.length > 0) ? [summary(results)] : []),
+      ...(all.some(({ judged }) => judged.length > 0) ? [summary(all)] : []),
+      ...measures.map((result) => measureSection(result)),
       ...results.map((result) => section(result)),
       { heading: 'Machine', html: paragraph(machineLines(machine)) },
     ],

@@ -14,7 +14,7 @@ export interface Machine {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-const PROGRAMS = ['nginx', 'haproxy', 'wrk'];
+const PROGRAMS = ['nginx', 'haproxy', 'caddy', 'wrk'];
 const PACKAGES = ['fastify', '@fastify/http-proxy', 'undici', 'autocannon'];
 
 /** This machine, and the versions of what is compared. */

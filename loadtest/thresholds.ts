@@ -1,58 +1,34 @@
 /**
- * What the scenarios beside the overload cases must keep, in one table. Each row takes the medians over the rounds, since
+ * What the scenarios beside the overload cases and the measures must keep, in one table. Each row takes the medians over the rounds, since
  * a shared machine has bad seconds; a missed row makes the exit code 6. The bounds are on the gateway only, the bare proxy is there to compare with.
  */
 import type { Measurement, ScenarioName } from './scenarios.ts';
-
-export interface Compared {
-  readonly gateway: Measurement;
-  readonly bare: Measurement | undefined;
-}
+import { median } from './turns.ts';
 
 export interface Threshold {
   readonly scenario: ScenarioName;
   readonly what: string;
-  readonly value: (measured: Compared) => number | undefined;
+  readonly value: (gateway: Measurement) => number | undefined;
   readonly bound: { readonly atLeast: number } | { readonly atMost: number };
 }
 
 const THRESHOLDS: readonly Threshold[] = [
   {
-    scenario: 'baseline',
-    what: 'share of requests served while nothing is overloaded',
-    value: ({ gateway }) => gateway.figures['servedRatio'],
-    bound: { atLeast: 0.9999 },
-  },
-  {
-    scenario: 'baseline',
-    what: 'the same of 200 connections at once, in the first five seconds from a cold start',
-    value: ({ gateway }) => gateway.figures['coldServedRatio'],
-    bound: { atLeast: 1 },
-  },
-  {
-    scenario: 'baseline',
-    what: 'CPU a request ÷ that of the bare proxy',
-    value: ({ gateway, bare }) =>
-      bare === undefined ? undefined : gateway.cpuUsPerAnswer / bare.cpuUsPerAnswer,
-    // No dearer than what it replaces; the goal of the forwarding design is 0.6.
-    bound: { atMost: 1 },
-  },
-  {
     scenario: 'noisy',
     what: 'the well-behaved client, answered within the SLA',
-    value: ({ gateway }) => gateway.figures['quietRatio'],
+    value: (gateway) => gateway.figures['quietRatio'],
     bound: { atLeast: 0.999 },
   },
   {
     scenario: 'noisy',
     what: 'the noisy client, served ÷ what its limit allows',
-    value: ({ gateway }) => gateway.figures['loudOverLimit'],
+    value: (gateway) => gateway.figures['loudOverLimit'],
     bound: { atMost: 1.05 },
   },
   {
     scenario: 'noisy',
     what: 'the same: it gets most of what its limit allows',
-    value: ({ gateway }) => gateway.figures['loudOverLimit'],
+    value: (gateway) => gateway.figures['loudOverLimit'],
     bound: { atLeast: 0.9 },
   },
 ];
@@ -66,11 +42,11 @@ export interface Verdict {
 }
 
 /** The verdict on every row of the scenario that could be measured. */
-export function judge(scenario: ScenarioName, measured: Compared): readonly Verdict[] {
+export function judge(scenario: ScenarioName, gateway: Measurement): readonly Verdict[] {
   const verdicts: Verdict[] = [];
   for (const row of THRESHOLDS) {
     if (row.scenario !== scenario) continue;
-    const value = row.value(measured);
+    const value = row.value(gateway);
     if (value === undefined) continue;
     const [wanted, kept] =
       'atLeast' in row.bound
@@ -79,13 +55,6 @@ export function judge(scenario: ScenarioName, measured: Compared): readonly Verd
     verdicts.push({ scenario, what: row.what, value, wanted, kept });
   }
   return verdicts;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? 0;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2;
 }
 
 function medians(records: readonly Readonly<Record<string, number>>[]): Record<string, number> {

@@ -1,34 +1,28 @@
-import type { FastifyInstance } from 'fastify';
-import fp from 'fastify-plugin';
-import { exchangeOf } from '../src/io/exchange.ts';
+import type { Step } from '../src/io/steps.ts';
 
 /**
  * Step 5, admission: a permit of the service, a place in its queue, or a refusal at once. What can be known without
  * waiting is asked first: a service that is blocked, or whose breaker is open, reserves nothing.
  */
-export const loadShed = fp((app: FastifyInstance, _options: object, ready: () => void) => {
-  app.addHook('onRequest', (request, _reply, next) => {
-    const exchange = exchangeOf(request.raw);
-    const service = exchange?.route?.service;
-    if (exchange === undefined || service === undefined) return;
-    const now = exchange.worker.now();
-    if (service.blocked !== '') {
-      exchange.refuse(service.blocked, service.blockedBecause);
-      return;
-    }
-    if (!service.open) {
-      exchange.refuse('SPW_NO_READY_INSTANCE', service.whyClosed);
-      return;
-    }
-    exchange.breakerPass = service.breaker.allow(now);
-    if (exchange.breakerPass === 0) {
-      exchange.refuse('SPW_CIRCUIT_OPEN', service.breakerWords(now));
-      return;
-    }
-    exchange.next = next;
-    exchange.phase = 'queued';
-    exchange.enteredMs = now;
-    service.admission.enter(exchange, now);
-  });
-  ready();
-});
+export const loadShed: Step = (exchange, next) => {
+  const service = exchange.route?.service;
+  if (service === undefined) return;
+  const now = exchange.worker.now();
+  if (service.blocked !== '') {
+    exchange.refuse(service.blocked, service.blockedBecause);
+    return;
+  }
+  if (!service.open) {
+    exchange.refuse('SPW_NO_READY_INSTANCE', service.whyClosed);
+    return;
+  }
+  exchange.breakerPass = service.breaker.allow(now);
+  if (exchange.breakerPass === 0) {
+    exchange.refuse('SPW_CIRCUIT_OPEN', service.breakerWords(now));
+    return;
+  }
+  exchange.next = next;
+  exchange.phase = 'queued';
+  exchange.enteredMs = now;
+  service.admission.enter(exchange, now);
+};

@@ -3,7 +3,7 @@ import fp from 'fastify-plugin';
 import { exchangeOf } from '../src/io/exchange.ts';
 
 /**
- * Step 8, outcome, as far as Fastify takes part: whatever a step throws, or the router cannot place, is
+ * Step 8, outcome, as far as Fastify takes part: whatever a mount throws, or the router cannot place, is
  * `SPW_INTERNAL` for that request alone. Everything else about an outcome hangs on the response's end
  * (`Exchange.finish`), so that refusals before this framework count as well.
  */

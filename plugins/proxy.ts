@@ -3,12 +3,12 @@ import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 import { exchangeOf } from '../src/io/exchange.ts';
 import { forward } from '../src/io/forward.ts';
+import type { Step } from '../src/io/steps.ts';
 
 /**
  * Step 7, forward: two mounts, one forwarding.
  *
- * A route without `rewrite` ends in the last `onRequest` step, so that no body parser ever runs. A rewriting route is
- * mounted by @fastify/http-proxy, for its prefix mathematics and its guards, and comes back to the same forwarding
+ * A route without `rewrite` is forwarded as it is; no framework takes part in it. A rewriting route is mounted by @fastify/http-proxy, for its prefix mathematics and its guards, and comes back to the same forwarding
  * through its `handler`. Of the rest of that package nothing is reachable: its own retries (a GET answered 503 becomes
  * eleven calls), its unverified upstream TLS, its error answers with addresses in them, its WebSocket proxy.
  */
@@ -20,34 +20,27 @@ export interface RewriteMount {
   readonly rewrite: string;
 }
 
-export interface ProxyOptions {
+export interface MountOptions {
   readonly rewrites: readonly RewriteMount[];
   /** Every method the server parses; a method no route takes was refused before. */
   readonly methods: readonly string[];
 }
 
+/** The last step: to the network at once, or through the mount of a rewriting route. */
+export const proxy: Step = (exchange) => {
+  if (exchange.route?.mount === undefined) forward(exchange, exchange.path);
+  else exchange.snapshot.path?.application.routing(exchange.req, exchange.res);
+};
+
 /** Only there so that the package accepts its options: every request goes to our `handler` first. */
 const NOWHERE = 'http://rewritten.invalid';
 
-export const proxy = fp(async (app: FastifyInstance, { rewrites, methods }: ProxyOptions) => {
+export const rewriteMounts = fp(async (app: FastifyInstance, { rewrites, methods }: MountOptions) => {
   app.removeAllContentTypeParsers();
   app.addHook('onRequest', (request, _reply, next) => {
-    const exchange = exchangeOf(request.raw);
-    if (exchange === undefined) return;
-    if (exchange.route?.mount === undefined) {
-      forward(exchange, exchange.path);
-      return;
-    }
     // A body is bytes to us, whatever its type says; Fastify would answer 415 to a type it cannot read.
     request.raw.headers['content-type'] = 'application/octet-stream';
     next();
-  });
-  app.route({
-    method: [...methods],
-    url: '/*',
-    handler: (_request, reply) => {
-      reply.hijack();
-    },
   });
   for (const { mount, path, rewrite } of rewrites) {
     await app.register(httpProxy, {

@@ -3,12 +3,13 @@ import fastify, { LogController, type FastifyHttpOptions, type FastifyInstance }
 import { clientIdentity } from '../plugins/client-identity.ts';
 import { loadShed } from '../plugins/load-shed.ts';
 import { outcome } from '../plugins/outcome.ts';
-import { proxy } from '../plugins/proxy.ts';
+import { proxy, rewriteMounts } from '../plugins/proxy.ts';
 import { rateLimit } from '../plugins/rate-limit.ts';
 import { requestContext } from '../plugins/request-context.ts';
 import { upstream } from '../plugins/upstream.ts';
 import { exchangeOf } from './io/exchange.ts';
-import type { Snapshot } from './io/snapshot.ts';
+import type { RequestPath, Snapshot } from './io/snapshot.ts';
+import { walker, type Step } from './io/steps.ts';
 import { WorkerRuntime } from './io/worker-runtime.ts';
 
 /**
@@ -17,6 +18,20 @@ import { WorkerRuntime } from './io/worker-runtime.ts';
  * Step 1, the front gate, stands before it on the raw listener (`io/front-gate.ts`); step 8 closes every request, also
  * those refused before this list, when its response ends (`io/outcome-recorder.ts`).
  */
+const STEPS: readonly Step[] = [
+  requestContext, // 2 route, deadline
+  clientIdentity, // 3 client, tier, priority
+  rateLimit, // 4 limits
+  loadShed, // 5 admission
+  upstream, // 6 instance
+  proxy, // 7 forward
+];
+
+async function composePath(snapshot: Snapshot): Promise<RequestPath> {
+  return { walk: walker(STEPS), application: await composeApplication(snapshot) };
+}
+
+/** What the last step of rewriting routes needs: a router that knows their mounts. */
 async function composeApplication(snapshot: Snapshot): Promise<FastifyInstance> {
   const app: FastifyInstance = fastify({
     logger: false,
@@ -28,20 +43,15 @@ async function composeApplication(snapshot: Snapshot): Promise<FastifyInstance> 
   for (const method of http.METHODS) {
     if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true });
   }
-  await app.register(outcome); // 8 what a step throws
-  await app.register(requestContext); // 2 route, deadline
-  await app.register(clientIdentity); // 3 client, tier, priority
-  await app.register(rateLimit); // 4 limits
-  await app.register(loadShed); // 5 admission
-  await app.register(upstream); // 6 instance
-  await app.register(proxy, { rewrites: rewritesOf(snapshot), methods: app.supportedMethods }); // 7 forward
+  await app.register(outcome);
+  await app.register(rewriteMounts, { rewrites: rewritesOf(snapshot), methods: app.supportedMethods });
   await app.ready();
   return app;
 }
 
 /** Runs this process as a worker until the supervisor ends it; `exit` is called with the exit code. */
 export function startWorker(exit: (code: number) => void): void {
-  new WorkerRuntime(composeApplication, exit).start();
+  new WorkerRuntime(composePath, exit).start();
 }
 
 type MountStrategy = NonNullable<
@@ -61,7 +71,6 @@ const mountConstraint: MountStrategy = {
       },
     };
   },
-  // A plain route has no mount: then the router finds the one route without this constraint.
   deriveConstraint: (req) => exchangeOf(req)?.route?.mount as string,
   mustMatchWhenDerived: false,
 };

@@ -10,6 +10,7 @@ import type { Configuration } from '../config/schema.ts';
 import type { ReadinessView, ReloadView } from './io/admin-port.ts';
 import { startAdminServer, type AdminServer } from './io/admin-server.ts';
 import { Conditions } from './io/conditions.ts';
+import { CertificateFiles } from './io/certificate-files.ts';
 import { ControlPlane } from './io/control-plane.ts';
 import { FleetControl } from './io/fleet-control.ts';
 import type { ServiceStates, ToSupervisor } from './io/ipc.ts';
@@ -18,6 +19,7 @@ import { Listeners } from './io/listeners.ts';
 import { Meter } from './io/meter.ts';
 import { MetricsPage } from './io/metrics-page.ts';
 import { Questions } from './io/questions.ts';
+import { ReadinessWord } from './io/readiness-word.ts';
 import { Reloader } from './io/reloader.ts';
 import { Rollout, type LoadedConfiguration } from './io/rollout.ts';
 import { ShareExchange } from './io/share-exchange.ts';
@@ -65,6 +67,8 @@ export class Supervisor {
   readonly #affinitySecret = randomBytes(32).toString('base64url');
   readonly #fallbackClientSecret = randomBytes(32).toString('base64url');
   readonly #startedMs = systemNow();
+  readonly #certificates: CertificateFiles;
+  readonly #readinessWord: ReadinessWord;
   readonly #conditions = new Conditions();
   readonly #statusLog: StatusLog;
   readonly #rollout: Rollout;
@@ -84,6 +88,7 @@ export class Supervisor {
       events: {
         onHello: (worker) => {
           this.#rollout.configure(worker);
+          this.#readinessWord.tell(worker);
         },
         onMessage: (worker, message) => {
           this.#message(worker, message);
@@ -124,6 +129,19 @@ export class Supervisor {
         this.#pool.broadcast({ type: 'override', override });
       },
     });
+    this.#certificates = new CertificateFiles({
+      log: options.log,
+      now: systemNow,
+      onResult: (result) => {
+        this.#meter.add('tls_reloads_total', [result]);
+      },
+      onChange: () => {
+        this.#rollout.renewCertificates();
+      },
+    });
+    // There from the start, or the first refusal would be no increase.
+    for (const result of ['ok', 'refused']) this.#meter.add('tls_reloads_total', [result], 0);
+    this.#readinessWord = new ReadinessWord(this.#pool, () => this.#readiness().ready);
     this.#rollout = new Rollout(loaded, {
       pool: this.#pool,
       secrets: (configuration) => ({
@@ -134,6 +152,7 @@ export class Supervisor {
       states: () => this.#fleets.states(),
       overrides: () => this.#control.overrides(),
       workerCount,
+      tlsOf: (listener) => this.#certificates.materialOf(listener),
     });
     this.#reloader = new Reloader({
       log: options.log,
@@ -154,6 +173,7 @@ export class Supervisor {
       onCommit: (configuration) => {
         this.#fleets.forget();
         this.#admin?.configure(configuration.admin);
+        void this.#certificates.configure(configuration.listeners);
         this.#pool.scale(workerCount(configuration));
       },
       onResult: (result) => {
@@ -198,11 +218,14 @@ export class Supervisor {
     this.#rollout.begin(this.#listeners.current);
     this.#fleets.configure(configuration, true);
     this.#pool.scale(workerCount(configuration));
+    this.#certificates.start();
+    this.#readinessWord.start();
     await this.#conditions.until(() => this.#fleets.firstProbesIn(), LISTEN_WITHOUT_PROBES_MS);
     this.#rollout.listen();
     await this.#conditions.until(() => this.#readiness().ready || this.#startFault !== '', Infinity);
     if (this.#startFault !== '') throw new Error(this.#startFault);
     if (this.#phase === 'starting') this.#phase = 'serving';
+    this.#readinessWord.spread();
     this.#conditions.wake();
   }
 
@@ -234,6 +257,8 @@ export class Supervisor {
     this.#pool.stopRestarting();
     this.#pool.killAll();
     this.#fleets.stop();
+    this.#certificates.stop();
+    this.#readinessWord.stop();
     this.#listeners.close();
     await this.#admin?.close();
   }

@@ -1,8 +1,8 @@
 /**
  * `npm test`: everything, as a stranger runs it on a fresh checkout.
  *
- * Makes sure of the one thing that npm cannot bring, `redis-server` (Debian's package, installed when this may be done,
- * and not left running), runs both vitest projects, and ends with `N passed, N failed` alone on a line. Arguments are handed to
+ * Makes sure of what npm cannot bring (`harness/executable.ts`: Debian's packages, installed when this may be done, no service
+ * of theirs left running), runs both vitest projects, and ends with `N passed, N failed` alone on a line. Arguments are handed to
  * vitest (`npm test -- --project unit shedding`). The exit code is vitest's.
  */
 import { spawnSync } from 'node:child_process';
@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { findRedisServer } from './harness/redis.ts';
+import { isInstalled, TOOLS } from './harness/executable.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const POLICY_FILE = '/usr/sbin/policy-rc.d';
@@ -35,34 +35,30 @@ function elevation(): readonly string[] | undefined {
   return succeeds('sudo', ['-n', 'true']) ? ['sudo', '-n'] : undefined;
 }
 
-/** Installs Debian's redis-server; a policy file keeps the package from starting the service. */
-function installRedis(): boolean {
+/** Installs Debian's packages; a policy file keeps them from starting services. */
+function installPackages(packages: readonly string[]): boolean {
   const root = elevation();
   if (root === undefined || !succeeds('apt-get', ['--version'])) return false;
   const run = (args: readonly string[]): boolean => {
     const [command = '', ...rest] = [...root, 'env', 'DEBIAN_FRONTEND=noninteractive', ...args];
     return spawnSync(command, rest, { stdio: ['ignore', 'ignore', 'inherit'] }).status === 0;
   };
-  process.stderr.write('redis-server is missing; installing it with apt-get\n');
+  process.stderr.write(`missing, and installed with apt-get: ${packages.join(', ')}\n`);
   const mayWrite = root.length === 0 && !existsSync(POLICY_FILE);
   if (mayWrite) writeFileSync(POLICY_FILE, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
   try {
-    const install = ['apt-get', 'install', '-y', '-q', '--no-install-recommends', 'redis-server'];
+    const install = ['apt-get', 'install', '-y', '-q', '--no-install-recommends', ...packages];
     if (!run(install) && !(run(['apt-get', 'update', '-q']) && run(install))) return false;
-    if (!mayWrite) run(['service', 'redis-server', 'stop']);
+    if (!mayWrite && packages.includes('redis-server')) run(['service', 'redis-server', 'stop']);
     return true;
   } finally {
     if (mayWrite) rmSync(POLICY_FILE, { force: true });
   }
 }
 
-function hasRedis(): boolean {
-  try {
-    findRedisServer();
-    return true;
-  } catch {
-    return false;
-  }
+/** Packages of which no program is there. */
+function missingPackages(): string[] {
+  return TOOLS.filter((tool) => !isInstalled(tool)).map((tool) => tool.package);
 }
 
 /** Passed and failed tests; a file that could not even be loaded counts as one failed test. */
@@ -76,9 +72,10 @@ function counts(report: JsonReport): { passed: number; failed: number } {
 }
 
 function main(): number {
-  if (!hasRedis() && !(installRedis() && hasRedis())) {
+  const missing = missingPackages();
+  if (missing.length > 0 && !(installPackages(missing) && missingPackages().length === 0)) {
     process.stderr.write(
-      'The tests need redis-server on the PATH: install the package redis-server, then try again.\n',
+      `The tests need these packages, install them and try again: ${missing.join(', ')}\n`,
     );
     return 1;
   }

@@ -6,7 +6,7 @@
  * together. A miss that says more about the sender than about the gateway is *not judged*, and says why.
  */
 
-export type Unit = 'share' | 'ratio' | 'ms' | 'seconds' | 'count';
+export type Unit = 'share' | 'ratio' | 'ms' | 'fine ms' | 'seconds' | 'µs' | 'MiB' | 'KiB' | 'count';
 
 export interface Row {
   readonly what: string;
@@ -59,6 +59,12 @@ export function formatted(value: number | undefined, unit: Unit): string {
       return value.toFixed(3);
     case 'ms':
       return value === Infinity ? 'never' : `${value.toFixed(value < 20 && value > 0 ? 1 : 0)} ms`;
+    case 'fine ms':
+      return `${value.toFixed(3)} ms`;
+    case 'µs':
+    case 'MiB':
+    case 'KiB':
+      return `${value.toFixed(1)} ${unit}`;
     case 'seconds':
       return value === Infinity ? 'never' : `${value.toFixed(1)} s`;
     case 'count':

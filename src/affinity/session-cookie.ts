@@ -212,9 +212,16 @@ export class SessionCookies {
       // The value is a window into its whole header; the copy lets that go.
       this.#verified.set(Buffer.from(value, 'latin1').toString('latin1'), reading);
     }
-    const { pin } = reading;
-    const ended = nowWallMs - pin.seenMs > this.#idleMs || nowWallMs - pin.issuedMs > this.#absoluteMs;
-    return ended ? EXPIRED : reading;
+    return this.lives(reading, nowWallMs) ? reading : EXPIRED;
+  }
+
+  /** Whether the times of a pin that was read before still let it live. */
+  lives({ pin }: CookieReading, nowWallMs: number): boolean {
+    return (
+      pin !== undefined &&
+      nowWallMs - pin.seenMs <= this.#idleMs &&
+      nowWallMs - pin.issuedMs <= this.#absoluteMs
+    );
   }
 
   #verify(value: string): Pin | undefined {

@@ -30,7 +30,7 @@ export class SessionCount {
   /** @param sid 16 hex digits, uniformly random */
   add(sid: string, now: number): void {
     this.#age(now);
-    const bit = Number.parseInt(sid.slice(0, 8), 16) % BITS;
+    const bit = bitOf(sid);
     const at = bit >> 3;
     const mask = 1 << (bit & 7);
     if ((((this.#young[at] ?? 0) | (this.#old[at] ?? 0)) & mask) === 0) this.#empty--;
@@ -65,6 +65,16 @@ export class SessionCount {
     }
     this.#sinceMs = now;
   }
+}
+
+/** From the last four of the first eight digits: 16384 is a power of two, so nothing before them counts. */
+function bitOf(sid: string): number {
+  let bit = 0;
+  for (let at = 4; at < 8; at++) {
+    const code = sid.charCodeAt(at);
+    bit = bit * 16 + (code <= 57 ? code - 48 : (code | 0x20) - 87);
+  }
+  return bit % BITS;
 }
 
 /** About how many different sessions the snapshots of several workers hold. One of a wrong length is left out. */

@@ -3,7 +3,7 @@ import type { ErrorCode } from '../kernel/errors.ts';
 /**
  * What went wrong between us and an instance, in the terms of the error table.
  *
- * The signal is undici's or node's error code and how far the attempt had got. The decision has four parts: what the caller
+ * The signal is the upstream client's or node's error code and how far the attempt had got. The decision has four parts: what the caller
  * is told, what kind of fault the balancer learns, how strongly it speaks against the instance (hard counts toward an
  * ejection, soft only in a ratio, none not at all), and a word for the log. Our own shortage (no descriptors), our own
  * mistakes and a caller that left never speak against an instance. Unknown errors are read as a reset: they did end
@@ -28,6 +28,10 @@ export interface UpstreamFault {
   readonly evidence: Evidence;
   /** For log and explain: a code, never an address or a text of the instance. */
   readonly reason: string;
+  /** The instance has certainly not begun it, though it was written: any method may be repeated (RFC 9113 §8.7). */
+  readonly unprocessed?: true;
+  /** The code with which it reset its stream, to be told to a caller of HTTP/2. */
+  readonly resetCode?: number;
 }
 
 export function upstreamFault(error: unknown, phase: FaultPhase): UpstreamFault {
@@ -41,7 +45,7 @@ export function upstreamFault(error: unknown, phase: FaultPhase): UpstreamFault 
     case 'connect':
     case 'waiting':
     case 'body':
-      return fromError(errorCode(error), messageOf(error), phase);
+      return fromHttp2(error, phase) ?? fromError(errorCode(error), messageOf(error), phase);
     default:
       return phase satisfies never;
   }
@@ -98,6 +102,64 @@ function fromError(code: string, message: string, phase: 'connect' | 'waiting' |
     default:
       return phase === 'connect' ? refusedConnect(code) : reset(code, phase);
   }
+}
+
+/** What ends an exchange over HTTP/2; undefined for an error of another kind. */
+function fromHttp2(error: unknown, phase: 'connect' | 'waiting' | 'body'): UpstreamFault | undefined {
+  switch (errorCode(error)) {
+    case 'H2_UNPROCESSED':
+      return { ...reset('stream refused', 'body'), unprocessed: true };
+    case 'H2_GOAWAY':
+      // It said goodbye in good order, as every restart does; that is no failure.
+      return { ...own('SPW_UPSTREAM_RESET', 'goaway'), unprocessed: true };
+    case 'H2_UNSPOKEN':
+      return refusedConnect('speaks no HTTP/2');
+    case 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL':
+      return refusedConnect('no common protocol (ALPN)');
+    case 'H2_CLOSED':
+      return own('SPW_CONNECT_FAILED', 'pool closed');
+    case 'H2_RESET': {
+      const { http2Code = 0 } = error as { readonly http2Code?: number };
+      const reason = `stream reset, ${http2ErrorName(http2Code)}`;
+      if (PROTOCOL_RESETS.has(http2Code)) return protocol(reason);
+      const fault = reset(reason, phase === 'body' ? 'body' : 'waiting');
+      // Half an answer that was left without a fault is one all the same.
+      return http2Code === 0 ? fault : { ...fault, resetCode: http2Code };
+    }
+    case 'ERR_HTTP2_ERROR':
+      return protocol('invalid HTTP/2');
+    case 'ERR_INVALID_HTTP_TOKEN':
+    case 'ERR_HTTP2_INVALID_CONNECTION_HEADERS':
+    case 'ERR_HTTP2_INVALID_PSEUDOHEADER':
+      return own('SPW_INTERNAL', 'field that HTTP/2 does not carry');
+    default:
+      return undefined;
+  }
+}
+
+/** Codes by which one side says that the other does not keep the protocol; nghttp2 uses them for what it cannot read. */
+const PROTOCOL_RESETS: ReadonlySet<number> = new Set([1, 3, 6, 9, 11, 13]);
+
+/** RFC 9113 §7, in order. */
+const HTTP2_ERRORS: readonly string[] = [
+  'NO_ERROR',
+  'PROTOCOL_ERROR',
+  'INTERNAL_ERROR',
+  'FLOW_CONTROL_ERROR',
+  'SETTINGS_TIMEOUT',
+  'STREAM_CLOSED',
+  'FRAME_SIZE_ERROR',
+  'REFUSED_STREAM',
+  'CANCEL',
+  'COMPRESSION_ERROR',
+  'CONNECT_ERROR',
+  'ENHANCE_YOUR_CALM',
+  'INADEQUATE_SECURITY',
+  'HTTP_1_1_REQUIRED',
+];
+
+function http2ErrorName(code: number): string {
+  return HTTP2_ERRORS[code] ?? `code ${code}`;
 }
 
 /** Refused, unreachable, unknown name, certificate: nothing of the request has been sent. */

@@ -23,6 +23,20 @@ const COLON = 58;
 const DOT = 46;
 const OPEN = 91;
 
+/** The last host of a connection: it hardly ever names another. */
+export class HostMemo {
+  #value = '';
+  #check: HostCheck = REFUSED;
+
+  check(value: string): HostCheck {
+    if (value !== this.#value) {
+      this.#check = checkHost(value);
+      this.#value = value;
+    }
+    return this.#check;
+  }
+}
+
 export function checkHost(value: string): HostCheck {
   return value.charCodeAt(0) === OPEN ? checkBracketed(value) : checkName(value);
 }

@@ -1,6 +1,10 @@
 import type { ErrorCode } from '../kernel/errors.ts';
 import { sameName } from './field-names.ts';
 
+/** The version a stream of HTTP/2 shows: a pair that no parser of text lets by, unlike 2.0. */
+export const STREAM_MAJOR = 2;
+export const STREAM_MINOR = 1;
+
 /**
  * What one pass over a request's header section found out (`request-head.ts` fills it): one object of fixed shape a
  * request. Fields that a request did not send are empty strings, never undefined.
@@ -10,6 +14,8 @@ export class RequestFacts {
   readonly rawHeaders: readonly string[];
   readonly method: string;
   readonly versionMinor: number;
+  /** A stream of HTTP/2, told as the request of HTTP/1.1 that says the same (`http2-head.ts`). */
+  http2 = false;
   /** Class of the n-th field (`field-names.ts`), so that the header builder need not look again. */
   readonly classes: number[] = [];
 

@@ -28,8 +28,8 @@ import {
   isReplacedAnyway,
   requestFieldClass,
 } from './field-names.ts';
-import { checkHost } from './host.ts';
-import { RequestFacts } from './request-facts.ts';
+import { HostMemo } from './host.ts';
+import { RequestFacts, STREAM_MAJOR, STREAM_MINOR } from './request-facts.ts';
 import { listMembers, trimOws, wholeNumber } from './tokens.ts';
 import { isLoop } from './via.ts';
 
@@ -64,6 +64,7 @@ const MOST_NOMINATED = 32;
 /**
  * @param rawHeaders flat list of names and values, one character an octet.
  * @param versionMajor as the parser read it: it lets 0.9 and 2.0 by.
+ * @param hosts of the connection
  */
 export function scanRequest(
   rawHeaders: readonly string[],
@@ -71,18 +72,24 @@ export function scanRequest(
   versionMajor: number,
   versionMinor: number,
   rules: HeadRules = DEFAULT_HEAD_RULES,
+  hosts = new HostMemo(),
 ): RequestFacts {
   const facts = new RequestFacts(rawHeaders, method, versionMinor);
   if (versionMajor !== 1 || versionMinor > 1) {
-    refuse(facts, 'SPW_HTTP_VERSION', 'version');
-    return facts;
+    facts.http2 = versionMajor === STREAM_MAJOR && versionMinor === STREAM_MINOR;
+    // Every stream has a place for trailers.
+    facts.trailers = facts.http2;
+    if (!facts.http2) {
+      refuse(facts, 'SPW_HTTP_VERSION', 'version');
+      return facts;
+    }
   }
   if (rawHeaders.length > rules.headerCount * 2) {
     refuse(facts, 'SPW_HEADERS_TOO_LARGE', 'field count');
     return facts;
   }
   const seen = readFields(facts, rawHeaders);
-  judgeHost(facts, seen);
+  judgeHost(facts, seen, hosts);
   judgeFraming(facts, seen, method, rules);
   judgeRepeated(facts, seen);
   judgeConnection(facts, seen, method);
@@ -255,12 +262,12 @@ function readRareField(facts: RequestFacts, seen: Seen, fieldClass: number, valu
   }
 }
 
-function judgeHost(facts: RequestFacts, seen: Seen): void {
+function judgeHost(facts: RequestFacts, seen: Seen, hosts: HostMemo): void {
   if (seen.hosts === 0) {
     if (facts.versionMinor === 1) refuse(facts, 'SPW_BAD_REQUEST', 'no Host');
     return;
   }
-  const check = seen.hosts === 1 ? checkHost(facts.host) : undefined;
+  const check = seen.hosts === 1 ? hosts.check(facts.host) : undefined;
   if (check === undefined || !check.ok) {
     refuse(facts, 'SPW_BAD_REQUEST', seen.hosts > 1 ? 'two Hosts' : 'malformed Host');
     facts.host = '';

@@ -40,6 +40,8 @@ export interface RequestAdditions {
   readonly cookie: string | undefined;
   /** Host for a 1.0 request that named none. */
   readonly fallbackHost: string;
+  /** Host that the instance is told instead of the caller's, which stays in X-Forwarded-Host; empty: the caller's. */
+  readonly instanceHost: string;
 }
 
 export type RequestPlan = CompiledChanges;
@@ -57,7 +59,8 @@ export function buildRequestHeaders(
 ): string[] {
   const list = endToEnd(rawHeaders, facts, additions);
   addLength(list, facts);
-  if (facts.trailers) list.push('te', 'trailers');
+  // On a stream `te` is gRPC's alone; there it has to pass.
+  if (facts.trailers && (!facts.http2 || facts.grpc)) list.push('te', 'trailers');
   addOwn(list, facts, additions);
   return plan.apply(list);
 }
@@ -84,7 +87,9 @@ function wholeMs(remainingMs: number): string {
 }
 
 function endToEnd(rawHeaders: readonly string[], facts: RequestFacts, additions: RequestAdditions): string[] {
-  const list: string[] = ['host', facts.host === '' ? additions.fallbackHost : facts.host];
+  const { instanceHost, fallbackHost } = additions;
+  const received = facts.host === '' ? fallbackHost : facts.host;
+  const list: string[] = ['host', instanceHost === '' ? received : instanceHost];
   const { classes } = facts;
   for (let field = 0; field < classes.length; field++) {
     const fieldClass = classes[field] ?? DROP;
@@ -143,7 +148,7 @@ function addForwarding(list: string[], facts: RequestFacts, additions: RequestAd
       ? 'unknown'
       : peerAddress;
   const element = `for=${node};host=${host.includes(':') ? `"${host}"` : host};proto=${proto}`;
-  const via = `1.${facts.versionMinor} ${additions.viaName}`;
+  const via = `${facts.http2 ? '2.0' : `1.${facts.versionMinor}`} ${additions.viaName}`;
   if (peerTrusted) {
     list.push(
       'x-forwarded-for',

@@ -1,4 +1,3 @@
-import type { Buffer } from 'node:buffer';
 import type { ErrorCode } from '../kernel/errors.ts';
 import { isHopByHop } from './field-names.ts';
 import { CompiledChanges, type HeaderChanges } from './header-changes.ts';
@@ -6,7 +5,8 @@ import { LocationRewriter, type RouteAddress } from './location.ts';
 import { listMembers, trimOws, wholeNumber } from './tokens.ts';
 
 /**
- * An instance's header section on its way to the caller, as the flat latin-1 list that `writeHead` takes.
+ * An instance's header section on its way to the caller, as the flat latin-1 list that `writeHead` takes; it comes as one,
+ * names and values alternating.
  *
  * Order, spelling and octets stay; what belongs to the instance's connection goes (its `Connection: close` is not the
  * caller's), and so does a copy of a field that only we speak. Framing is read once: an answer that two readers could cut
@@ -35,15 +35,6 @@ export interface ResponsePlan {
 
 export function responsePlan(changes: HeaderChanges, address: RouteAddress): ResponsePlan {
   return { changes: new CompiledChanges(changes), location: new LocationRewriter(address) };
-}
-
-/** Names as undici (buffers) or node:http (strings) hands them over, values alternating. */
-export type RawResponseHeaders = readonly (Buffer | string)[];
-
-function textOf(raw: RawResponseHeaders, index: number): string {
-  const part = raw[index];
-  if (part === undefined) return '';
-  return typeof part === 'string' ? part : part.toString('latin1');
 }
 
 /** Fields of answers that need more than to be passed on. */
@@ -100,7 +91,7 @@ interface Framing {
  * @param method of the request.
  */
 export function buildResponseHeaders(
-  raw: RawResponseHeaders,
+  raw: readonly string[],
   status: number,
   method: string,
   plan: ResponsePlan,
@@ -132,13 +123,13 @@ export function buildResponseHeaders(
   };
 }
 
-function passOn(raw: RawResponseHeaders, framing: Framing, plan: ResponsePlan): string[] {
+function passOn(raw: readonly string[], framing: Framing, plan: ResponsePlan): string[] {
   const list: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = textOf(raw, index);
+    const name = raw[index] ?? '';
     const field = fieldOf(name);
     if (field === 'drop') continue;
-    const value = textOf(raw, index + 1);
+    const value = raw[index + 1] ?? '';
     if (field === 'plain' || passSpecial(field, value, framing)) list.push(name, value);
     else if (field === 'location') list.push(name, plan.location.rewrite(value));
   }
@@ -205,12 +196,12 @@ function withoutNominated(list: string[], connection: string): string[] {
 }
 
 /** The header section of an interim answer (103 and the like). */
-export function buildInterimHeaders(raw: RawResponseHeaders): string[] {
+export function buildInterimHeaders(raw: readonly string[]): string[] {
   const list: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = textOf(raw, index);
+    const name = raw[index] ?? '';
     const field = fieldOf(name);
-    if (field === 'plain' || field === 'type' || field === 'caching') list.push(name, textOf(raw, index + 1));
+    if (field === 'plain' || field === 'type' || field === 'caching') list.push(name, raw[index + 1] ?? '');
   }
   return list;
 }
@@ -219,13 +210,13 @@ export function buildInterimHeaders(raw: RawResponseHeaders): string[] {
  * Trailers for the caller: never what frames, routes or authenticates a message (RFC 9110 §6.5.1).
  * @returns pairs for `addTrailers`.
  */
-export function answerTrailers(raw: RawResponseHeaders): [name: string, value: string][] {
+export function answerTrailers(raw: readonly string[]): [name: string, value: string][] {
   const pairs: [string, string][] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = textOf(raw, index);
+    const name = raw[index] ?? '';
     const lowered = name.toLowerCase();
     if (fieldOf(name) !== 'plain' || lowered.startsWith('content-') || NO_TRAILER.has(lowered)) continue;
-    pairs.push([name, textOf(raw, index + 1)]);
+    pairs.push([name, raw[index + 1] ?? '']);
   }
   return pairs;
 }
@@ -241,11 +232,11 @@ const NO_TRAILER: ReadonlySet<string> = new Set([
 ]);
 
 /** The whole head of a relayed `101 Switching Protocols`, to be written as latin-1. */
-export function buildSwitchingHead(raw: RawResponseHeaders, requestId: string): string {
+export function buildSwitchingHead(raw: readonly string[], requestId: string): string {
   let head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n';
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = textOf(raw, index);
-    if (fieldOf(name) === 'plain') head += `${name}: ${textOf(raw, index + 1)}\r\n`;
+    const name = raw[index] ?? '';
+    if (fieldOf(name) === 'plain') head += `${name}: ${raw[index + 1] ?? ''}\r\n`;
   }
   return `${head}x-request-id: ${requestId}\r\n\r\n`;
 }

@@ -7,11 +7,13 @@ import {
   type ResponseHead,
 } from '../forwarding/response-headers.ts';
 import { addAffinity } from './affinity-answer.ts';
+import { beginLife } from './answer-life.ts';
 import type { Attempt } from './attempt.ts';
-import { STREAM_AFTER_MS, exchangeOf, type Exchange } from './exchange.ts';
+import { exchangeOf, type Exchange } from './exchange.ts';
 import { discardRest } from './lingering.ts';
 import { addLimitFields } from './refusal.ts';
 import { serverTiming } from './server-timing.ts';
+import type { Release } from './upstream-pool.ts';
 
 /**
  * An instance's answer on its way to the caller: head and bytes as they come, with back pressure.
@@ -26,7 +28,7 @@ const ONE_WRITE_BYTES = 8 * 1024;
 /** An instance that sends more interim answers than this is not talking HTTP to us. */
 const MOST_INTERIMS = 8;
 
-export function answerInterim(attempt: Attempt, status: number, rawHeaders: readonly Buffer[]): void {
+export function answerInterim(attempt: Attempt, status: number, rawHeaders: readonly string[]): void {
   const { exchange } = attempt;
   if (attempt.interims > MOST_INTERIMS || status === 101) {
     attempt.abandon();
@@ -59,7 +61,7 @@ function writeInterim(res: ServerResponse, status: number, headers: readonly str
 export function answerHead(
   attempt: Attempt,
   status: number,
-  rawHeaders: readonly Buffer[],
+  rawHeaders: readonly string[],
   now: number,
 ): void {
   const { exchange } = attempt;
@@ -72,19 +74,24 @@ export function answerHead(
     exchange.refuse(head.code, head.reason);
     return;
   }
+  const { timeout, limits } = route.service.configuration;
+  exchange.mostBytesOut = limits.responseBytes ?? Infinity;
+  if (head.contentLength > exchange.mostBytesOut) {
+    attempt.abandon();
+    exchange.abortedBy = 'gateway';
+    exchange.refuse('SPW_UPSTREAM_PROTOCOL', 'size');
+    return;
+  }
   addOwnHeaders(exchange, head, status, now);
   exchange.status = status;
   exchange.expectedBytes = head.contentLength;
   exchange.phase = 'answering';
-  exchange.lastByteMs = now;
-  exchange.headMs = now;
-  const { timeout } = route.service.configuration;
-  exchange.silenceMs = head.eventStream ? timeout.tunnelIdle : timeout.idle;
   if (head.eventStream) {
     exchange.permit?.asStream(now);
     worker.recorder.settleBreaker(exchange, now);
   }
-  exchange.arm(now + Math.min(exchange.silenceMs, STREAM_AFTER_MS));
+  // A call of gRPC may be a stream of events as well, and nothing in its head tells.
+  beginLife(exchange, head.eventStream || exchange.facts.grpc ? timeout.tunnelIdle : timeout.idle, now);
   res.writeHead(status, head.list);
   worker.flushSoon(exchange);
 }
@@ -111,24 +118,45 @@ function leaveUpload({ exchange, body }: Attempt): void {
   discardRest(exchange);
 }
 
-export function answerChunk(attempt: Attempt, chunk: Buffer): void {
+/** Cuts an answer that has grown past the service's limit. */
+function isTooLarge(exchange: Exchange): boolean {
+  if (exchange.bytesOut <= exchange.mostBytesOut) return false;
+  exchange.reason = 'size';
+  exchange.cut('gateway');
+  return true;
+}
+
+/** A small body that is whole: head and body leave in one write. */
+export function answerText(attempt: Attempt, body: string): void {
+  const { exchange } = attempt;
+  exchange.bodyBegun = true;
+  exchange.bytesOut += body.length;
+  if (isTooLarge(exchange)) return;
+  exchange.ended = true;
+  leaveUpload(attempt);
+  exchange.res.end(body, 'latin1');
+}
+
+export function answerChunk(attempt: Attempt, chunk: Buffer, release: Release): void {
   const { exchange } = attempt;
   const { res, worker } = exchange;
   exchange.bodyBegun = true;
   exchange.bytesOut += chunk.length;
   exchange.lastByteMs = worker.now();
+  if (isTooLarge(exchange)) return;
   if (exchange.bytesOut === exchange.expectedBytes) {
     exchange.ended = true;
     leaveUpload(attempt);
     // As text a small body joins the head in one write; as bytes it would be a second buffer, and a dearer system call.
     if (chunk.length <= ONE_WRITE_BYTES) res.end(chunk.toString('latin1'), 'latin1');
-    else res.end(chunk);
+    else res.end(chunk, release);
     return;
   }
-  if (res.write(chunk)) return;
+  if (res.write(chunk, release)) return;
   attempt.pause();
   if (exchange.congested) return;
   exchange.congested = true;
+  exchange.worker.rates.watch(exchange);
   res.once('drain', onDrain);
 }
 
@@ -140,7 +168,7 @@ function onDrain(this: ServerResponse): void {
   exchange.attempt?.resume();
 }
 
-export function answerEnd(attempt: Attempt, trailers: readonly Buffer[]): void {
+export function answerEnd(attempt: Attempt, trailers: readonly string[]): void {
   const { exchange } = attempt;
   exchange.attempt = undefined;
   exchange.bodyBegun = true;
@@ -166,10 +194,7 @@ export function answerRelayed(exchange: Exchange, response: IncomingMessage): vo
   addLimitFields(exchange, head.list);
   exchange.status = status;
   exchange.phase = 'answering';
-  exchange.silenceMs = route.service.configuration.timeout.idle;
-  exchange.lastByteMs = exchange.worker.now();
-  exchange.headMs = exchange.lastByteMs;
-  exchange.arm(exchange.lastByteMs + Math.min(exchange.silenceMs, STREAM_AFTER_MS));
+  beginLife(exchange, route.service.configuration.timeout.idle, exchange.worker.now());
   res.writeHead(status, head.list);
   response.on('data', (chunk: Buffer) => {
     exchange.lastByteMs = exchange.worker.now();

@@ -1,27 +1,30 @@
-import type { Dispatcher } from 'undici';
 import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
 import type { Exchange } from './exchange.ts';
 import type { LiveAttempt } from './live-attempt.ts';
-import type { ConnectionAware, UpstreamConnection } from './pools.ts';
+import { H2Error } from './upstream-h2-error.ts';
+import type { Release, UpstreamController, UpstreamHandler } from './upstream-pool.ts';
 import type { RequestBody } from './request-body.ts';
 
 /**
- * One try of a request at one instance: undici's handler, and nothing that decides.
+ * One try of a request at one instance: the upstream client's handler, and nothing that decides.
  *
  * It knows how far the try got (not connected, written, answered) and tells the forwarding what happened, once. From the
- * moment it is abandoned undici's late callbacks fall on deaf ears; a request that was given up before its socket was
+ * moment it is abandoned the client's late callbacks fall on deaf ears; a request that was given up before its socket was
  * ready is never written.
  */
 
 /** What the forwarding makes of the news of an attempt. */
 export interface AttemptOwner {
   /** An interim answer (103 and the like). */
-  interim(attempt: Attempt, status: number, rawHeaders: readonly Buffer[]): void;
+  interim(attempt: Attempt, status: number, rawHeaders: readonly string[]): void;
   /** The final response head. */
-  head(attempt: Attempt, status: number, rawHeaders: readonly Buffer[]): void;
-  chunk(attempt: Attempt, chunk: Buffer): void;
+  head(attempt: Attempt, status: number, rawHeaders: readonly string[]): void;
+  /** @param release of `UpstreamHandler.onResponseData` */
+  chunk(attempt: Attempt, chunk: Buffer, release: Release): void;
+  /** The whole body at once, as latin-1 text. */
+  text(attempt: Attempt, body: string): void;
   /** @param trailers names and values of the trailer section, empty as a rule */
-  end(attempt: Attempt, trailers: readonly Buffer[]): void;
+  end(attempt: Attempt, trailers: readonly string[]): void;
   /** It ended without an answer, or in the middle of one. */
   failed(attempt: Attempt, fault: UpstreamFault, midAnswer: boolean): void;
 }
@@ -37,17 +40,14 @@ export interface FailedTry {
 
 export type AttemptStage = 'connecting' | 'sent' | 'answered' | 'over';
 
-type Controller = Dispatcher.DispatchController;
-
-export class Attempt implements LiveAttempt, FailedTry, Dispatcher.DispatchHandler, ConnectionAware {
-  connection: UpstreamConnection | undefined = undefined;
+export class Attempt implements LiveAttempt, FailedTry, UpstreamHandler {
   readonly exchange: Exchange;
   readonly slot: number;
   readonly startedMs: number;
   readonly body: RequestBody | null;
   readonly #owner: AttemptOwner;
   readonly #connectDueMs: number;
-  #controller: Controller | undefined = undefined;
+  #controller: UpstreamController | undefined = undefined;
   #wasGiven = false;
   stage: AttemptStage = 'connecting';
   interims = 0;
@@ -92,7 +92,8 @@ export class Attempt implements LiveAttempt, FailedTry, Dispatcher.DispatchHandl
     if (this.stage === 'over') return;
     this.stage = 'over';
     this.body?.destroy();
-    this.#controller?.abort(ABANDONED);
+    const { callerReset } = this.exchange;
+    this.#controller?.abort(callerReset === 0 ? ABANDONED : new H2Error('H2_RESET', callerReset));
   }
 
   pause(): void {
@@ -108,15 +109,15 @@ export class Attempt implements LiveAttempt, FailedTry, Dispatcher.DispatchHandl
     return this.#controller === undefined;
   }
 
-  // undici ------------------------------------------------------------------------------------------------------------
+  // The upstream client -----------------------------------------------------------------------------------------------
 
-  onRequestStart(controller: Controller): void {
+  onRequestStart(controller: UpstreamController): void {
     if (this.stage === 'over') {
       controller.abort(ABANDONED);
       return;
     }
     if (this.#controller !== undefined) {
-      // undici wants to write the request a second time; whether that is safe is the retry policy's business.
+      // The client wants to write the request a second time; whether that is safe is the retry policy's business.
       controller.abort(ABANDONED);
       return;
     }
@@ -143,42 +144,36 @@ export class Attempt implements LiveAttempt, FailedTry, Dispatcher.DispatchHandl
     exchange.permit?.attempt(exchange.worker.now());
   }
 
-  onRequestUpgrade(controller: Controller): void {
-    controller.abort(ABANDONED);
-    this.#fail(upstreamFault(undefined, 'protocol'));
-  }
-
-  onResponseStart(controller: Controller, status: number): void {
+  onResponseStart(controller: UpstreamController, status: number): void {
     if (this.stage !== 'sent') return;
-    const raw = (controller.rawHeaders ?? []) as readonly Buffer[];
     if (status < 200) {
       this.interims++;
-      this.#owner.interim(this, status, raw);
+      this.#owner.interim(this, status, controller.rawHeaders);
       return;
     }
     this.stage = 'answered';
     try {
-      this.#owner.head(this, status, raw);
+      this.#owner.head(this, status, controller.rawHeaders);
     } catch (error) {
       this.#ourFault(error);
     }
   }
 
-  onResponseData(_controller: Controller, chunk: Buffer): void {
-    if (this.stage === 'answered') this.#owner.chunk(this, chunk);
+  onResponseData(_controller: UpstreamController, chunk: Buffer, release: Release): void {
+    if (this.stage === 'answered') this.#owner.chunk(this, chunk, release);
   }
 
-  onResponseEnd(controller: Controller): void {
+  onResponseText(_controller: UpstreamController, body: string): void {
+    if (this.stage === 'answered') this.#owner.text(this, body);
+  }
+
+  onResponseEnd(controller: UpstreamController): void {
     if (this.stage !== 'answered') return;
-    if (this.connection?.broken === true) {
-      this.#fail(upstreamFault(undefined, 'body'));
-      return;
-    }
     this.stage = 'over';
-    this.#owner.end(this, (controller.rawTrailers ?? []) as readonly Buffer[]);
+    this.#owner.end(this, controller.rawTrailers);
   }
 
-  onResponseError(_controller: Controller | undefined, error: Error): void {
+  onResponseError(_controller: UpstreamController | undefined, error: Error): void {
     if (this.stage === 'over') return;
     const phase = this.stage === 'connecting' ? 'connect' : this.stage === 'sent' ? 'waiting' : 'body';
     this.#fail(upstreamFault(error, phase));

@@ -1,4 +1,3 @@
-import { stripCookie } from '../affinity/session-cookie.ts';
 import { clientAddress } from '../clients/address.ts';
 import type { RequestFacts } from '../forwarding/request-facts.ts';
 import { isRequestId } from '../forwarding/request-id.ts';
@@ -90,6 +89,12 @@ function countOf(facts: RequestFacts, name: string): number {
   return value === undefined ? -1 : wholeNumber(trimOws(value), MOST_ATTEMPTS);
 }
 
+/** Host and port of the instance as its URL has them: the scheme's own port is left out. */
+function authorityOf({ route, slot }: Exchange): string {
+  const url = route?.service.balancer.urlOf(slot) ?? '';
+  return url.slice(url.indexOf('//') + 2);
+}
+
 /** What is added to the request on its way to an instance. */
 export function additionsOf(exchange: Exchange, now: number): RequestAdditions {
   const { worker, facts } = exchange;
@@ -106,7 +111,11 @@ export function additionsOf(exchange: Exchange, now: number): RequestAdditions {
     remainingMs: exchange.deadlineMs - now,
     attempt: exchange.attempts,
     traceparent: isTraceparent(facts.traceparent) ? '' : newTraceparent(worker.random),
-    cookie: service?.cookies === undefined ? undefined : stripCookie(facts.cookie, service.cookieName),
+    cookie:
+      service?.cookies === undefined
+        ? undefined
+        : exchange.connection.session.rest(facts.cookie, service.cookieName),
     fallbackHost: exchange.instance,
+    instanceHost: service?.configuration.hostHeader === 'instance' ? authorityOf(exchange) : '',
   };
 }

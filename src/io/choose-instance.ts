@@ -52,7 +52,11 @@ function pinnedSlot(exchange: Exchange): number {
   const service = exchange.route?.service;
   const cookies = service?.cookies;
   if (service === undefined || cookies === undefined) return -1;
-  const { result, pin } = cookies.read(exchange.facts.cookie, exchange.worker.wallMs());
+  const { result, pin } = exchange.connection.session.read(
+    cookies,
+    exchange.facts.cookie,
+    exchange.worker.wallMs(),
+  );
   exchange.affinityResult = result;
   if (pin === undefined) return -1;
   exchange.pin = pin;

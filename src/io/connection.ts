@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { SessionMemo } from '../affinity/session-memo.ts';
+import { HostMemo } from '../forwarding/host.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -34,6 +36,9 @@ export class Connection {
   current: Exchange | undefined = undefined;
   /** The peer's address in its shortest form; found at the first request, since it cannot change. */
   peerAddress = '';
+  /** What its last requests said, since the next ones say the same. */
+  readonly hosts = new HostMemo();
+  readonly session = new SessionMemo();
   /** An answer said `close`: nothing behind it is begun. */
   closing = false;
   /** What the parser could not read, or a CONNECT, stands behind the running request: told when that has its answer. */

@@ -31,25 +31,33 @@ class LimitNote {
   #retryAfterMs = 0;
   #observed: LimitDecision['observed'] = [];
   #charges: readonly Charge[] = [];
+  /** Only grows, so that filling it anew allocates nothing. */
   readonly #figures: number[] = [];
+  #levels = 0;
 
   fill(decision: LimitDecision | undefined, charges: readonly Charge[]): void {
     this.#decided = decision !== undefined;
-    this.#figures.length = 0;
     if (decision === undefined) return;
     this.#path = decision.path;
     this.#refusedBy = decision.refusedBy;
     this.#retryAfterMs = decision.retryAfterMs;
     this.#observed = decision.observed;
     this.#charges = charges;
-    for (const { remaining, waitMs, fullMs } of decision.levels)
-      this.#figures.push(remaining, waitMs, fullMs);
+    const { levels } = decision;
+    this.#levels = levels.length;
+    for (let level = 0; level < levels.length; level++) {
+      const { remaining = 0, waitMs = 0, fullMs = 0 } = levels[level] ?? {};
+      const at = level * FIGURES_PER_LEVEL;
+      this.#figures[at] = remaining;
+      this.#figures[at + 1] = waitMs;
+      this.#figures[at + 2] = fullMs;
+    }
   }
 
   told(): unknown {
     if (!this.#decided) return undefined;
     const levels: LevelTold[] = [];
-    for (let at = 0; at < this.#figures.length; at += FIGURES_PER_LEVEL) {
+    for (let at = 0; at < this.#levels * FIGURES_PER_LEVEL; at += FIGURES_PER_LEVEL) {
       const [remaining = 0, waitMs = 0, fullMs = 0] = this.#figures.slice(at, at + FIGURES_PER_LEVEL);
       levels.push({ level: this.#charges[at / FIGURES_PER_LEVEL]?.level ?? '', remaining, waitMs, fullMs });
     }

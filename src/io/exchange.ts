@@ -10,13 +10,16 @@ import type { Permit } from '../shedding/permit.ts';
 import type { ListenerConfiguration } from '../../config/schema.ts';
 import type { Identity, IdentityInput } from '../clients/identity.ts';
 import type { Pin } from '../affinity/session-cookie.ts';
+import { callerGivesUpMs, checkLife } from './answer-life.ts';
 import type { Connection } from './connection.ts';
 import type { LiveAttempt } from './live-attempt.ts';
 import { writeRefusal } from './refusal.ts';
+import { resetConnection } from './lingering.ts';
 import type { CompiledRoute, Snapshot } from './snapshot.ts';
 import type { WorkerContext } from './worker-context.ts';
 import type { RequestBody } from './request-body.ts';
 import type { ShedFigures } from './shed-note.ts';
+import type { Next } from './steps.ts';
 import { WheelEntry } from './wheel.ts';
 
 /**
@@ -32,12 +35,6 @@ export type Phase = 'arrived' | 'limiting' | 'queued' | 'forwarding' | 'answerin
 
 /** Who cut an answer short, and why; empty while nobody did. */
 export type AbortedBy = '' | 'client' | 'upstream' | 'gateway';
-
-/**
- * A body still flowing after this long keeps its permit no longer: it is a stream. Half, and a few slow readers free the
- * limit for more than the service can do; double, and their permits keep others out for nothing.
- */
-export const STREAM_AFTER_MS = 10_000;
 
 const EXCHANGE = Symbol('exchange');
 
@@ -79,7 +76,9 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   route: CompiledRoute | undefined = undefined;
   phase: Phase = 'arrived';
   /** Continues the ordered steps after one that had to wait. */
-  next: (() => void) | undefined = undefined;
+  next: Next | undefined = undefined;
+  /** How many of the ordered steps have begun. */
+  stepsDone = 0;
 
   /** The socket's peer. */
   peerAddress = '';
@@ -130,6 +129,12 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   lastByteMs = 0;
   /** The longest silence allowed inside the answer, ms. */
   silenceMs = 0;
+  /** The largest answer passed on. */
+  mostBytesOut = Infinity;
+  /** Moment at which the answer ends even if it moves. */
+  endsAtMs = Infinity;
+  /** The code with which a caller of HTTP/2 reset its stream, to be told to the instance; 0 while it did not. */
+  callerReset = 0;
   bytesIn = 0;
   bytesOut = 0;
   /** Length of the answer's body, -1 when it was not told. */
@@ -148,6 +153,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   shedFigures: ShedFigures | undefined = undefined;
   abortedBy: AbortedBy = '';
   finished = false;
+  /** The rate guard looks at it (rate-guard.ts). */
+  watched = false;
 
   constructor(
     gate: ExchangeGate,
@@ -189,10 +196,11 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     return this.facts.isRepeated(name) ? 2 : 1;
   }
 
-  /** How long the head of the answer may take, ms; only a trusted peer's own deadline is believed. */
+  /** How long the head of the answer may take, ms; a deadline is believed of a trusted peer, and in gRPC. */
   get timeLimitMs(): number {
     const own = this.route?.timeoutMs ?? 0;
-    return this.peerTrusted ? tighterLimitMs(own, this.facts.requestDeadline) : own;
+    const told = this.peerTrusted ? tighterLimitMs(own, this.facts.requestDeadline) : own;
+    return this.facts.grpc ? Math.min(told, callerGivesUpMs(this) - this.startedMs) : told;
   }
 
   /** The longest silence inside a body, ms. */
@@ -213,7 +221,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     const { next } = this;
     this.next = undefined;
     if (this.finished || next === undefined) return;
-    next();
+    next(this);
   }
 
   // Limits ------------------------------------------------------------------------------------------------------------
@@ -279,9 +287,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     if (this.abortedBy === '') this.abortedBy = by;
     this.abandonAttempt();
     const socket = this.upgradeSocket ?? this.res.socket;
-    // A body that ends with the connection would look whole to its reader: only a reset tells that it is not.
-    if (this.endsWithConnection && socket !== null && 'resetAndDestroy' in socket && !this.secure)
-      socket.resetAndDestroy();
+    // Only a reset tells that a body which ends with the connection is not whole, or overtakes what nobody reads.
+    if (socket !== null && (this.endsWithConnection || this.congested)) resetConnection(socket);
     else socket?.destroy();
     // A tunnel's socket no longer belongs to the response, and a response without a socket never closes.
     if (socket === null || this.phase === 'tunnelling') this.finish();
@@ -315,7 +322,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
         return;
       case 'answering':
       case 'tunnelling':
-        this.#checkSilence(now);
+        checkLife(this, now);
         return;
       case 'queued':
       case 'done':
@@ -344,22 +351,10 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   extendDeadline(now: number): boolean {
     if (!this.facts.hasBody || this.bodyWhole || this.body === undefined) return false;
     const arrivedMs = this.body.endedMs === 0 ? now : this.body.endedMs;
-    const deadlineMs = arrivedMs + this.timeLimitMs;
+    const deadlineMs = Math.min(arrivedMs + this.timeLimitMs, callerGivesUpMs(this));
     if (deadlineMs <= Math.max(now, this.deadlineMs)) return false;
     this.deadlineMs = deadlineMs;
     return true;
-  }
-
-  #checkSilence(now: number): void {
-    const streamsAtMs = this.headMs + STREAM_AFTER_MS;
-    if (now >= streamsAtMs) this.permit?.asStream(now);
-    const due = this.lastByteMs + this.silenceMs;
-    if (due > now) {
-      this.arm(now < streamsAtMs ? Math.min(due, streamsAtMs) : due);
-      return;
-    }
-    this.reason = 'idle';
-    this.cut('gateway');
   }
 
   // The end -----------------------------------------------------------------------------------------------------------
@@ -371,6 +366,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     const { worker, route } = this;
     const now = worker.now();
     worker.wheel.disarm(this);
+    if (this.watched) worker.rates.forget(this);
     const complete = this.res.writableFinished || (this.phase === 'tunnelling' && this.abortedBy === '');
     if (!complete && this.abortedBy === '') {
       this.abortedBy = 'client';

@@ -334,6 +334,7 @@ function probeTargets(
     intervalMs: interval,
     timeoutMs: timeout,
     tls: configuration.tls ?? undefined,
+    protocol: configuration.protocol,
     expectation,
   }));
 }

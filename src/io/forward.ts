@@ -2,11 +2,12 @@ import { LEAST_CALL_MS } from '../forwarding/deadline.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
 import { buildRequestHeaders } from '../forwarding/request-headers.ts';
 import { mayRetry, retryPauseMs } from '../upstreams/retry-policy.ts';
-import { answerChunk, answerEnd, answerHead, answerInterim } from './answer.ts';
+import { answerChunk, answerEnd, answerHead, answerInterim, answerText } from './answer.ts';
 import { Attempt, type AttemptOwner, type FailedTry } from './attempt.ts';
 import { additionsOf } from './caller.ts';
 import { chooseInstance, leaveInstance } from './choose-instance.ts';
 import type { Exchange } from './exchange.ts';
+import { passResetCode } from './http2-answer.ts';
 import type { LiveAttempt } from './live-attempt.ts';
 import { RequestBody } from './request-body.ts';
 import { openTunnel } from './tunnel.ts';
@@ -32,6 +33,7 @@ export function forward(exchange: Exchange, path: string): void {
   exchange.phase = 'forwarding';
   exchange.bodyWhole = exchange.req.complete;
   if (exchange.facts.expectContinue) exchange.res.writeContinue();
+  if (exchange.facts.hasBody && !exchange.bodyWhole) worker.rates.watch(exchange);
   route.service.budget.attempt(now);
   startAttempt(exchange, now);
 }
@@ -61,19 +63,28 @@ function startAttempt(exchange: Exchange, now: number): void {
   service.pool(exchange.slot).dispatch(
     {
       path: exchange.upstreamPath,
-      method: req.method as 'GET',
+      method: req.method ?? 'GET',
       headers: buildRequestHeaders(req.rawHeaders, facts, additionsOf(exchange, now), route.requestPlan),
       body,
+      bodyBytes: facts.contentLength,
     },
     attempt,
   );
 }
 
 function bodyOf(exchange: Exchange): RequestBody {
-  const body = new RequestBody(exchange.req, exchange.listener.limits.bodyBytes, () => {
-    // A body without a length grew past the limit.
-    exchange.refuse('SPW_BODY_TOO_LARGE');
-  });
+  const body = new RequestBody(
+    exchange.req,
+    exchange.listener.limits.bodyBytes,
+    () => {
+      // A body without a length grew past the limit.
+      exchange.refuse('SPW_BODY_TOO_LARGE');
+    },
+    (bytes) => exchange.worker.garbage.read(bytes),
+  );
+  const earlier = exchange.body;
+  if (exchange.route?.service.mayRefuseStreams(exchange.slot) === true) body.keep();
+  if (earlier !== undefined && earlier.bytes > 0) body.repeat(earlier);
   exchange.body = body;
   return body;
 }
@@ -94,8 +105,12 @@ const owner: AttemptOwner = {
     answerHead(attempt, status, rawHeaders, now);
   },
 
-  chunk(attempt, chunk) {
-    answerChunk(attempt, chunk);
+  chunk(attempt, chunk, release) {
+    answerChunk(attempt, chunk, release);
+  },
+
+  text(attempt, body) {
+    answerText(attempt, body);
   },
 
   end(attempt, trailers) {
@@ -108,10 +123,11 @@ const owner: AttemptOwner = {
     exchange.worker.recorder.attemptFailed(exchange, attempt, fault, now);
     if (midAnswer) {
       exchange.reason = fault.reason;
+      if (fault.resetCode !== undefined) passResetCode(exchange.res, fault.resetCode);
       exchange.cut('upstream');
       return;
     }
-    const phase = attempt.unsent ? 'unsent' : 'sent-no-byte';
+    const phase = fault.unprocessed === true ? 'unprocessed' : attempt.unsent ? 'unsent' : 'sent-no-byte';
     const outOfTime = now >= exchange.deadlineMs;
     if (!outOfTime && fault.code !== 'SPW_UPSTREAM_PROTOCOL' && retry(attempt, phase, 0, false, now)) return;
     exchange.refuse(fault.code, fault.reason);
@@ -149,7 +165,7 @@ const FEW_INSTANCES = 3;
 /** Starts another attempt at another instance if the policy, the budget and the fleet allow it. */
 function retry(
   attempt: FailedTry,
-  phase: 'unsent' | 'sent-no-byte' | 'response',
+  phase: 'unsent' | 'unprocessed' | 'sent-no-byte' | 'response',
   status: number,
   retryAfter: boolean,
   now: number,
@@ -164,7 +180,7 @@ function retry(
     method: exchange.req.method ?? 'GET',
     status,
     hasRetryAfter: retryAfter,
-    bodyUntouched: attempt.body === null || attempt.body.bytes === 0,
+    bodyUntouched: attempt.body === null || attempt.body.repeatable,
     attempts: exchange.attempts,
     max: service.configuration.retry.max,
     pressure: Math.max(worker.pressure.view(now).pressure, shedding.pressure),
@@ -179,12 +195,13 @@ function retry(
   const { slot, instance, version, pickReason } = exchange;
   leaveInstance(exchange, now);
   let code: ErrorCode | '' = chooseInstance(exchange);
-  if (code !== '' && phase === 'sent-no-byte') {
-    // Alone in its service: most likely a kept-alive socket that was just being closed, so a fresh one there will do.
+  if (code !== '' && (phase === 'sent-no-byte' || phase === 'unprocessed')) {
+    // Alone in its service: most likely a connection that was just being closed, so a fresh one there will do.
     exchange.tried.length = 0;
     code = chooseInstance(exchange);
   }
-  if (code !== '' || !service.budget.tryRetry(now)) {
+  // What an instance has not begun costs nobody twice; a server that says GOAWAY may leave a hundred of them at once.
+  if (code !== '' || (phase !== 'unprocessed' && !service.budget.tryRetry(now))) {
     // Nobody else can take it, or the budget is spent: the first answer stands.
     if (code === '') leaveInstance(exchange, now);
     worker.recorder.retried(exchange, code === '' ? 'budget' : 'no_instance');
@@ -207,11 +224,11 @@ function retryHandshake(failed: FailedTry, now: number): boolean {
 }
 
 /** What an instance's `Retry-After` says, ms: seconds or a date; -1 when there is none. Nonsense counts as zero. */
-function retryAfterOf(rawHeaders: readonly Buffer[], wallMs: number): number {
+function retryAfterOf(rawHeaders: readonly string[], wallMs: number): number {
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
     const name = rawHeaders[index];
-    if (name?.length !== 11 || name.toString('latin1').toLowerCase() !== 'retry-after') continue;
-    const value = rawHeaders[index + 1]?.toString('latin1').trim() ?? '';
+    if (name?.length !== 11 || name.toLowerCase() !== 'retry-after') continue;
+    const value = rawHeaders[index + 1]?.trim() ?? '';
     const seconds = Number(value);
     const ms = Number.isNaN(seconds) ? Date.parse(value) - wallMs : seconds * 1000;
     return Number.isFinite(ms) ? Math.min(Math.max(0, ms), MOST_RETRY_AFTER_MS) : 0;

@@ -9,6 +9,7 @@ import type { ErrorCode } from '../kernel/errors.ts';
 import { locateCaller, refuseOverload } from './caller.ts';
 import { connectionOf, type Arrival, type Connection } from './connection.ts';
 import { Exchange, exchangeOf } from './exchange.ts';
+import { ListenerAnswers } from './listener-answers.ts';
 import { endWithRefusal } from './raw-refusal.ts';
 import { answerLocally } from './local-answers.ts';
 import type { ListenerConfiguration } from '../../config/schema.ts';
@@ -20,7 +21,7 @@ import type { WorkerContext } from './worker-context.ts';
  *
  * It stamps the start, gives the request its id, checks what two readers could read differently (target, Host, framing),
  * asks whether the worker itself can keep up, finds the route, writes the normal form of the path to `req.url` and hands
- * the request to the application of the snapshot in force. What it refuses has cost one parse and one write.
+ * the request to the ordered steps of the snapshot in force. What it refuses has cost one parse and one write.
  */
 export class FrontGate {
   readonly #worker: WorkerContext;
@@ -28,16 +29,39 @@ export class FrontGate {
   leaving = false;
   /** Where its requests come in. */
   readonly listener: ListenerConfiguration;
+  readonly #own: ListenerAnswers | undefined;
   readonly #rulesOf = new WeakMap<Snapshot, HeadRules>();
 
   constructor(worker: WorkerContext, listener: ListenerConfiguration) {
     this.#worker = worker;
     this.listener = listener;
+    this.#own = ListenerAnswers.of(listener);
   }
 
   readonly request = (req: IncomingMessage, res: ServerResponse): void => {
     this.#arrived(connectionOf(req.socket), { req, res, socket: undefined, head: undefined });
   };
+
+  /** Refuses what came without looking at its route: a stream that its connection is not good for. */
+  refuse(req: IncomingMessage, res: ServerResponse, code: ErrorCode, reason: string): void {
+    const worker = this.#worker;
+    const { snapshot } = worker;
+    if (snapshot === undefined) {
+      res.destroy();
+      return;
+    }
+    const { rawHeaders, httpVersionMajor: major, httpVersionMinor: minor, method = 'GET' } = req;
+    const facts = scanRequest(rawHeaders, method, major, minor, this.#rules(snapshot));
+    const connection = connectionOf(req.socket);
+    const exchange = new Exchange(this, worker, snapshot, connection, req, res, facts, worker.now());
+    connection.current = exchange;
+    locateCaller(exchange);
+    exchange.refuse(code, reason);
+  }
+
+  get worker(): WorkerContext {
+    return this.#worker;
+  }
 
   /** A WebSocket handshake walks the same steps, so that its refusals are answers. */
   readonly upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer): void => {
@@ -142,7 +166,25 @@ export class FrontGate {
     endWithRefusal(socket, code, this.#worker);
   }
 
+  /** A mistake of ours costs this one request. */
   #enter(
+    connection: Connection,
+    req: IncomingMessage,
+    res: ServerResponse,
+    socket?: Duplex,
+    head?: Buffer,
+  ): void {
+    try {
+      this.#walk(connection, req, res, socket, head);
+    } catch (error) {
+      this.#worker.recorder.fault(error);
+      const exchange = exchangeOf(res);
+      if (exchange === undefined) res.destroy();
+      else exchange.refuse('SPW_INTERNAL', 'a step failed');
+    }
+  }
+
+  #walk(
     connection: Connection,
     req: IncomingMessage,
     res: ServerResponse,
@@ -153,18 +195,20 @@ export class FrontGate {
     const { snapshot } = worker;
     const now = worker.now();
     const method = req.method ?? 'GET';
-    if (snapshot?.application === undefined) {
+    const path = snapshot?.path;
+    if (snapshot === undefined || path === undefined) {
       res.destroy();
       return;
     }
     const { httpVersionMajor: major, httpVersionMinor: minor } = req;
-    const facts = scanRequest(req.rawHeaders, method, major, minor, this.#rules(snapshot));
+    const facts = scanRequest(req.rawHeaders, method, major, minor, this.#rules(snapshot), connection.hosts);
     const exchange = new Exchange(this, worker, snapshot, connection, req, res, facts, now, socket, head);
     connection.current = exchange;
     locateCaller(exchange);
     exchange.closes = facts.upgradeIgnored || this.leaving;
     const target = this.#judge(exchange, method);
     if (target === undefined || answerLocally(exchange, target.asterisk)) return;
+    if (this.#own !== undefined && this.#own.answered(exchange)) return;
     const match = snapshot.table.match(facts.hostName, method, target.path, facts);
     if (match.kind === 'route') exchange.route = snapshot.routes[match.index];
     else if (match.kind === 'method-not-allowed') exchange.allow = match.allow;
@@ -178,7 +222,7 @@ export class FrontGate {
       return;
     }
     req.url = target.query === '' ? target.path : target.path + target.query;
-    snapshot.application.routing(req, res);
+    path.walk(exchange);
   }
 
   /** What is wrong whatever the route, refused here; otherwise the target in normal form. */

@@ -9,6 +9,7 @@ import type { QuotaAct, QuotaAnswer } from './client-quota.ts';
 import type { LimitBatchMessage, LimitBatchReply } from './limit-store/ipc.ts';
 import type { MeterDump } from './meter.ts';
 import type { RecentCounts, TotalCounts } from './service-account.ts';
+import type { TlsMaterial } from './tls-contexts.ts';
 
 /**
  * The one typed channel between the supervisor and its workers.
@@ -51,7 +52,11 @@ export type ToWorker =
       readonly overrides: readonly ServiceOverride[];
     }
   /** Comes with a bound handle: listen on it with the options of that listener of the current configuration. */
-  | { readonly type: 'listen'; readonly listener: number; readonly key: string }
+  | { readonly type: 'listen'; readonly listener: number; readonly key: string; readonly tls?: TlsMaterial }
+  /** What a listener shows from now on: files were renewed, or the keys of its session tickets. */
+  | { readonly type: 'certificates'; readonly key: string; readonly tls: TlsMaterial }
+  /** What `/readyz` says; for a health path on the traffic's own port. */
+  | { readonly type: 'readiness'; readonly ready: boolean }
   | { readonly type: 'unlisten'; readonly key: string }
   | { readonly type: 'states'; readonly states: readonly ServiceStates[] }
   | { readonly type: 'override'; readonly override: ServiceOverride }

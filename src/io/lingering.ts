@@ -49,7 +49,8 @@ class Discard extends WheelEntry {
 
   readonly #count = (chunk: Buffer): void => {
     this.#bytes += chunk.length;
-    if (this.#bytes > DISCARD_BYTES) this.#over();
+    // Read no more, and end later all the same: a caller in the middle of a write has to find its answer before a reset.
+    if (this.#bytes > DISCARD_BYTES) this.#exchange.req.pause();
   };
 
   readonly #stop = (): void => {
@@ -102,6 +103,14 @@ export function closeInOrder(exchange: Exchange): void {
     socket.end();
     lingerOn(socket, worker);
   };
+}
+
+/** Ends a connection at once, with a reset where the kernel takes one: what it still holds for a slow reader goes too. */
+export function resetConnection(socket: Duplex): void {
+  // What TLS speaks through; when that is gone the TLS socket closes too.
+  const tcp = (socket as { _parent?: Duplex })._parent ?? socket;
+  if ('resetAndDestroy' in tcp) (tcp as Socket).resetAndDestroy();
+  else tcp.destroy();
 }
 
 /** Reads and drops what is left of a request body beside an answer that says `connection: close`. */

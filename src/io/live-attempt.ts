@@ -6,6 +6,8 @@ export interface LiveAttempt {
   resume(): void;
   /** A moment of its own (connecting) came; `now` past the exchange's deadline ends the request instead. */
   overdue(now: number): void;
+  /** The gateway leaves: whoever would run on for ever says so to its caller and ends. */
+  leave?(now: number): void;
   /** Moment of its own next limit, Infinity when the request's deadline rules. */
   readonly dueMs: number;
 }

@@ -143,7 +143,7 @@ export const METRICS = {
     'Beats in which the admission of a service failed; its last good limit stayed.',
     ['service'],
   ),
-  spillway_connections_closed_total: counter('Connections closed as they were accepted, by reason.', [
+  spillway_connections_closed_total: counter('Connections closed before their first request, by reason.', [
     'reason',
   ]),
   spillway_upstream_requests_total: counter('Attempts at instances by status; 0 stands for no answer.', [
@@ -187,6 +187,7 @@ export const METRICS = {
     'Lines of the access log that were not written: refusals beyond their rate, a reader too slow or gone.',
     [],
   ),
+  spillway_tls_reloads_total: counter('Certificates renewed on disk by result.', ['result']),
   spillway_config_reloads_total: counter('Configuration reloads by result.', ['result']),
   spillway_build_info: gauge('1, with what is running in its labels.', ['version', 'commit', 'node'], 'max'),
 } as const satisfies Readonly<Record<string, MetricRow>>;

@@ -122,7 +122,9 @@ export class OutcomeRecorder {
     const { breakerPass } = exchange;
     if (breakerPass === 0) return;
     exchange.breakerPass = 0;
-    exchange.route?.service.breaker.record(breakerVerdict(exchange), now, breakerPass);
+    const service = exchange.route?.service;
+    const instance = service === undefined || service.instances < 2 ? '' : exchange.instance;
+    service?.breaker.record(breakerVerdict(exchange), now, breakerPass, instance);
   }
 
   /** The head was no valid HTTP: what was noted as an answer is the instance's failure after all. */
@@ -265,6 +267,9 @@ function callerHash(bucket: string): number {
   return bucket === '' ? 0 : bucket.charCodeAt(0) ^ bucket.charCodeAt(bucket.length - 1);
 }
 
+/** What the gateway cuts an answer for, by the exchange's `reason`; anything else is its own leaving. */
+const OWN_CUTS: ReadonlySet<string> = new Set(['idle', 'rate', 'stream', 'size']);
+
 function abortReason(exchange: Exchange): string {
   switch (exchange.abortedBy) {
     case 'client':
@@ -272,7 +277,8 @@ function abortReason(exchange: Exchange): string {
     case 'upstream':
       return 'died';
     case 'gateway':
-      return exchange.reason === 'idle' ? 'idle' : 'drain';
+      if (exchange.code === 'SPW_BODY_TOO_LARGE') return 'size';
+      return OWN_CUTS.has(exchange.reason) ? exchange.reason : 'drain';
     case '':
       return '';
     default:
@@ -289,6 +295,8 @@ const HARD: ReadonlySet<ErrorCode | ''> = new Set([
 
 /** The service's final outcome after retries; 503 and 429 never trip a breaker, they lower the admission limit. */
 function breakerVerdict(exchange: Exchange): 'ok' | 'hard' | 'ignored' {
+  // An answer that we would not pass on was an answer.
+  if (exchange.headMs === 0 && exchange.abortedBy === 'gateway') return 'ignored';
   if (HARD.has(exchange.code)) return 'hard';
   if (exchange.headMs === 0) return 'ignored';
   if (exchange.abortedBy === 'upstream') return 'hard';

@@ -1,6 +1,7 @@
 import { request as requestHttp, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { connect, type Socket } from 'node:net';
+import type { IncomingHttpHeaders } from 'node:http2';
 import type { Evidence } from '../kernel/evidence.ts';
 import {
   evidence,
@@ -9,10 +10,13 @@ import {
   REFUSED,
   type ProbeExpectation,
 } from '../readiness/probe-document.ts';
-import type { tlsConnectOptions } from './pools.ts';
+import { askHttp2, NO_HTTP2, type Http2News } from './probe-http2.ts';
+import type { TlsConnectOptions, UpstreamProtocol } from './upstream-pool.ts';
+import { openSocket, upstreamAddress } from './upstream-socket.ts';
 
 /**
- * One probe: a TCP connect, or a GET on a connection of its own, judged once.
+ * One probe: a TCP connect, or a GET on a connection of its own, judged once. It is asked in the protocol that requests of
+ * the service use, so that an instance which speaks another one is not taken for ready.
  *
  * A new connection each time, since a kept one would prove only that an old process still holds its socket. No redirect is
  * followed. A timeout counts only after the loop has looked at its sockets once more, so that a stall of our own does not
@@ -25,7 +29,8 @@ export interface ProbeAim {
   /** What is asked for with GET; undefined: a TCP connect decides. */
   readonly path: string | undefined;
   readonly timeoutMs: number;
-  readonly tls: ReturnType<typeof tlsConnectOptions>;
+  readonly protocol: UpstreamProtocol;
+  readonly tls: TlsConnectOptions;
   readonly expectation: ProbeExpectation;
 }
 
@@ -40,16 +45,25 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['ENOTFOUND', 'name not found'],
   ['EAI_AGAIN', 'name not resolved'],
   ['ETIMEDOUT', 'timeout'],
+  [NO_HTTP2, 'speaks no HTTP/2'],
+  ['ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL', 'no common protocol (ALPN)'],
 ]);
 
-export class ProbeAttempt {
+const FIELDS = {
+  accept: 'application/health+json, application/json, */*',
+  'user-agent': 'spillway-probe',
+} as const;
+
+export class ProbeAttempt implements Http2News {
   readonly #aim: ProbeAim;
   readonly #now: () => number;
   readonly #onDone: (evidence: Evidence) => void;
   readonly #startedAt: number;
   readonly #timer: NodeJS.Timeout;
   readonly #connection: ClientRequest | Socket;
-  #response: IncomingMessage | undefined = undefined;
+  /** Of the answer; 0 while there is none. */
+  #status = 0;
+  #headers: IncomingHttpHeaders = {};
   #chunks: Buffer[] = [];
   #bytes = 0;
   #over = false;
@@ -65,7 +79,7 @@ export class ProbeAttempt {
     }, aim.timeoutMs);
     this.#connection = aim.path === undefined ? this.#connect() : this.#ask(aim.path);
     this.#connection.on('error', (error: NodeJS.ErrnoException) => {
-      this.#failed(error);
+      this.failed(error);
     });
   }
 
@@ -84,15 +98,17 @@ export class ProbeAttempt {
     return socket;
   }
 
-  #ask(path: string): ClientRequest {
+  #ask(path: string): ClientRequest | Socket {
     const { hostname, port, protocol } = new URL(this.#aim.url);
+    const spoken = this.#aim.protocol;
+    if (spoken === 'h2' || (spoken === 'auto' && protocol === 'https:')) return this.#askEither(path);
     const options = {
       host: unbracketed(hostname),
       port: portOf(port, protocol),
       path,
       method: 'GET',
       agent: false as const, // a connection of its own, closed after the answer
-      headers: { accept: 'application/health+json, application/json, */*', 'user-agent': 'spillway-probe' },
+      headers: FIELDS,
     };
     const request =
       protocol === 'https:' ? requestHttps({ ...options, ...this.#aim.tls }) : requestHttp(options);
@@ -103,25 +119,77 @@ export class ProbeAttempt {
     return request;
   }
 
-  #read(response: IncomingMessage): void {
-    this.#response = response;
-    response.on('data', (chunk: Buffer) => {
-      this.#bytes += chunk.length;
-      if (this.#bytes > MAX_PROBE_BYTES) this.#judge(response, undefined);
-      else this.#chunks.push(chunk);
-    });
-    response.on('end', () => {
-      this.#judge(response, Buffer.concat(this.#chunks).toString('utf8'));
-    });
-    response.on('error', (error: NodeJS.ErrnoException) => {
-      this.#failed(error);
+  /** Over HTTP/2, or what ALPN agrees on. */
+  #askEither(path: string): Socket {
+    const { url, tls, timeoutMs, protocol } = this.#aim;
+    const address = upstreamAddress(url);
+    const alpn = protocol === 'h2' ? ['h2'] : ['h2', 'http/1.1'];
+    // Its own timer is a backstop: this probe has one already.
+    return openSocket(address, tls, alpn, timeoutMs * 2, {
+      connected: (socket, agreed) => {
+        if (this.#over) return;
+        const { host, protocol: scheme } = new URL(url);
+        if (agreed === 'h2' || !address.secure)
+          askHttp2(socket, { scheme: scheme.slice(0, -1), authority: host, path }, FIELDS, this);
+        else if (protocol === 'h2') this.failed({ name: '', message: '', code: NO_HTTP2 });
+        else this.#askOver(socket, host, path);
+      },
+      failed: (error) => {
+        this.failed(error);
+      },
     });
   }
 
-  #judge(response: IncomingMessage, body: string | undefined): void {
-    const { headers, statusCode } = response;
+  /** HTTP/1.1 on a socket that is connected. */
+  #askOver(socket: Socket, host: string, path: string): void {
+    const request = requestHttp({
+      createConnection: () => socket,
+      path,
+      headers: { ...FIELDS, host, connection: 'close' },
+    });
+    request.on('response', (response) => {
+      this.#read(response);
+    });
+    request.on('error', (error: NodeJS.ErrnoException) => {
+      this.failed(error);
+    });
+    request.end();
+  }
+
+  #read(response: IncomingMessage): void {
+    this.head(response.statusCode ?? 0, response.headers);
+    response.on('data', (chunk: Buffer) => {
+      this.chunk(chunk);
+    });
+    response.on('end', () => {
+      this.end();
+    });
+    response.on('error', (error: NodeJS.ErrnoException) => {
+      this.failed(error);
+    });
+  }
+
+  // What comes, over either protocol.
+
+  head(status: number, headers: IncomingHttpHeaders): void {
+    this.#status = status;
+    this.#headers = headers;
+  }
+
+  chunk(chunk: Buffer): void {
+    this.#bytes += chunk.length;
+    if (this.#bytes > MAX_PROBE_BYTES) this.#judge(undefined);
+    else this.#chunks.push(chunk);
+  }
+
+  end(): void {
+    this.#judge(Buffer.concat(this.#chunks).toString('utf8'));
+  }
+
+  #judge(body: string | undefined): void {
+    const headers = this.#headers;
     const answer = {
-      status: statusCode ?? 0,
+      status: this.#status,
       contentType: headers['content-type'] ?? '',
       drainHeader: first(headers['x-drain']),
       serviceHeader: first(headers['x-service']),
@@ -140,7 +208,7 @@ export class ProbeAttempt {
     });
   }
 
-  #failed(error: NodeJS.ErrnoException): void {
+  failed(error: NodeJS.ErrnoException): void {
     const code = error.code ?? '';
     if (code === 'ECONNREFUSED') this.#silent(REFUSED);
     else if (OURS.has(code)) this.#silent(evidence('void', code));
@@ -152,8 +220,7 @@ export class ProbeAttempt {
   /** No complete answer; a status that was a no by itself stays one, whatever became of its body. */
   #silent(instead: Evidence): void {
     if (this.#over) return;
-    const response = this.#response;
-    if (response !== undefined && (response.statusCode ?? 0) >= 500) this.#judge(response, '');
+    if (this.#status >= 500) this.#judge('');
     else this.#finish(instead);
   }
 

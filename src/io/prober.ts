@@ -3,6 +3,7 @@ import type { Evidence } from '../kernel/evidence.ts';
 import { NOTHING_EXPECTED, type ProbeExpectation } from '../readiness/probe-document.ts';
 import { tlsConnectOptions, type UpstreamTls } from './pools.ts';
 import { ProbeAttempt, type ProbeAim } from './probe-attempt.ts';
+import type { UpstreamProtocol } from './upstream-pool.ts';
 
 /**
  * Asks every instance, again and again, whether it is ready, and says what it answered. What follows from it is not known
@@ -23,6 +24,8 @@ export interface ProbeTarget {
   readonly intervalMs: number;
   readonly timeoutMs: number;
   readonly tls?: UpstreamTls | undefined;
+  /** Left out: `auto`. */
+  readonly protocol?: UpstreamProtocol | undefined;
   readonly expectation?: ProbeExpectation | undefined;
 }
 
@@ -177,11 +180,12 @@ function keyOf({ service, id }: ProbeTarget): string {
   return `${service}/${id}`;
 }
 
-function aimOf({ url, path, timeoutMs, tls, expectation }: ProbeTarget): ProbeAim {
+function aimOf({ url, path, timeoutMs, tls, protocol, expectation }: ProbeTarget): ProbeAim {
   return {
     url,
     path: typeof path === 'string' ? escaped(path) : undefined,
     timeoutMs,
+    protocol: protocol ?? 'auto',
     tls: tlsConnectOptions(tls),
     expectation: expectation ?? NOTHING_EXPECTED,
   };

@@ -1,6 +1,8 @@
-import { errorRow, type ErrorCode } from '../kernel/errors.ts';
-import { formatProblem, type ProblemExtra } from '../kernel/problem.ts';
+import { grpcRefusalFields } from '../forwarding/grpc-status.ts';
+import { errorRow, type ErrorCode, type ErrorRow } from '../kernel/errors.ts';
+import { formatProblem, problemMembers } from '../kernel/problem.ts';
 import { addFields, retryAfterSeconds } from '../limits/fields.ts';
+import type { LimitDecision } from '../limits/limiter.ts';
 import { retryAfterSeconds as afterOverload } from '../shedding/retry-after.ts';
 import type { Exchange } from './exchange.ts';
 import { closeInOrder } from './lingering.ts';
@@ -20,10 +22,22 @@ const SWALLOW_BYTES = 64 * 1024;
 
 /** Writes the whole answer of a code. The caller makes sure that nothing was sent before. */
 export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
-  const { res, worker } = exchange;
+  const { res } = exchange;
   const row = errorRow(code);
   if (row.status === 499 || res.headersSent || res.destroyed) {
     exchange.cut('client');
+    return;
+  }
+  if (exchange.facts.grpc) {
+    const fields = grpcRefusalFields({
+      contentType: exchange.facts.contentType,
+      httpStatus: row.status,
+      message: `${code}: ${row.detail}`,
+      requestId: exchange.requestId,
+      retryAfterS: row.retryAfter ? retryAfterOf(exchange, code) : 0,
+    });
+    if (!exchange.facts.http2) fields.push('content-length', '0');
+    send(exchange, row, 200, fields, '', true);
     return;
   }
   const problem = formatProblem(
@@ -31,24 +45,38 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
     exchange.requestId,
     exchange.facts.accept,
     exchange.facts.navigation,
-    membersOf(exchange),
+    exchange.decision === undefined ? '' : VIOLATED[exchange.decision.refusedBy],
+    exchange.snapshot.errorPage,
   );
+  const bytes = Buffer.byteLength(problem.body);
   const headers: string[] = [
     'content-type',
     problem.contentType,
     'content-length',
-    String(Buffer.byteLength(problem.body)),
+    String(bytes),
     'cache-control',
     'no-store',
     'x-request-id',
     exchange.requestId,
   ];
   if (row.retryAfter) headers.push('retry-after', String(retryAfterOf(exchange, code)));
-  addLimitFields(exchange, headers);
-  if (exchange.snapshot.serverTiming) headers.push('server-timing', serverTiming(exchange, worker.now()));
   // A 401 must name a way to authenticate (RFC 9110 §15.5.2).
   if (row.status === 401) headers.push('www-authenticate', 'ApiKey realm="api"');
   if (exchange.allow !== '') headers.push('allow', exchange.allow);
+  send(exchange, row, row.status, headers, problem.body, bytes === problem.body.length);
+}
+
+function send(
+  exchange: Exchange,
+  row: ErrorRow,
+  status: number,
+  headers: string[],
+  body: string,
+  ascii: boolean,
+): void {
+  const { res, worker } = exchange;
+  addLimitFields(exchange, headers);
+  if (exchange.snapshot.serverTiming) headers.push('server-timing', serverTiming(exchange, worker.now()));
   const unread = bodyMayBeLarge(exchange);
   const closes =
     row.closes || exchange.closes || worker.draining || unread || exchange.upgradeSocket !== undefined;
@@ -56,16 +84,25 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
     exchange.connection.closing = true;
     headers.push('connection', 'close');
   }
-  res.writeHead(row.status, headers);
+  res.writeHead(status, headers);
   if (closes && exchange.upgradeSocket === undefined) closeInOrder(exchange);
-  else if (!exchange.req.complete) exchange.req.resume();
-  res.end(problem.body);
+  else if (exchange.facts.hasBody && !exchange.req.complete) worker.rates.swallow(exchange.req, worker.now());
+  // As latin-1 it joins its head in one piece.
+  res.end(body, ascii ? 'latin1' : 'utf8');
 }
 
 /** Which limit refused, by its public name (draft-ietf-httpapi-ratelimit-headers, `violated-policies`). */
-function membersOf({ decision }: Exchange): ProblemExtra | undefined {
-  if (decision === undefined || decision.refusedBy === '') return undefined;
-  return { 'violated-policies': [decision.refusedBy] };
+const VIOLATED: Readonly<Record<LimitDecision['refusedBy'], string>> = {
+  '': '',
+  client: violated('client'),
+  route: violated('route'),
+  tier: violated('tier'),
+  'route-total': violated('route-total'),
+  global: violated('global'),
+};
+
+function violated(level: LimitDecision['refusedBy']): string {
+  return problemMembers({ 'violated-policies': [level] });
 }
 
 /** Seconds for `Retry-After`, from the figures of whichever limiter refused. */
@@ -90,7 +127,8 @@ export function addLimitFields(exchange: Exchange, headers: string[]): void {
   addFields(headers, snapshot.limitHeaders, charges, decision, limitPolicy);
 }
 
-function bodyMayBeLarge(exchange: Exchange): boolean {
+/** More may come than is cheaper to read than to end the connection for. */
+export function bodyMayBeLarge(exchange: Exchange): boolean {
   const { req, facts } = exchange;
   if (req.complete) return false;
   return facts.chunked || facts.expectContinue || facts.contentLength > SWALLOW_BYTES;

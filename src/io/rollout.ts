@@ -1,6 +1,7 @@
-import type { Configuration } from '../../config/schema.ts';
+import type { Configuration, ListenerConfiguration } from '../../config/schema.ts';
 import type { ServiceOverride, ServiceStates, ToWorker } from './ipc.ts';
 import type { BoundListener } from './listeners.ts';
+import type { TlsMaterial } from './tls-contexts.ts';
 import type { WorkerPool, WorkerProcess } from './worker-pool.ts';
 
 /**
@@ -26,6 +27,8 @@ export interface RolloutParts {
   readonly states: () => readonly ServiceStates[];
   readonly overrides: () => readonly ServiceOverride[];
   readonly workerCount: (configuration: Configuration) => number;
+  /** Certificates of a listener, as they were good last; undefined without `tls`. */
+  readonly tlsOf: (listener: ListenerConfiguration) => TlsMaterial | undefined;
 }
 
 export class Rollout {
@@ -158,8 +161,31 @@ export class Rollout {
     for (const { key, index, socket } of this.#listeners) {
       if (worker.told.has(key)) continue;
       worker.told.add(key);
-      worker.send({ type: 'listen', listener: index, key }, socket.handle);
+      const tls = this.#tlsOf(index);
+      const message: ToWorker = {
+        type: 'listen',
+        listener: index,
+        key,
+        ...(tls === undefined ? {} : { tls }),
+      };
+      worker.send(message, socket.handle);
     }
+  }
+
+  /** Shows every worker what the listeners have on disk, or were given as ticket keys. */
+  renewCertificates(): void {
+    for (const { key, index } of this.#listeners) {
+      const tls = this.#tlsOf(index);
+      if (tls === undefined || tls.fault !== '') continue;
+      for (const worker of this.#parts.pool.current()) {
+        if (worker.told.has(key)) worker.send({ type: 'certificates', key, tls });
+      }
+    }
+  }
+
+  #tlsOf(index: number): TlsMaterial | undefined {
+    const listener = this.#loaded.configuration.listeners[index];
+    return listener === undefined ? undefined : this.#parts.tlsOf(listener);
   }
 
   #listensOnAll(worker: WorkerProcess): boolean {

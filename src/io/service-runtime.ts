@@ -9,9 +9,9 @@ import { Breaker } from '../upstreams/breaker.ts';
 import { PassiveSlice, type AttemptVerdict, type PassiveReport } from '../upstreams/passive-slice.ts';
 import { RetryBudget } from '../upstreams/retry-budget.ts';
 import type { Random } from '../kernel/random.ts';
-import type { Pool } from 'undici';
 import type { ServiceOverride, ServiceStates } from './ipc.ts';
-import { openPool, tlsConnectOptions, type TlsConnectOptions } from './pools.ts';
+import { openPool, tlsConnectOptions } from './pools.ts';
+import type { TlsConnectOptions, UpstreamPool } from './upstream-pool.ts';
 import { breakerWords, whyNoneIsOpen } from './refusal-words.ts';
 import { ServiceAccount } from './service-account.ts';
 
@@ -38,7 +38,7 @@ export class ServiceRuntime {
   readonly breaker: Breaker;
   readonly budget: RetryBudget;
   readonly #fallbackSecret: string;
-  readonly #pools = new Map<string, { readonly url: string; readonly pool: Pool }>();
+  readonly #pools = new Map<string, { readonly url: string; readonly pool: UpstreamPool }>();
   #tls: TlsConnectOptions;
   readonly #slotByTag = new Map<string, number>();
   readonly #tagBySlot: string[] = [];
@@ -130,20 +130,27 @@ export class ServiceRuntime {
   }
 
   /** The pool of an instance; opened at the first request that needs it. */
-  pool(slot: number): Pool {
+  pool(slot: number): UpstreamPool {
     const id = this.balancer.idOf(slot);
     const url = this.balancer.urlOf(slot);
     const open = this.#pools.get(id);
     if (open?.url === url) return open.pool;
     // The same address may be spoken to in another way now; nothing goes out in clear text any more then.
     if (open !== undefined) retire(open.pool);
-    const { timeout } = this.configuration;
+    const { timeout, protocol } = this.configuration;
     const pool = openPool(url, {
+      protocol,
       connectTimeoutMs: timeout.connect,
       tls: this.#tls,
     });
     this.#pools.set(id, { url, pool });
     return pool;
+  }
+
+  /** The instance may speak HTTP/2, where a stream can be refused that was not looked at. */
+  mayRefuseStreams(slot: number): boolean {
+    const { protocol } = this.configuration;
+    return protocol === 'h2' || (protocol === 'auto' && this.balancer.urlOf(slot).startsWith('https:'));
   }
 
   /** How an https instance is reached; the files were read when the configuration was taken. */
@@ -299,11 +306,11 @@ export class ServiceRuntime {
 }
 
 /** What a pool was opened with; a change means new pools. */
-function poolMark({ timeout, tls }: ServiceConfiguration): string {
-  return `${timeout.connect} ${JSON.stringify(tls)}`;
+function poolMark({ timeout, tls, protocol }: ServiceConfiguration): string {
+  return `${protocol} ${timeout.connect} ${JSON.stringify(tls)}`;
 }
 
 /** Lets running answers end; a failure would only mean that the pool was destroyed meanwhile. */
-function retire(pool: Pool): void {
+function retire(pool: UpstreamPool): void {
   pool.close().catch(() => undefined);
 }

@@ -5,6 +5,7 @@ import { IdentityChain, type IdentityEntry } from '../clients/identity.ts';
 import { requestPlan, type RequestPlan } from '../forwarding/request-headers.ts';
 import { responsePlan, type ResponsePlan } from '../forwarding/response-headers.ts';
 import { RouteTable } from '../forwarding/route-table.ts';
+import { ErrorPage } from '../kernel/error-page.ts';
 import { RecentMap } from '../kernel/lru.ts';
 import { rankOf, type PriorityRank } from '../kernel/priority.ts';
 import { policyText, type FieldStyle } from '../limits/fields.ts';
@@ -12,12 +13,13 @@ import { compileRate, type CompiledRate } from '../limits/gcra.ts';
 import { clientKey, globalKey, routeDigest, routeKey, routeTotalKey, tierKey } from '../limits/keys.ts';
 import type { Charge } from '../limits/limiter.ts';
 import type { ServiceRuntime } from './service-runtime.ts';
+import type { Next } from './steps.ts';
 
 /**
  * One immutable compiled configuration of a worker.
  *
  * Everything that a request needs and that a configuration decides is computed here once: route table, limits as integers,
- * header plans, identity chain, and the Fastify application with the ordered steps. A request keeps the snapshot it began
+ * header plans, identity chain, and the ordered steps. A request keeps the snapshot it began
  * with; a reload only changes which one new requests begin with.
  */
 
@@ -62,6 +64,14 @@ const NO_CHARGES: ClientCharges = Object.freeze({ route: undefined, tier: '', ch
 /** Clients whose last charges are kept, some 600 B each. Half: the hot ones of a large site are computed anew. */
 const KEPT_CLIENTS = 8192;
 
+/** What a request of a snapshot walks through. */
+export interface RequestPath {
+  /** Begins the ordered steps. */
+  readonly walk: Next;
+  /** Serves rewriting routes, in the last of them. */
+  readonly application: FastifyInstance;
+}
+
 export class Snapshot {
   readonly generation: number;
   readonly configuration: Configuration;
@@ -71,6 +81,8 @@ export class Snapshot {
   readonly trusted: TrustedNetworks;
   readonly limitHeaders: FieldStyle | 'none';
   readonly serverTiming: boolean;
+  /** The operator's own page for refused navigations; undefined: the built-in one. */
+  readonly errorPage: ErrorPage | undefined;
   /** Some route takes what the others refuse; the front gate asks the route it found. */
   readonly passesUnusualBody: boolean;
   readonly passesEncodedSlash: boolean;
@@ -78,8 +90,8 @@ export class Snapshot {
   readonly #global: Charge | undefined;
   readonly #limited: boolean;
   readonly #clients = new RecentMap<string, ClientCharges>(KEPT_CLIENTS);
-  /** Set once, right after construction: the application's hooks need the snapshot and the other way round. */
-  application: FastifyInstance | undefined = undefined;
+  /** Set once, right after construction: the steps need the snapshot and the other way round. */
+  path: RequestPath | undefined = undefined;
 
   /** @throws RangeError when a limit cannot be kept exactly; the loader refuses such a configuration before. */
   constructor(
@@ -94,6 +106,7 @@ export class Snapshot {
     this.configuration = configuration;
     this.limitHeaders = limits.headers;
     this.serverTiming = log.serverTiming;
+    this.errorPage = configuration.errorPage === null ? undefined : new ErrorPage(configuration.errorPage);
     this.trusted = parseNetworks(trust.proxies);
     this.#limited = limits.mode !== 'off';
     this.identity = new IdentityChain({

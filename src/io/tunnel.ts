@@ -5,12 +5,14 @@ import type { Duplex } from 'node:stream';
 import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
 import { buildTunnelHeaders } from '../forwarding/request-headers.ts';
 import { buildSwitchingHead } from '../forwarding/response-headers.ts';
+import { FrameFollower, GOING_AWAY } from '../forwarding/ws-frames.ts';
 import { answerRelayed } from './answer.ts';
 import type { FailedTry } from './attempt.ts';
 import { instanceAddress } from '../upstreams/instance-id.ts';
 import { additionsOf } from './caller.ts';
 import type { Exchange } from './exchange.ts';
 import type { LiveAttempt } from './live-attempt.ts';
+import { WheelEntry } from './wheel.ts';
 
 /**
  * WebSocket upgrades as a transparent tunnel.
@@ -20,9 +22,31 @@ import type { LiveAttempt } from './live-attempt.ts';
  * parsed, a half-close stays a half-close, an error on one side destroys both. Any other answer of the instance is relayed
  * as the answer it is. The permit becomes a stream permit: an idle socket must not hold a place in the limit.
  *
+ * Who leaves says so: at a shutdown the caller is sent 1001, "going away", so that it reconnects at once instead of finding
+ * out by silence. That may only stand between two frames, so the lengths of the instance's frames are followed
+ * (`ws-frames.ts`). From then on nothing of the instance reaches the caller, while the caller's reply still reaches the
+ * instance, which then closes in order too. A frame that takes longer than a second is not waited for: our end says it all.
+ *
  * Nothing is given to the socket before it is connected (and its certificate verified). So a failed connect has sent
  * nothing for certain, and may be tried at another instance like that of any request; later failures never are.
  */
+
+/** How long the end of a frame is waited for, and then the caller's reply. Half: a frame of 8 MiB over a slow line never ends in time. */
+const FAREWELL_MS = 1000;
+
+/** The last second of a tunnel that we leave. */
+class Farewell extends WheelEntry {
+  readonly #over: () => void;
+
+  constructor(over: () => void) {
+    super();
+    this.#over = over;
+  }
+
+  override expired(): void {
+    this.#over();
+  }
+}
 
 /** Starts another try elsewhere, if policy, budget and fleet allow it. */
 export type RetryHandshake = (failed: FailedTry, now: number) => boolean;
@@ -39,6 +63,10 @@ class Tunnel implements LiveAttempt, FailedTry {
   /** The handshake was handed to a socket. */
   #sent = false;
   #connectDueMs = Infinity;
+  /** Where the instance's frames end. */
+  readonly #frames = new FrameFollower();
+  #farewell: Farewell | undefined = undefined;
+  #toldGoing = false;
 
   constructor(exchange: Exchange, retryHandshake: RetryHandshake, now: number) {
     this.exchange = exchange;
@@ -102,6 +130,7 @@ class Tunnel implements LiveAttempt, FailedTry {
   abandon(): void {
     if (this.#over) return;
     this.#over = true;
+    if (this.#farewell !== undefined) this.exchange.worker.wheel.disarm(this.#farewell);
     this.#request?.destroy();
     this.#upstream?.destroy();
   }
@@ -165,7 +194,10 @@ class Tunnel implements LiveAttempt, FailedTry {
     exchange.arm(now + exchange.silenceMs);
     exchange.res.detachSocket(client as Socket);
     client.write(buildSwitchingHead(response.rawHeaders, exchange.requestId), 'latin1');
-    if (head.length > 0) client.write(head);
+    if (head.length > 0) {
+      this.#frames.follow(head);
+      client.write(head);
+    }
     const early = exchange.upgradeHead;
     if (early !== undefined && early.length > 0) upstream.write(early);
     this.#pipe(client, upstream, true);
@@ -178,7 +210,7 @@ class Tunnel implements LiveAttempt, FailedTry {
     from.on('data', (chunk: Buffer) => {
       exchange.lastByteMs = exchange.worker.now();
       if (up) exchange.bytesIn += chunk.length;
-      else exchange.bytesOut += chunk.length;
+      else this.#down(chunk);
     });
     from.pipe(to);
     from.once('error', () => {
@@ -189,11 +221,57 @@ class Tunnel implements LiveAttempt, FailedTry {
     });
   }
 
+  // Leaving ----------------------------------------------------------------------------------------------------------
+
+  leave(now: number): void {
+    const { exchange } = this;
+    const upstream = this.#upstream;
+    const client = exchange.upgradeSocket;
+    if (this.#over || this.#farewell !== undefined || upstream === undefined || client === undefined) return;
+    this.#farewell = new Farewell(() => {
+      client.end();
+    });
+    exchange.worker.wheel.arm(this.#farewell, now + FAREWELL_MS);
+    if (exchange.abortedBy === '') exchange.abortedBy = 'gateway';
+    upstream.unpipe(client);
+    upstream.once('end', () => {
+      client.end();
+    });
+    if (this.#frames.atBoundary) this.#tellGoing(client);
+    upstream.resume();
+  }
+
+  /** What the instance sends: passed by its pipe, unless we leave; then up to the end of a frame. */
+  #down(chunk: Buffer): void {
+    const { exchange } = this;
+    if (this.#farewell === undefined) {
+      exchange.bytesOut += chunk.length;
+      this.#frames.follow(chunk);
+      return;
+    }
+    const client = exchange.upgradeSocket;
+    if (this.#toldGoing || client === undefined || !client.writable) return;
+    const end = this.#frames.toBoundary(chunk);
+    exchange.bytesOut += end;
+    if (!client.write(chunk.subarray(0, end))) {
+      const upstream = this.#upstream;
+      upstream?.pause();
+      client.once('drain', () => upstream?.resume());
+    }
+    if (this.#frames.atBoundary) this.#tellGoing(client);
+  }
+
+  #tellGoing(client: Duplex): void {
+    this.#toldGoing = true;
+    if (client.writable) client.write(GOING_AWAY);
+  }
+
   /** Both sides end together once either is gone; a half-close alone ends nothing. */
   #close(by: '' | 'client' | 'upstream'): void {
     if (this.#over) return;
     this.#over = true;
     const { exchange } = this;
+    if (this.#farewell !== undefined) exchange.worker.wheel.disarm(this.#farewell);
     if (by !== '' && exchange.abortedBy === '') exchange.abortedBy = by;
     exchange.worker.tunnels.delete(exchange);
     endOrDestroy(exchange.upgradeSocket, by !== '');

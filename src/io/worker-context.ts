@@ -7,9 +7,11 @@ import { LoopPressure } from '../shedding/pressure.ts';
 import { Strain } from '../shedding/strain.ts';
 import type { Exchange } from './exchange.ts';
 import type { OutcomeRecorder } from './outcome-recorder.ts';
+import { RateGuard } from './rate-guard.ts';
 import type { ServiceRuntime } from './service-runtime.ts';
 import type { Snapshot } from './snapshot.ts';
 import { ShedMemory } from './shed-memory.ts';
+import { YoungGarbage } from './young-garbage.ts';
 import { Wheel } from './wheel.ts';
 
 /** Until the first configuration names an SLA. */
@@ -24,6 +26,9 @@ export class WorkerContext {
   readonly wheel: Wheel;
   /** Why the requests of a flood were shed. */
   readonly sheds: ShedMemory;
+  /** Callers that take too long with what they owe. */
+  readonly rates = new RateGuard();
+  readonly garbage = new YoungGarbage();
   readonly limiter: Limiter;
   readonly pressure: LoopPressure;
   /** Since when the front gate has been refusing. */
@@ -40,6 +45,8 @@ export class WorkerContext {
   readonly now: () => number;
   readonly wallMs: () => number;
   snapshot: Snapshot | undefined = undefined;
+  /** What the supervisor's `/readyz` said last. */
+  gatewayReady = false;
   /** Answers say `connection: close`: readiness has failed and the listeners will close. */
   draining = false;
   /** Our name in `Via`: the same in all workers, or a loop through another one would not be seen. */

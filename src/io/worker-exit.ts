@@ -70,6 +70,8 @@ export class WorkerExit {
       this.#stopped.add(server);
       server.stopAccepting();
     }
+    // Again at each step: a handshake may have been under way.
+    for (const { attempt } of this.#context.tunnels) attempt?.leave?.(now);
     this.#context.lastSecond = phase === 'last-second';
     if (now - state.sinceMs >= state.plan.idleCloseMs) for (const server of servers) server.closeIdle();
     const open = await Promise.all(servers.map(async (server) => await server.connections()));

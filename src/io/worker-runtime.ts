@@ -1,5 +1,4 @@
 import process from 'node:process';
-import type { FastifyInstance } from 'fastify';
 import { pino, type Logger } from 'pino';
 import type { Configuration } from '../../config/schema.ts';
 import { AccessLog } from './access-log.ts';
@@ -9,6 +8,7 @@ import { ExchangeRecord } from './exchange-record.ts';
 import { ExplainRing } from './explain-ring.ts';
 import { FrontGate } from './front-gate.ts';
 import { GoneSeries } from './gone-series.ts';
+import { startHttp2Session } from './http2-session.ts';
 import type { Question, ServiceOverride, ServiceStates, ToSupervisor, ToWorker } from './ipc.ts';
 import { WorkerLimits } from './worker-limits.ts';
 import type { BoundHandle } from './listen-sockets.ts';
@@ -16,9 +16,9 @@ import { Meter } from './meter.ts';
 import { listenFault } from './listen-sockets.ts';
 import { OutcomeRecorder } from './outcome-recorder.ts';
 import { ProcessLog } from './process-log.ts';
-import { WorkerServer } from './servers.ts';
+import { WorkerServer, type DropReason } from './servers.ts';
 import { ServiceRuntime } from './service-runtime.ts';
-import { Snapshot } from './snapshot.ts';
+import { Snapshot, type RequestPath } from './snapshot.ts';
 import { systemNow, systemWallMs } from './system-clock.ts';
 import { WorkerBeat } from './worker-beat.ts';
 import { WorkerContext } from './worker-context.ts';
@@ -35,7 +35,7 @@ import { answerQuestion, workerViews } from './worker-views.ts';
 
 const REPORT_MS = 1000;
 
-export type ComposeApplication = (snapshot: Snapshot) => Promise<FastifyInstance>;
+export type ComposePath = (snapshot: Snapshot) => Promise<RequestPath>;
 
 interface OpenServer {
   readonly server: WorkerServer;
@@ -43,9 +43,11 @@ interface OpenServer {
 }
 
 type ConfigureMessage = Extract<ToWorker, { type: 'configure' }>;
+type ListenMessage = Extract<ToWorker, { type: 'listen' }>;
+type CertificatesMessage = Extract<ToWorker, { type: 'certificates' }>;
 
 export class WorkerRuntime {
-  readonly #compose: ComposeApplication;
+  readonly #compose: ComposePath;
   readonly #processLog = new ProcessLog(1);
   readonly #log: Logger;
   readonly #end: (code: number) => void;
@@ -64,7 +66,7 @@ export class WorkerRuntime {
   /** What the supervisor orders is carried out in its order. */
   #applied: Promise<void> = Promise.resolve();
 
-  constructor(compose: ComposeApplication, exit: (code: number) => void) {
+  constructor(compose: ComposePath, exit: (code: number) => void) {
     this.#compose = compose;
     this.#end = exit;
     const log = pino({ name: 'worker' }, this.#processLog);
@@ -145,8 +147,16 @@ export class WorkerRuntime {
       case 'listen':
         if (handle === undefined) return;
         this.#applied = this.#applied.then(async () => {
-          await this.#listen(message.listener, message.key, handle);
+          await this.#listen(message, handle);
         });
+        return;
+      case 'certificates':
+        this.#applied = this.#applied.then(() => {
+          this.#renew(message);
+        });
+        return;
+      case 'readiness':
+        this.#context.gatewayReady = message.ready;
         return;
       case 'unlisten':
         this.#applied = this.#applied.then(() => {
@@ -193,13 +203,13 @@ export class WorkerRuntime {
 
   /** Builds everything that can fail first; what is put into force after that cannot. */
   async #configure(message: ConfigureMessage): Promise<void> {
-    let built: FastifyInstance | undefined;
+    let built: RequestPath | undefined;
     try {
       const { configuration, workers, secrets, generation } = message;
       const services = this.#services(configuration, workers, secrets.affinity);
       const snapshot = new Snapshot(generation, configuration, services, secrets.clientHash);
       built = await this.#compose(snapshot);
-      snapshot.application = built;
+      snapshot.path = built;
       this.#limits.configure(configuration, workers);
       this.#quotas.hashSecret = secrets.clientHash;
       this.#context.viaName = message.viaName;
@@ -221,10 +231,10 @@ export class WorkerRuntime {
       this.#context.snapshot = snapshot;
       this.#beat.shares.configure(generation, workers);
       this.#dropServices(services);
-      void before?.application?.close();
+      void before?.path?.application.close();
       send({ type: 'configured', generation });
     } catch (error) {
-      void built?.close();
+      void built?.application.close();
       this.#log.error({ error: errorMessage(error) }, 'configuration refused');
       send({ type: 'refused', generation: message.generation, reason: errorMessage(error) });
     }
@@ -266,14 +276,15 @@ export class WorkerRuntime {
     this.#context.services.get(override.service)?.override(override, systemNow());
   }
 
-  async #listen(index: number, key: string, handle: BoundHandle): Promise<void> {
+  async #listen({ listener: index, key, tls }: ListenMessage, handle: BoundHandle): Promise<void> {
     const listener = this.#context.snapshot?.configuration.listeners[index];
     if (listener === undefined || this.#context.draining) return;
     try {
       const gate = new FrontGate(this.#context, listener);
-      const server = new WorkerServer(key, listener, gate, (reason) => {
+      const onDrop = (reason: DropReason): void => {
         this.#meter.add('connections_closed_total', [reason]);
-      });
+      };
+      const server = new WorkerServer(key, listener, gate, onDrop, { tls, startHttp2Session });
       await server.listen(handle, listener.backlog);
       this.#servers.set(key, { server, gate });
       send({ type: 'listening', key });
@@ -282,6 +293,15 @@ export class WorkerRuntime {
       const reason =
         code === undefined ? errorMessage(error) : listenFault(code, listener.host, listener.port);
       send({ type: 'listen-failed', key, reason });
+    }
+  }
+
+  /** The supervisor has tried them; should this worker not take them all the same, its old ones stay. */
+  #renew({ key, tls }: CertificatesMessage): void {
+    try {
+      this.#servers.get(key)?.server.renewCertificates(tls);
+    } catch (error) {
+      this.#log.error({ error: errorMessage(error) }, 'certificates not renewed in this worker');
     }
   }
 
@@ -297,7 +317,9 @@ export class WorkerRuntime {
 
   async #dropEmptyServers(): Promise<void> {
     for (const server of this.#leaving) {
-      if ((await server.connections()) === 0) this.#leaving.delete(server);
+      if ((await server.connections()) > 0) continue;
+      this.#leaving.delete(server);
+      server.end();
     }
   }
 

@@ -1,13 +1,14 @@
+import { builtInPage, type ErrorPage } from './error-page.ts';
 import { ERRORS, errorRow, type ErrorCode } from './errors.ts';
 
 /**
  * The body of an answer that the gateway gives by itself.
  *
  * RFC 9457 `application/problem+json` unless the caller wants something else: a browser that opens a page gets one small
- * page without any outside resource, a caller that takes neither JSON nor HTML gets two lines of text. Refusing must be cheap
+ * page (`error-page.ts`, the operator's own where there is one), a caller that takes neither JSON nor HTML gets two lines of text. Refusing must be cheap
  * when there is much to refuse, so each body is built beforehand in two halves with a gap for the request id; an answer is
- * a concatenation. Texts come from the error table alone: no address, no stack, nothing an instance said. All bodies are
- * ASCII, so their length in characters is their length in bytes, except where `extra` says otherwise.
+ * a concatenation. Texts come from the error table alone: no address, no stack, nothing an instance said. All bodies but
+ * an operator's page are ASCII, so their length in characters is their length in bytes, except where `members` says otherwise.
  * Quality values in `Accept` are not weighed: naming a type is wanting it.
  */
 
@@ -25,8 +26,8 @@ interface Halves {
 }
 
 interface Prepared {
-  readonly json: Halves;
-  readonly html: Halves;
+  /** Up to the request id. */
+  readonly json: string;
   readonly text: Halves;
 }
 
@@ -41,26 +42,26 @@ const ACCEPT_READ = 512;
  * @param requestId any text; it is escaped where it has to be.
  * @param accept the request's `Accept`, empty when it had none.
  * @param navigation a browser wants to show a page: HTML is preferred where both are taken.
+ * @param members more of the JSON body, from `problemMembers`.
+ * @param page the operator's own page.
  */
 export function formatProblem(
   code: ErrorCode,
   requestId: string,
   accept: string,
   navigation: boolean,
-  extra?: ProblemExtra,
+  members = '',
+  page: ErrorPage = BUILT_IN,
 ): Problem {
   const prepared = PREPARED[code];
   const form = formOf(accept, navigation);
   switch (form) {
     case 'json': {
       const id = isPlain(requestId) ? requestId : JSON.stringify(requestId).slice(1, -1);
-      const end = extra === undefined ? prepared.json.after : `"${moreMembers(extra)}}`;
-      return { contentType: JSON_TYPE, body: prepared.json.before + id + end };
+      return { contentType: JSON_TYPE, body: `${prepared.json}${id}"${members}}` };
     }
-    case 'html': {
-      const id = isPlain(requestId) ? requestId : escapeHtml(requestId);
-      return { contentType: HTML_TYPE, body: prepared.html.before + id + prepared.html.after };
-    }
+    case 'html':
+      return { contentType: HTML_TYPE, body: page.body(code, requestId) };
     case 'text':
       return { contentType: TEXT_TYPE, body: prepared.text.before + requestId + prepared.text.after };
     default:
@@ -89,7 +90,8 @@ function isPlain(text: string): boolean {
   return true;
 }
 
-function moreMembers(extra: ProblemExtra): string {
+/** Further members of a JSON body as its text, to be made once. */
+export function problemMembers(extra: ProblemExtra): string {
   let members = '';
   for (const [name, value] of Object.entries(extra)) {
     if (!OWN_MEMBERS.has(name)) members += `,${JSON.stringify(name)}:${JSON.stringify(value)}`;
@@ -99,33 +101,16 @@ function moreMembers(extra: ProblemExtra): string {
 
 const OWN_MEMBERS: ReadonlySet<string> = new Set(['type', 'title', 'status', 'detail', 'code', 'requestId']);
 
-function escapeHtml(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;')
-    .replaceAll("'", '&#39;');
-}
-
 function prepare(code: ErrorCode): Prepared {
   const { type, title, status, detail } = errorRow(code);
   const json = JSON.stringify({ type, title, status, detail, code }).slice(0, -1);
-  const shown = escapeHtml(title);
   return {
-    json: { before: `${json},"requestId":"`, after: '"}' },
-    html: {
-      before:
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">' +
-        `<title>${status} ${shown}</title><style>body{font:16px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;` +
-        'padding:0 1em;color:#222;background:#fff}small{color:#666}@media(prefers-color-scheme:dark){body{color:#ddd;' +
-        `background:#181818}small{color:#999}}</style></head><body><h1>${status} ${shown}</h1><p>${escapeHtml(detail)}</p>` +
-        `<p><small>${code} &middot; `,
-      after: '</small></p></body></html>\n',
-    },
+    json: `${json},"requestId":"`,
     text: { before: `${status} ${title}: ${detail}\n${code} `, after: '\n' },
   };
 }
+
+const BUILT_IN = builtInPage();
 
 const PREPARED: Readonly<Record<ErrorCode, Prepared>> = Object.fromEntries(
   (Object.keys(ERRORS) as ErrorCode[]).map((code) => [code, prepare(code)]),

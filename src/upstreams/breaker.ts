@@ -4,7 +4,9 @@
  * Signal: final outcomes, after retries, from real calls. `hard` is a connection that failed, a reset, a timeout, 500, 502
  * or 504; 503 and 429 are `ignored` (they say "less", which is the admission limit's business), and so are callers that left
  * and refusals of ours. Decision: 5 hard ones in a row, or half of at least 20 in 10 s, open it. Both rules are needed: the
- * first sees an outage within five calls, the second a service that fails every other time.
+ * first sees an outage within five calls, the second a service that fails every other time. In a row, several failures at
+ * one instance count once where there are others: one that dies takes all that it had under way along in the same
+ * moment, and that is the outlier detection's business, not an outage.
  *
  * Open: everything is refused for openMs · 2^k ± 25 %, so that gateways do not come back together. Half-open: one request
  * at a time is let through. Its failure opens again, its success starts a ramp of 5 s, because a service that has
@@ -101,6 +103,8 @@ export class Breaker {
   /** Until then the trial under way keeps others out; no trial is under way when it has passed. */
   #trialUntilMs = Number.NEGATIVE_INFINITY;
   #streak = 0;
+  /** Where the last hard failure was. */
+  #failedLast = '';
   /** Trips to be remembered while closed. */
   #trips = 0;
   #firstAdmittedMs = 0;
@@ -148,14 +152,15 @@ export class Breaker {
    * Tells how an admitted request ended. `ignored` when it says nothing about the service; a trial that ends so is free
    * for the next request.
    * @param pass as `allow` returned it; one of an earlier era changes nothing
+   * @param instance where it ended; empty when the service has no other
    */
-  record(result: BreakerResult, now: number, pass: number): void {
+  record(result: BreakerResult, now: number, pass: number, instance = ''): void {
     const state = this.#settle(now);
     if (pass !== this.#era) return;
     switch (state.kind) {
       case 'closed':
       case 'ramping':
-        if (result !== 'ignored') this.#count(result, state, now);
+        if (result !== 'ignored') this.#count(result, instance, state, now);
         return;
       case 'half-open':
         this.#judgeTrial(result, state.trips, now);
@@ -230,11 +235,17 @@ export class Breaker {
     return this.#era;
   }
 
-  #count(result: 'ok' | 'hard', state: Extract<State, { kind: 'closed' | 'ramping' }>, now: number): void {
+  #count(
+    result: 'ok' | 'hard',
+    instance: string,
+    state: Extract<State, { kind: 'closed' | 'ramping' }>,
+    now: number,
+  ): void {
     this.#window.add(OUTCOMES, 1, now);
     if (result === 'ok') this.#streak = 0;
     else {
-      this.#streak++;
+      if (this.#streak === 0 || instance === '' || instance !== this.#failedLast) this.#streak++;
+      this.#failedLast = instance;
       this.#window.add(HARD, 1, now);
     }
     // Asked after a good outcome too: it may be the one that completes the twenty.

@@ -14,15 +14,16 @@ import { between, type Random } from '../kernel/random.ts';
 
 export interface FailedAttempt {
   /**
-   * How far it came: `unsent`, nothing of the request was written; `sent-no-byte`, written and not one byte came back
+   * How far it came: `unsent`, nothing of the request was written; `unprocessed`, written, but the instance has certainly
+   * not begun it (GOAWAY, REFUSED_STREAM); `sent-no-byte`, written and not one byte came back
    * (stale socket, reset, timeout of the try, instance went down); `response`, a head came and was not passed on.
    */
-  readonly phase: 'unsent' | 'sent-no-byte' | 'response';
+  readonly phase: 'unsent' | 'unprocessed' | 'sent-no-byte' | 'response';
   readonly method: string;
   /** Of the response, 0 without one. */
   readonly status: number;
   readonly hasRetryAfter: boolean;
-  /** There is no body, or not one byte of it was read. */
+  /** There is no body, or it can be sent from its beginning once more: nothing was read, or all that was is kept. */
   readonly bodyUntouched: boolean;
   /** Attempts made so far, this one included. */
   readonly attempts: number;
@@ -50,6 +51,7 @@ export function mayRetry(attempt: FailedAttempt): boolean {
   if (!attempt.bodyUntouched) return false;
   switch (attempt.phase) {
     case 'unsent':
+    case 'unprocessed':
       return true;
     case 'sent-no-byte':
       return isSafe(attempt.method);

@@ -54,6 +54,7 @@ const STEPS: ReadonlySet<string> = new Set([
   'src/io/caller.ts',
   'src/io/choose-instance.ts',
   'src/io/forward.ts',
+  'src/io/steps.ts',
 ]);
 
 /** A plugin adapts its own feature; most have one. */

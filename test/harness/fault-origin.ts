@@ -24,6 +24,8 @@ export type Behaviour =
   | { readonly kind: 'close'; readonly how: 'fin' | 'reset' }
   /** Ends the second and later requests of a connection; the first is answered. */
   | { readonly kind: 'resetReused' }
+  /** Answers when the head has come, drops the rest unread and ends. */
+  | { readonly kind: 'early'; readonly text: string }
   /** Reads nothing at all after accepting. */
   | { readonly kind: 'stopReading' };
 
@@ -201,6 +203,12 @@ class FaultServer {
     }
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString('latin1');
+      if (this.behaviour.kind === 'early' && text.includes('\r\n\r\n') && !text.startsWith('GET /ready ')) {
+        this.requests.push({ connection: number, text });
+        socket.removeAllListeners('data').resume();
+        socket.end(Buffer.from(this.behaviour.text, 'latin1'));
+        return;
+      }
       for (let length = requestLength(text); length > 0; length = requestLength(text)) {
         const request = text.slice(0, length);
         text = text.slice(length);
@@ -237,6 +245,7 @@ class FaultServer {
         if (served === 1) socket.write(OK);
         else end(socket, 'reset');
         return;
+      case 'early':
       case 'silent':
       case 'stopReading':
         return;

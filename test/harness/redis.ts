@@ -5,32 +5,15 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { Redis } from 'ioredis';
 
+import { findExecutable } from './executable.ts';
 import { freePorts } from './ports.ts';
-
-/** The path of a redis-server, or an error of one line that says what to install. */
-export function findRedisServer(): string {
-  for (const directory of (process.env['PATH'] ?? '').split(delimiter).concat('/usr/bin', '/usr/local/bin')) {
-    for (const name of ['redis-server', 'valkey-server']) {
-      const path = join(directory, name);
-      try {
-        accessSync(path, constants.X_OK);
-        return path;
-      } catch {
-        // Not here.
-      }
-    }
-  }
-  throw new Error(
-    'These tests need a Redis: install redis-server (Debian: apt-get install redis-server; macOS: brew install redis).',
-  );
-}
 
 /** A port that was free a moment ago, and that no outgoing connection takes while a Redis restarts. */
 export async function freePort(): Promise<number> {
@@ -101,7 +84,7 @@ export class RedisServer {
   async #launch(): Promise<void> {
     const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.directory];
     args.push('--save', '', '--appendonly', 'no', ...this.#args);
-    const running = spawn(findRedisServer(), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const running = spawn(findExecutable('redis-server'), args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = running;
     // A test run that ends in the middle takes its servers along.
     const takeAlong = (): void => void running.kill('SIGKILL');

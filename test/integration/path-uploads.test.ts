@@ -141,6 +141,18 @@ describe('an answer before the body has ended', () => {
     expect(uploads).toEqual([]);
   });
 
+  test('a caller that sends on regardless finds our refusal before its connection breaks', async () => {
+    await useUpLimit();
+    await using client = await openRaw(gateway.port);
+    client.write(`POST /limited HTTP/1.1\r\nhost: a.test\r\ncontent-length: ${LIMIT_BYTES}\r\n\r\n`);
+    client.write(Buffer.alloc(LIMIT_BYTES - 1));
+    const { answers } = await client.untilAnswers(1);
+    expect(statusesOf(answers)).toEqual([429]);
+    expect(answers[0]?.complete).toBe(true);
+    await client.untilClosed();
+    expect(uploads).toEqual([]);
+  });
+
   test('a small refused body is swallowed and its connection lives on', async () => {
     await useUpLimit();
     const { answers } = await rawExchange(

@@ -14,9 +14,11 @@ export interface JudgedGateway {
 export interface Judged {
   readonly name: string;
   readonly start: (originPort: number) => Promise<JudgedGateway>;
+  /** In how many random ways each case is cut. */
+  readonly slicings: number;
 }
 
-async function startProcess(originPort: number): Promise<JudgedGateway> {
+async function startProcess(originPort: number, rewrite: string): Promise<JudgedGateway> {
   const gateway = await startGateway(`
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: 1
@@ -27,7 +29,7 @@ services:
     readiness: { interval: 600s, timeout: 10s }
 # A machine that is busy elsewhere may look like overload; that is another test's subject.
 shedding: { mode: observe }
-routes: [{ path: /, service: origin }]
+routes: [{ path: /, service: origin${rewrite} }]
 log: { access: "off" }
 `);
   return {
@@ -40,6 +42,7 @@ log: { access: "off" }
 }
 
 export const JUDGED: readonly Judged[] = [
-  { name: 'the modules alone', start: startModuleGate },
-  { name: 'the real process', start: startProcess },
+  { name: 'the modules alone', start: startModuleGate, slicings: 2 },
+  { name: 'the real process', start: async (port) => await startProcess(port, ''), slicings: 20 },
+  { name: 'a rewriting route', start: async (port) => await startProcess(port, ', rewrite: /'), slicings: 2 },
 ];

@@ -162,6 +162,7 @@ class ModuleGate {
       traceparent: '',
       cookie: undefined,
       fallbackHost: 'origin',
+      instanceHost: '',
     };
     const headers = buildRequestHeaders(req.rawHeaders, facts, additions, REQUEST_PLAN);
     // Between undici and the caller's request stands a stream of our own, which undici may destroy.
@@ -179,7 +180,9 @@ class ModuleGate {
         },
         onResponseStart: (controller, status) => {
           if (visit.refused || status < 200) return;
-          const raw = (controller.rawHeaders ?? []) as readonly Buffer[];
+          const raw = ((controller.rawHeaders ?? []) as readonly Buffer[]).map((part) =>
+            part.toString('latin1'),
+          );
           const head = buildResponseHeaders(raw, status, facts.method, RESPONSE_PLAN);
           if (facts.upgradeIgnored) {
             line.closing = true;

@@ -1,22 +1,23 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { EXPECTATIONS, type Expectation } from './expectations.ts';
 import { BYTE_BY_BYTE, WHOLE, judge, randomCuts, type Cuts, type Placement, type RawCase } from './judge.ts';
 import { JUDGED, type JudgedGateway } from './judged-gateway.ts';
+import { CLASS_CASES, CLASS_EXPECTATIONS } from './class-cases.ts';
 import { OWN_CASES, OWN_EXPECTATIONS } from './own-cases.ts';
 import { RawOrigin } from './raw-origin.ts';
-import { readRequests } from './strict-parser.ts';
+import { readRequests, type StrictRequest } from './strict-parser.ts';
 
 const CORPUS = JSON.parse(
   readFileSync(new URL('corpus/raw-requests.json', import.meta.url), 'utf8'),
 ) as readonly RawCase[];
 
-const SLICINGS = 20;
-const CASES = [...CORPUS, ...OWN_CASES];
+const CASES = [...CORPUS, ...OWN_CASES, ...CLASS_CASES];
 
 function expectationOf(rawCase: RawCase): Expectation {
-  const expectation = EXPECTATIONS[rawCase.id] ?? OWN_EXPECTATIONS[rawCase.id];
+  const expectation =
+    EXPECTATIONS[rawCase.id] ?? OWN_EXPECTATIONS[rawCase.id] ?? CLASS_EXPECTATIONS[rawCase.id];
   if (expectation === undefined) throw new Error(`no expectation for ${rawCase.id}`);
   return expectation;
 }
@@ -63,7 +64,29 @@ describe('the second parser tolerates nothing', () => {
   });
 });
 
-describe.each(JUDGED)('raw requests before $name', ({ start }) => {
+/** What went upstream of each case, by who was before the judge. */
+const wentUp = new Map<string, Map<string, readonly StrictRequest[]>>();
+
+const OWN_EACH_TIME: ReadonlySet<string> = new Set([
+  'x-request-id',
+  'traceparent',
+  'x-request-deadline-ms',
+  'via',
+  'x-spillway-client',
+]);
+
+/** Without what is another one each time, or each process's own. */
+function lasting({ fields, ...request }: StrictRequest): unknown {
+  return {
+    ...request,
+    fields: fields
+      .filter(([name]) => !OWN_EACH_TIME.has(name))
+      // The Host of an instance, for who named none: these are two.
+      .map(([name, value]) => [name, value.replace(/127\.0\.0\.1:\d+/, 'INSTANCE')]),
+  };
+}
+
+describe.each(JUDGED)('raw requests before $name', ({ name: judgedName, start, slicings }) => {
   let origin: RawOrigin;
   let target: JudgedGateway;
 
@@ -85,6 +108,8 @@ describe.each(JUDGED)('raw requests before $name', ({ start }) => {
   describe.each(CASES)('$id $name', (rawCase) => {
     it('is answered as wanted', async () => {
       expect(await faultsOf(rawCase, 'alone', WHOLE)).toEqual([]);
+      const ofName = wentUp.get(judgedName) ?? new Map<string, readonly StrictRequest[]>();
+      wentUp.set(judgedName, ofName.set(rawCase.id, origin.seen().requests));
     });
 
     it('is answered the same one byte a write', async () => {
@@ -93,7 +118,7 @@ describe.each(JUDGED)('raw requests before $name', ({ start }) => {
 
     it('is answered the same however it is sliced', async () => {
       const random = seededRandom(CASES.indexOf(rawCase) + 1);
-      for (let slicing = 0; slicing < SLICINGS; slicing++) {
+      for (let slicing = 0; slicing < slicings; slicing++) {
         expect(await faultsOf(rawCase, 'alone', randomCuts(random))).toEqual([]);
       }
     });
@@ -110,4 +135,16 @@ describe.each(JUDGED)('raw requests before $name', ({ start }) => {
       });
     }
   });
+});
+
+test('both mounts send the same bytes', () => {
+  const [plain, rewriting] = ['the real process', 'a rewriting route'].map((name) => wentUp.get(name));
+  expect(plain?.size).toBe(CASES.length);
+  let served = 0;
+  for (const { id } of CASES) {
+    const sent = plain?.get(id) ?? [];
+    served += sent.length;
+    expect([id, rewriting?.get(id)?.map(lasting)]).toEqual([id, sent.map(lasting)]);
+  }
+  expect(served).toBeGreaterThan(80);
 });

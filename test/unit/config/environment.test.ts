@@ -133,6 +133,19 @@ clients: { keys: [{ key: { file: gone }, client: a }, { key: { file: gone }, cli
     expect(fault(`{ cert: ${made.cert}, key: ${made.key} }`)).toBe('');
   });
 
+  test('an authority for callers that is none is a fault, since TLS would take it in silence and trust nobody', () => {
+    const made = makeCertificate(folder, 'e');
+    const fault = (clientCa: string): string => {
+      const pair = `certificates: [{ cert: ${made.cert}, key: ${made.key} }]`;
+      const text = REQUIRED.replace('port: 8080', `port: 8080, tls: { ${pair}, clientCa: ${clientCa} }`);
+      const result = loadConfiguration(write('spillway.yaml', text), {});
+      return result.ok ? '' : result.faults.map(formatFinding).join('\n');
+    };
+    expect(fault(made.key)).toMatch(/is no PEM that can be used: .*at listeners\[0\]\.tls\.clientCa/);
+    expect(fault('gone.crt')).toMatch(/cannot be read: ENOENT/);
+    expect(fault(made.cert)).toBe('');
+  });
+
   test('a fault elsewhere hides none of a certificate', () => {
     const made = makeCertificate(folder, 'd');
     const text = REQUIRED.replace(

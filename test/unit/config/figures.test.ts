@@ -48,6 +48,35 @@ describe('a limit must be countable', () => {
   });
 });
 
+describe('a listener', () => {
+  const listener = (more: string): string => REQUIRED.replace('port: 8080', `port: 8080, ${more}`);
+
+  test('with TLS redirects nobody to itself', () => {
+    const redirects = (tls: string, redirect: boolean): boolean =>
+      faults(listener(`${tls}, redirectToHttps: ${redirect}`)).some((fault) =>
+        fault.includes('round and round'),
+      );
+    const tls = 'tls: { certificates: [{ cert: a.pem, key: a.key }] }';
+    expect([redirects(tls, true), redirects(tls, false), redirects('tls: null', true)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+    expect(load(listener('redirectToHttps: true')).ok).toBe(true);
+  });
+
+  test.each(['/', '/healthz', '/a/b.c/~d_e-f', '/health/'])('may have the health path %s', (path) => {
+    expect(load(listener(`healthPath: ${path}`)).ok).toBe(true);
+  });
+
+  test.each(['healthz', '/a//b', '/../a', '/a/.', '/a?b', '/a%20b', '/ü', '//a', ''])(
+    'may not have the health path "%s", which no path in normal form would ever equal',
+    (path) => {
+      expect(faults(listener(`healthPath: "${path}"`))).not.toEqual([]);
+    },
+  );
+});
+
 describe('addresses', () => {
   test.each(['0.0.0.0', '::', '10.1.2.3'])('the admin address on %s needs a token', (host) => {
     expect(faults(`${REQUIRED}admin: { host: "${host}" }\n`)).toEqual([

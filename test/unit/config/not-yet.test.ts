@@ -5,9 +5,12 @@ import { NOT_YET } from '../../../config/not-yet.ts';
 import { load, REQUIRED, warnings } from './load-text.ts';
 
 const listener = (more: string): string => REQUIRED.replace('port: 8080', `port: 8080, ${more}`);
-const tls = 'tls: { certificates: [{ cert: a.pem, key: a.key }] }';
 
-const protocol = (word: string): string => REQUIRED.replace('9001] }', `9001], protocol: ${word} }`);
+const affinity = (word: string): string =>
+  REQUIRED.replace(
+    '9001] }',
+    `9001], affinity: { mode: ${word}, keys: [{ id: k1, secret: sixteen letters and more }] } }`,
+  );
 
 describe('keys that are accepted but not acted on', () => {
   test('never warn as defaults', () => {
@@ -25,23 +28,14 @@ describe('keys that are accepted but not acted on', () => {
     expect(warnings(text)).toEqual([]);
   });
 
-  test('HTTP/2 warns where the file asks for it beside TLS, not as a default', () => {
-    expect(warnings(listener(`${tls}, http2: true`)).map((each) => each.replace(/^[\d:]+ /, ''))).toEqual([
-      'accepted, but this release does not act on it: HTTP/1.1 is spoken, at listeners[0].http2',
-    ]);
-    expect(warnings(listener(`${tls}, http2: false`))).toEqual([]);
-    expect(warnings(listener(tls))).toEqual([]);
-    expect(warnings(listener('http2: true'))).toEqual([]);
-  });
-
   test('of some keys only certain values warn', () => {
     expect(warnings(`${REQUIRED}limits: { enforcement: leased }\n`)).toEqual([]);
-    expect(warnings(protocol('h2'))).toHaveLength(1);
-    expect(warnings(protocol('h1'))).toEqual([]);
+    expect(warnings(affinity('hard'))).toHaveLength(1);
+    expect(warnings(affinity('soft'))).toEqual([]);
   });
 
   test('are no faults', () => {
-    expect(load(`${REQUIRED}errorPage: page.html\n`).ok).toBe(true);
+    expect(load(`${REQUIRED}tracing: { otlp: http://127.0.0.1:4318 }\n`).ok).toBe(true);
   });
 
   test.each(NOT_YET.map((row) => row.path))('%s is a key of the schema', (pattern) => {

@@ -16,6 +16,7 @@ export function additionsOf(changes: Partial<RequestAdditions> = {}): RequestAdd
     traceparent: '',
     cookie: undefined,
     fallbackHost: '127.0.0.1:9001',
+    instanceHost: '',
     ...changes,
   };
 }

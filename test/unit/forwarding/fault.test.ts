@@ -32,6 +32,14 @@ describe('a fault on the way to an instance', () => {
     ['UND_ERR_INVALID_ARG', 'connect', 'SPW_INTERNAL', 'own', 'none'],
     ['EMFILE', 'connect', 'SPW_CONNECT_FAILED', 'own', 'none'],
     ['UND_ERR_DESTROYED', 'connect', 'SPW_CONNECT_FAILED', 'own', 'none'],
+    ['H2_UNSPOKEN', 'connect', 'SPW_CONNECT_FAILED', 'connect', 'hard'],
+    ['ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL', 'connect', 'SPW_CONNECT_FAILED', 'connect', 'hard'],
+    ['H2_UNPROCESSED', 'waiting', 'SPW_UPSTREAM_RESET', 'reset', 'soft'],
+    ['H2_GOAWAY', 'waiting', 'SPW_UPSTREAM_RESET', 'own', 'none'],
+    ['H2_RESET', 'waiting', 'SPW_UPSTREAM_RESET', 'reset', 'hard'],
+    ['H2_RESET', 'body', 'SPW_UPSTREAM_RESET', 'reset', 'soft'],
+    ['H2_CLOSED', 'connect', 'SPW_CONNECT_FAILED', 'own', 'none'],
+    ['ERR_HTTP2_ERROR', 'waiting', 'SPW_UPSTREAM_PROTOCOL', 'protocol', 'hard'],
   ] as const)('%s while %s is %s', (code, phase, wanted, kind, evidence) => {
     expect(failed(code, phase)).toMatchObject({ code: wanted, kind, evidence });
   });
@@ -49,6 +57,30 @@ describe('a fault on the way to an instance', () => {
       code: 'SPW_UPSTREAM_PROTOCOL',
       kind: 'protocol',
     });
+  });
+
+  it('that a reset of HTTP/2 tells by its code', () => {
+    const resetBy = (http2Code: number): ReturnType<typeof upstreamFault> =>
+      upstreamFault(Object.assign(new Error(''), { code: 'H2_RESET', http2Code }), 'body');
+    expect(resetBy(8)).toMatchObject({
+      code: 'SPW_UPSTREAM_RESET',
+      resetCode: 8,
+      reason: 'stream reset, CANCEL',
+    });
+    expect(resetBy(1)).toMatchObject({
+      code: 'SPW_UPSTREAM_PROTOCOL',
+      reason: 'stream reset, PROTOCOL_ERROR',
+    });
+    expect(resetBy(99).reason).toBe('stream reset, code 99');
+    // NO_ERROR would look like an end to whom it is passed on.
+    expect(resetBy(0).resetCode).toBeUndefined();
+    expect(resetBy(1).resetCode).toBeUndefined();
+  });
+
+  it('that an instance has not begun may be repeated', () => {
+    expect(failed('H2_UNPROCESSED', 'waiting').unprocessed).toBe(true);
+    expect(failed('H2_GOAWAY', 'waiting').unprocessed).toBe(true);
+    expect(failed('H2_RESET', 'waiting').unprocessed).toBeUndefined();
   });
 
   it('knows a second answer that undici calls bad', () => {

@@ -1,4 +1,3 @@
-import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
 import {
   answerTrailers,
@@ -14,12 +13,7 @@ const ADDRESS = { prefix: '/api', rewrite: null, instances: ['http://127.0.0.1:9
 const PLAN = responsePlan({ set: {}, remove: [] }, ADDRESS);
 
 function head(fields: readonly string[], status = 200, method = 'GET'): ResponseHead {
-  return buildResponseHeaders(
-    fields.map((text) => Buffer.from(text, 'latin1')),
-    status,
-    method,
-    PLAN,
-  );
+  return buildResponseHeaders(fields, status, method, PLAN);
 }
 
 describe('what goes back to the caller', () => {

@@ -11,6 +11,7 @@ import type { ToSupervisor, ToWorker } from '../../../src/io/ipc.ts';
 import type { BoundListener, ListenerChange, Listeners } from '../../../src/io/listeners.ts';
 import { Reloader, type ReloaderParts } from '../../../src/io/reloader.ts';
 import { Rollout, type LoadedConfiguration } from '../../../src/io/rollout.ts';
+import type { TlsMaterial } from '../../../src/io/tls-contexts.ts';
 import { WorkerPool } from '../../../src/io/worker-pool.ts';
 
 class ChildDouble extends EventEmitter {
@@ -60,6 +61,8 @@ export function controlBench(fork: ReturnType<typeof vi.fn>, workers: number) {
   for (const child of children) fork.mockReturnValueOnce(child);
   const conditions = new Conditions();
   const log = { info: vi.fn(), warn: vi.fn() };
+  /** What every listener shows. */
+  const tls = { material: undefined as TlsMaterial | undefined };
   const state = {
     phase: 'serving' as ReturnType<ReloaderParts['phase']>,
     read: undefined as ReturnType<ReloaderParts['load']> | undefined,
@@ -90,6 +93,7 @@ export function controlBench(fork: ReturnType<typeof vi.fn>, workers: number) {
     states: () => [],
     overrides: () => [],
     workerCount: () => workers,
+    tlsOf: () => tls.material,
   });
   const listeners = {
     get current() {
@@ -124,5 +128,5 @@ export function controlBench(fork: ReturnType<typeof vi.fn>, workers: number) {
   for (const worker of pool.current()) rollout.configure(worker);
   rollout.listen();
   for (const child of children) child.sent.length = 0;
-  return { children, conditions, log, state, pool, rollout, reloader, results };
+  return { children, conditions, log, state, pool, rollout, reloader, results, tls };
 }

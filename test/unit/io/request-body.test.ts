@@ -137,6 +137,51 @@ describe('an attempt that fails', () => {
     expect([first.bytes, second.bytes]).toEqual([0, 10]);
   });
 
+  test('in the middle leaves what it kept to the next, which goes on where it stopped', async () => {
+    const source = new PassThrough();
+    const first = new RequestBody(requestOf(source), 20, never);
+    first.keep();
+    first.resume();
+    source.write('begun ');
+    await turn();
+    first.destroy();
+    await turn();
+    const second = new RequestBody(requestOf(source), 20, never);
+    expect(first.repeatable).toBe(true);
+    second.repeat(first);
+    source.end('and done');
+    expect([await textOf(second), second.bytes]).toEqual(['begun and done', 14]);
+  });
+
+  test('that was whole already is whole again', async () => {
+    const source = new PassThrough();
+    const first = new RequestBody(requestOf(source), 0, never);
+    first.keep();
+    source.end('all of it');
+    expect(await textOf(first)).toBe('all of it');
+    const second = new RequestBody(requestOf(source), 0, never);
+    second.repeat(first);
+    expect([await textOf(second), second.endedMs]).toEqual(['all of it', first.endedMs]);
+  });
+
+  test('keeps 64 KiB and no more, and nothing unasked', async () => {
+    for (const [asked, length, repeatable] of [
+      [true, 65_536, true],
+      [true, 65_537, false],
+      [false, 1, false],
+      [false, 0, true],
+    ] as const) {
+      const source = new PassThrough();
+      const body = new RequestBody(requestOf(source), 0, never);
+      if (asked) body.keep();
+      body.resume();
+      source.end(Buffer.alloc(length));
+      await turn();
+      await turn();
+      expect([body.bytes, body.repeatable]).toEqual([length, repeatable]);
+    }
+  });
+
   test('in the middle hears nothing of what still comes', async () => {
     const source = new PassThrough();
     const body = new RequestBody(requestOf(source), 0, never);

@@ -70,3 +70,25 @@ test('a worker that has gone meanwhile is told nothing', () => {
   expect(pool.current()).toEqual([]);
   expect(child.sent).toEqual([]);
 });
+
+test('a listener with TLS is told with its certificates, and told again when they are renewed', () => {
+  const bench = controlBench(fork, 1);
+  const [child] = bench.children;
+  const [worker] = bench.pool.current();
+  if (child === undefined || worker === undefined) throw new Error('no worker');
+  const shown = { certificates: [], clientCa: '', ticketKeys: 'first', fault: '' };
+  bench.tls.material = shown;
+  bench.rollout.put(configured(2), [listener(2)]);
+  expect(child.sent.at(-1)).toMatchObject({ type: 'listen', key: ':2', tls: shown });
+  const renewed = { ...shown, ticketKeys: 'second' };
+  bench.tls.material = renewed;
+  bench.rollout.renewCertificates();
+  expect(child.sent.at(-1)).toEqual({ type: 'certificates', key: ':2', tls: renewed });
+  // Nothing good to show, or no TLS at all: nothing is said.
+  const before = child.sent.length;
+  bench.tls.material = { ...shown, fault: 'gone' };
+  bench.rollout.renewCertificates();
+  bench.tls.material = undefined;
+  bench.rollout.renewCertificates();
+  expect(child.sent).toHaveLength(before);
+});

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ERRORS, errorRow, type ErrorCode } from '../../../src/kernel/errors.ts';
-import { formatProblem } from '../../../src/kernel/problem.ts';
+import { formatProblem, problemMembers } from '../../../src/kernel/problem.ts';
 
 const CODES = Object.keys(ERRORS) as ErrorCode[];
 const CHROME = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8';
@@ -24,7 +24,7 @@ describe('the body of a refusal', () => {
 
   it('may carry more members, but none that is taken', () => {
     const extra = { 'violated-policies': ['client'], code: 'x', limit: 5 };
-    const { body } = formatProblem('SPW_RATE_CLIENT', 'id', '', false, extra);
+    const { body } = formatProblem('SPW_RATE_CLIENT', 'id', '', false, problemMembers(extra));
     expect(JSON.parse(body)).toMatchObject({
       code: 'SPW_RATE_CLIENT',
       'violated-policies': ['client'],

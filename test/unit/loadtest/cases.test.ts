@@ -1,7 +1,7 @@
 /** The figures that cases take out of a run: journals written by hand, for which the answer is known. */
 import { describe, expect, test } from 'vitest';
 
-import { closedRows, readWrk } from '../../../loadtest/overload/closed.ts';
+import { closedRows } from '../../../loadtest/overload/closed.ts';
 import { idleRows } from '../../../loadtest/overload/idle.ts';
 import { metric } from '../../../loadtest/overload/metrics.ts';
 import { movingLoad, movingRows } from '../../../loadtest/overload/moving.ts';
@@ -148,14 +148,6 @@ test('slow: refusals are allowed in the first five seconds only, and the flag mu
 });
 
 describe('closed loop', () => {
-  test('the report of wrk is read, with and without refusals', () => {
-    const calm = '  10 threads\n  12345 requests in 10.00s, 2.31MB read\nRequests/sec:   1234.5\n';
-    expect(readWrk(calm)).toEqual({ answers: 12_345, others: 0 });
-    const bad = `${calm}  Socket errors: connect 1, read 2, write 0, timeout 3\n  Non-2xx or 3xx responses: 7\n`;
-    expect(readWrk(bad)).toEqual({ answers: 12_345, others: 13 });
-    expect(() => readWrk('unable to connect')).toThrow('unable to connect');
-  });
-
   test('a refusal in the first second misses a goal, later a bound', () => {
     const [none, one] = [
       { answers: 10, others: 0 },

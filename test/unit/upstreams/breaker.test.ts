@@ -325,3 +325,51 @@ test('a reload keeps state and window', () => {
   target.configure({ ...POLICY, openMs: 100_000 });
   expect(stateOf(target, 500)).toBe('half-open');
 });
+
+/** Hard failures at these instances, one after the other, where there are others too. */
+function failAt(target: Breaker, instances: readonly string[], now = 0): void {
+  for (const instance of instances) target.record('hard', now, target.allow(now), instance);
+}
+
+test('an instance that dies with many requests under way is one failure of the service: the others serve', () => {
+  const target = breaker();
+  failAt(
+    target,
+    Array.from({ length: 19 }, () => 'a'),
+  );
+  expect(stateOf(target, 0)).toBe('closed');
+});
+
+test('failures that go from instance to instance open it as before', () => {
+  const target = breaker();
+  failAt(target, ['a', 'b', 'a', 'c']);
+  expect(stateOf(target, 0)).toBe('closed');
+  failAt(target, ['b']);
+  expect(target.view(0)).toMatchObject({ state: 'open', reason: 'consecutive' });
+});
+
+test('the only instance is the service: its failures count one by one', () => {
+  const target = breaker();
+  failAt(target, ['', '', '', '', '']);
+  expect(stateOf(target, 0)).toBe('open');
+});
+
+test('a success between two failures of one instance begins a new row for it too', () => {
+  const target = breaker();
+  failAt(target, ['a', 'b', 'a', 'b']);
+  send(target, 'ok', 1, 0);
+  failAt(target, ['b', 'a', 'b', 'a']);
+  expect(stateOf(target, 0)).toBe('closed');
+  failAt(target, ['b']);
+  expect(stateOf(target, 0)).toBe('open');
+});
+
+test('half of twenty is half of twenty, whoever failed', () => {
+  const target = breaker();
+  send(target, 'ok', 10, 0);
+  failAt(
+    target,
+    Array.from({ length: 10 }, () => 'a'),
+  );
+  expect(target.view(0)).toMatchObject({ state: 'open', reason: 'ratio' });
+});
