@@ -178,7 +178,11 @@ export const service = z.strictObject({
     .describe('instances that fail while others do not'),
   breaker: z
     .strictObject({
-      consecutive: count(1, 10_000).prefault(5).describe('failures in a row that open it'),
+      consecutive: count(1, 10_000)
+        .prefault(5)
+        .describe(
+          'failures in a row that open it; several at one instance count once where there are others',
+        ),
       ratio: ratio().prefault('50%').describe('failure ratio that opens it'),
       minRequests: count(1).prefault(20).describe('requests in the window before the ratio counts'),
       open: duration().prefault('2s').describe('the first pause; it doubles'),

@@ -12,6 +12,7 @@ import { openRaw } from '../../test/harness/raw.ts';
 import type { RawConnection } from '../../test/harness/raw.ts';
 import type { RedisServer } from '../../test/harness/redis.ts';
 import type { Certificates } from './configuration.ts';
+import { refusal } from './outcomes.ts';
 import type { Recorder } from './recorder.ts';
 import type { SoakEvent } from './timeline.ts';
 
@@ -147,11 +148,14 @@ async function reload(
     return;
   }
   if (variant !== 2) return;
+  const note = (how: string): void =>
+    around.recorder.noteIncident({ kind: 'new listener', how, fromMs, toMs: Date.now() });
   // A connection that idles on a listener while that goes: it ends by the listener's own limit.
   const connection = await openRaw(extraPort);
   connection.write('GET /item HTTP/1.1\r\nhost: localhost\r\nx-api-key: load\r\n\r\n');
   const { answers } = await connection.untilAnswers(1);
-  const how = answers[0]?.status === 200 ? '' : answers.length === 0 ? 'unheard' : `${answers[0]?.status}`;
-  if (how !== '') around.recorder.noteIncident({ kind: 'new listener', how, fromMs, toMs: Date.now() });
+  const [answer] = answers;
+  if (answer === undefined) note('unheard');
+  else if (answer.status !== 200) note(refusal(answer.status, answer.body).how);
   idle.push(connection);
 }

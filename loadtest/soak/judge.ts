@@ -31,6 +31,13 @@ const OTHERS_MOST = 0.15;
 const PASSING_OBJECTS = 12;
 const GROWN_MOST = 300;
 const GROWN_SHARE = 0.1;
+/** Kept for use again, at most so many: node:http's parsers, the ring of explained requests. */
+const KEPT: Readonly<Record<string, number>> = {
+  HTTPParser: 1000,
+  ExchangeRecord: 4096,
+  LimitNote: 4096,
+  ShedNote: 4096,
+};
 
 /** Classes whose objects belong to a connection, a request, a permit, a pool or a timer. */
 const PASSING =
@@ -155,7 +162,10 @@ function processRows({ name, before, after }: Compared, course: Course | undefin
 function grownClasses(before: SettledProcess, after: SettledProcess): readonly (readonly [string, number])[] {
   return above(before.census.classes, after.census.classes).filter(
     ([kind, count]) =>
-      !PASSING.test(kind) && count > GROWN_MOST && count > GROWN_SHARE * (before.census.classes[kind] ?? 0),
+      !PASSING.test(kind) &&
+      (after.census.classes[kind] ?? 0) > (KEPT[kind] ?? 0) &&
+      count > GROWN_MOST &&
+      count > GROWN_SHARE * (before.census.classes[kind] ?? 0),
   );
 }
 

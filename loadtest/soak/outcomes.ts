@@ -92,6 +92,8 @@ const SHORTAGE_DAMAGE: ReadonlySet<string> = new Set([
   'unheard',
   'silent',
   'held',
+  // The handshake ended in a full accept queue, and what was sent behind it comes again only seconds later.
+  '408 SPW_REQUEST_TIMEOUT',
   '504 SPW_UPSTREAM_TIMEOUT',
   '502 SPW_CONNECT_FAILED',
   '502 SPW_UPSTREAM_RESET',

@@ -71,11 +71,6 @@ export class ResponseReader {
     this.#stage = 'stopped';
   }
 
-  /** Some bytes of an answer have come, though not all. */
-  get begun(): boolean {
-    return this.#stage !== 'head' || this.#held !== '';
-  }
-
   /** The answer has no other end than that of its connection. */
   get untilClose(): boolean {
     return this.#stage === 'close';
@@ -322,8 +317,10 @@ function chunkSize(line: string): number {
     size = size * 16 + digit;
   }
   if (at === 0 || size > Number.MAX_SAFE_INTEGER) return -1;
+  const digits = at;
   while (at < line.length && isOws(line.charCodeAt(at))) at++;
-  if (at < line.length && line[at] !== ';') return -1;
+  // White space is allowed before an extension only.
+  if (at === line.length ? at > digits : line[at] !== ';') return -1;
   return fieldFault(line, at, line.length) ? -1 : size;
 }
 

@@ -144,15 +144,17 @@ export class Attempt implements LiveAttempt, FailedTry, UpstreamHandler {
     exchange.permit?.attempt(exchange.worker.now());
   }
 
+  // A throw must not leave these: it would come out of the loop's reading and end the worker.
+
   onResponseStart(controller: UpstreamController, status: number): void {
     if (this.stage !== 'sent') return;
-    if (status < 200) {
-      this.interims++;
-      this.#owner.interim(this, status, controller.rawHeaders);
-      return;
-    }
-    this.stage = 'answered';
     try {
+      if (status < 200) {
+        this.interims++;
+        this.#owner.interim(this, status, controller.rawHeaders);
+        return;
+      }
+      this.stage = 'answered';
       this.#owner.head(this, status, controller.rawHeaders);
     } catch (error) {
       this.#ourFault(error);
@@ -160,17 +162,31 @@ export class Attempt implements LiveAttempt, FailedTry, UpstreamHandler {
   }
 
   onResponseData(_controller: UpstreamController, chunk: Buffer, release: Release): void {
-    if (this.stage === 'answered') this.#owner.chunk(this, chunk, release);
+    if (this.stage !== 'answered') return;
+    try {
+      this.#owner.chunk(this, chunk, release);
+    } catch (error) {
+      this.#ourFault(error);
+    }
   }
 
   onResponseText(_controller: UpstreamController, body: string): void {
-    if (this.stage === 'answered') this.#owner.text(this, body);
+    if (this.stage !== 'answered') return;
+    try {
+      this.#owner.text(this, body);
+    } catch (error) {
+      this.#ourFault(error);
+    }
   }
 
   onResponseEnd(controller: UpstreamController): void {
     if (this.stage !== 'answered') return;
     this.stage = 'over';
-    this.#owner.end(this, controller.rawTrailers);
+    try {
+      this.#owner.end(this, controller.rawTrailers);
+    } catch (error) {
+      this.#ourFault(error);
+    }
   }
 
   onResponseError(_controller: UpstreamController | undefined, error: Error): void {

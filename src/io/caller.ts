@@ -29,7 +29,10 @@ export function locateCaller(exchange: Exchange): void {
   exchange.peerTrusted = trusted.includes(peer);
   const told = exchange.peerTrusted ? (header === 'forwarded' ? facts.forwarded : facts.xForwardedFor) : '';
   exchange.address = told === '' ? exchange.peerAddress : clientAddress(peer, header, told, trusted);
-  if (exchange.peerTrusted && isRequestId(facts.xRequestId)) exchange.requestId = facts.xRequestId;
+  if (exchange.peerTrusted && isRequestId(facts.xRequestId)) {
+    exchange.requestId = facts.xRequestId;
+    exchange.serial = 0;
+  }
 }
 
 /**

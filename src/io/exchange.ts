@@ -63,6 +63,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   readonly facts: RequestFacts;
   readonly startedMs: number;
   requestId: string;
+  /** The number in an id of our own, 0 when a trusted peer gave it. */
+  serial: number;
   /** The socket and the bytes behind the head of an upgrade; undefined for an ordinary request. */
   readonly upgradeSocket: Duplex | undefined;
   readonly upgradeHead: Buffer | undefined;
@@ -177,6 +179,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     this.#gate = gate;
     this.connection = connection;
     this.requestId = worker.nextRequestId();
+    this.serial = worker.serial;
     this.startedMs = startedMs;
     this.upgradeSocket = upgradeSocket;
     this.upgradeHead = upgradeHead;
@@ -369,8 +372,10 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     if (this.watched) worker.rates.forget(this);
     const complete = this.res.writableFinished || (this.phase === 'tunnelling' && this.abortedBy === '');
     if (!complete && this.abortedBy === '') {
-      this.abortedBy = 'client';
-      if (this.code === '') this.code = 'SPW_CLIENT_CLOSED';
+      this.abortedBy = worker.cutting ? 'gateway' : 'client';
+      if (worker.cutting && this.status === 0) this.status = 503;
+      if (this.code === '' && !worker.cutting) this.code = 'SPW_CLIENT_CLOSED';
+      else if (this.code === '' && this.headMs === 0) this.code = 'SPW_DRAINING';
     }
     if (this.phase === 'queued') route?.service.admission.leave(this, now);
     this.abandonAttempt();

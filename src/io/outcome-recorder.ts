@@ -222,7 +222,7 @@ export class OutcomeRecorder {
   /** A shed of a flood has no line in the log and no whole record. */
   #keptBriefly(exchange: Exchange, now: number): boolean {
     const { sheds, wallMs } = exchange.worker;
-    if (!sheds.keeps(exchange.requestId) || !this.#access.skipsRefusal(wallMs())) return false;
+    if (exchange.serial === 0 || !this.#access.skipsRefusal(wallMs())) return false;
     sheds.keep(exchange, exchange.shedFigures, now);
     return true;
   }

@@ -86,15 +86,9 @@ export class ShedMemory {
     this.#services = new Uint16Array(size);
   }
 
-  /** Only ids of our own have a number. */
-  keeps(requestId: string): boolean {
-    return requestId.startsWith(this.#prefix);
-  }
-
   /** Keeps a shed that is over; nothing happens to one that was none. */
   keep(exchange: Exchange, figures: ShedFigures | undefined, now: number): void {
-    const { route } = exchange;
-    const serial = this.#serialOf(exchange.requestId);
+    const { route, serial } = exchange;
     if (figures === undefined || serial === 0) return;
     const at = this.#next;
     this.#next = at + 1 === this.#size ? 0 : at + 1;

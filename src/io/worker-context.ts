@@ -53,7 +53,10 @@ export class WorkerContext {
   viaName = 'spillway';
   /** Nothing new is begun any more: the last second before the cut. */
   lastSecond = false;
-  #serial = 0;
+  /** The time is over: what ends now is ended by us. */
+  cutting = false;
+  /** Of the last request id. */
+  serial = 0;
   #unflushed: Exchange[] = [];
   readonly #flush = (): void => {
     this.#flushHeads();
@@ -81,8 +84,8 @@ export class WorkerContext {
 
   /** A request id of our own: unique over workers and restarts without a random number a request. */
   nextRequestId(): string {
-    this.#serial++;
-    return `${this.name}-${this.#serial.toString(36)}`;
+    this.serial++;
+    return `${this.name}-${this.serial.toString(36)}`;
   }
 
   /**

@@ -1,4 +1,5 @@
 import process from 'node:process';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Lifecycle } from '../lifecycle/lifecycle.ts';
 import type { WorkerServer } from './servers.ts';
 import type { WorkerContext } from './worker-context.ts';
@@ -8,7 +9,8 @@ import type { WorkerContext } from './worker-context.ts';
  *
  * Readiness has failed: answers say `connection: close` and accepting goes on. After the delay the listeners close; a
  * kept-alive connection is still served once, idle ones end a little later. When the last connection is gone the worker
- * ends. In the last second before the timeout nothing new is begun, at the timeout what is left is cut.
+ * ends. In the last second before the timeout nothing new is begun, at the timeout what is left is cut, and said to be
+ * our doing: the worker stays for its log lines and figures.
  */
 
 const CHECK_MS = 50;
@@ -78,8 +80,11 @@ export class WorkerExit {
     const left = open.reduce((sum, count) => sum + count, 0);
     if (!this.#lifecycle.settle(left, this.#context.now())) return;
     clearInterval(this.#timer);
+    this.#context.cutting = true;
     for (const server of servers) server.closeAll();
     for (const exchange of this.#context.tunnels) exchange.cut('gateway');
+    // Exchanges hear of it from the close of their sockets.
+    if (left > 0) await pause(CHECK_MS);
     this.#onEmpty();
   }
 }

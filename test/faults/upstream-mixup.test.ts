@@ -20,10 +20,10 @@ import { headerOf, readAnswers } from '../harness/raw.ts';
 import type { RawAnswer } from '../harness/raw.ts';
 
 const SEED = Number(process.env['MIXUP_SEED'] ?? 1);
-const REQUESTS = Number(process.env['MIXUP_REQUESTS'] ?? 4000);
+const REQUESTS = Number(process.env['MIXUP_REQUESTS'] ?? 3000);
 const CALLERS = 32;
 /** Longer than a read of what is there takes; what it stands for is a caller who has something else to do. */
-const SLOW_MS = 40;
+const SLOW_MS = 250;
 /** Of all requests, those whose caller leaves before the answer is whole. */
 const LEAVING = 0.05;
 
@@ -58,11 +58,8 @@ afterAll(async () => {
 test('no answer ever holds a byte of another, whatever instances and callers do', async () => {
   const tally: Tally = { whole: 0, cut: 0, refused: 0, left: 0, wrong: [] };
   let next = 0;
-  const t0 = performance.now();
   const takeNumber = (): number => (next < REQUESTS ? next++ : -1);
   await Promise.all(Array.from({ length: CALLERS }, async () => new Caller(tally, takeNumber).run()));
-  if (process.env['MIXUP_SHOW'])
-    console.log(JSON.stringify({ ...tally, wrong: tally.wrong.length }), performance.now() - t0);
   expect(tally.wrong).toEqual([]);
   expect(origins.flatMap(({ wrong }) => wrong)).toEqual([]);
   // Faults are a quarter of the plans; far more than that must not fail, or little was tried.

@@ -145,7 +145,7 @@ export async function startMixingOrigin(seed: number): Promise<MixingOrigin> {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => undefined);
-    new Conversation(socket, seed, wrong);
+    new Conversation(socket, seed, wrong).begin();
   });
   const port = await listenBelow(server);
   return {
@@ -174,7 +174,10 @@ class Conversation {
     this.#socket = socket;
     this.#seed = seed;
     this.#wrong = wrong;
-    socket.on('data', (chunk: Buffer) => {
+  }
+
+  begin(): void {
+    this.#socket.on('data', (chunk: Buffer) => {
       this.#text += chunk.toString('latin1');
       if (this.#answering) this.#accuse('bytes behind a request without an answer');
       else this.#read();

@@ -110,7 +110,7 @@ test('bodies that drip are requests for ten seconds and streams after, and the l
     for (const each of all) await each.until((text) => text.includes('\r\n\r\n'));
     // Those beyond the limit have waited in vain.
     const drips = all.filter((each) => each.received().startsWith('HTTP/1.1 200 '));
-    expect(drips.length).toBeGreaterThanOrEqual(before.limit);
+    expect(drips.length).toBeGreaterThanOrEqual(Math.min(before.limit, all.length));
     const seen: unknown[] = [];
     const seconds = STREAM_AFTER_MS / 1000 + 1;
     const result = await under(gateway, { phases: [{ seconds, ratePerSecond: RATE }] }, async ({ at }) => {

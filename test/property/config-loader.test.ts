@@ -6,6 +6,7 @@ import { keysOf, nodesAt, CONFIGURATION_NODE } from '../../config/json-schema.ts
 import type { Loaded } from '../../config/load.ts';
 import { loadConfigurationText } from '../../config/load.ts';
 import { nearest } from '../../config/suggest.ts';
+import { YAML_WORDS } from './parsers.ts';
 
 const VALID = {
   listeners: [{ port: 8080, limits: { bodyBytes: '1MiB' } }],
@@ -36,50 +37,7 @@ function judge(result: Loaded, text: string): void {
 
 /** Word soup of what YAML and the configuration are made of reaches deeper than random characters. */
 const soup = fc
-  .array(
-    fc.oneof(
-      fc.constantFrom(
-        'listeners',
-        'services',
-        'routes',
-        'tiers',
-        'port',
-        'shop',
-        'instances',
-        'http://h:1',
-        '250ms',
-        '10/s',
-      ),
-      fc.constantFrom(
-        ': ',
-        ':\n  ',
-        '\n',
-        '\n  - ',
-        '{ ',
-        ' }',
-        '[',
-        ']',
-        ', ',
-        '&a ',
-        '*a',
-        '!!str ',
-        '!x ',
-        '? ',
-        '| \n',
-        '"',
-        "'",
-        '# ',
-        '---\n',
-        '%YAML 1.1\n',
-        '\t',
-        '${A}',
-        '${A:-',
-        '<<: ',
-      ),
-      fc.string({ maxLength: 6 }),
-    ),
-    { maxLength: 40 },
-  )
+  .array(fc.oneof(fc.constantFrom(...YAML_WORDS), fc.string({ maxLength: 6 })), { maxLength: 40 })
   .map((parts) => parts.join(''));
 
 test('no text whatever makes the loader throw', () => {

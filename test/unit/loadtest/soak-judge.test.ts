@@ -238,6 +238,13 @@ describe('a process at rest', () => {
     expect(outcome(rows, what)).toBe('missed');
     expect(rows.filter((row) => outcomeOf(row) === 'missed')).toHaveLength(1);
   });
+
+  test('objects that are kept for use again may grow up to their cap', () => {
+    const rowsOf = (HTTPParser: number): readonly Row[] =>
+      processRows({ census: { classes: { HTTPParser }, largest: [0], wheelNodes: 0 } });
+    expect(outcome(rowsOf(1000), 'classes grown')).toBe('kept');
+    expect(outcome(rowsOf(1001), 'classes grown')).toBe('missed');
+  });
 });
 
 describe('the gateway at rest', () => {
