@@ -28,7 +28,10 @@ const headerValue = z
   .meta({ 'x-type': 'text' });
 
 const headerChanges = z.strictObject({
-  set: z.record(changedHeader, headerValue).prefault({}).describe('fields that are set, or replaced'),
+  set: z
+    .record(changedHeader, headerValue)
+    .prefault({})
+    .describe("fields that are set, or replaced; not those that frame a message or are the gateway's own"),
   remove: z.array(changedHeader).prefault([]).describe('fields that are taken out'),
 });
 

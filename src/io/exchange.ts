@@ -373,9 +373,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     const complete = this.res.writableFinished || (this.phase === 'tunnelling' && this.abortedBy === '');
     if (!complete && this.abortedBy === '') {
       this.abortedBy = worker.cutting ? 'gateway' : 'client';
-      if (worker.cutting && this.status === 0) this.status = 503;
-      if (this.code === '' && !worker.cutting) this.code = 'SPW_CLIENT_CLOSED';
-      else if (this.code === '' && this.headMs === 0) this.code = 'SPW_DRAINING';
+      if (!worker.cutting) this.code ||= 'SPW_CLIENT_CLOSED';
+      else if (this.status === 0) [this.code, this.status] = ['SPW_DRAINING', 503];
     }
     if (this.phase === 'queued') route?.service.admission.leave(this, now);
     this.abandonAttempt();

@@ -144,9 +144,8 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
     else this.#session.close();
   }
 
-  /** NO_ERROR would say that what was begun has been answered. */
   destroy(): void {
-    this.#destroy(this.#open === 0 ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_INTERNAL_ERROR);
+    this.#destroy(constants.NGHTTP2_NO_ERROR);
   }
 
   // What its streams tell ---------------------------------------------------------------------------------------------

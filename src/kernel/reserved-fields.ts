@@ -15,6 +15,11 @@ const RESERVED: ReadonlySet<string> = new Set([
   'trailer',
   'transfer-encoding',
   'upgrade',
+  // Without it a loop of gateways is not seen.
+  'via',
+  // By these a request is found again, and an instance knows how long it has.
+  'x-request-deadline-ms',
+  'x-request-id',
 ]);
 
 /** @param lowered a field's name in small letters */

@@ -214,7 +214,14 @@ describe('routes', () => {
   });
 
   test('headers that frame a message or are the gateway’s own cannot be changed, nor lines added', () => {
-    for (const name of ['Content-Length', 'transfer-encoding', 'Host', 'X-Spillway-Tier']) {
+    for (const name of [
+      'Content-Length',
+      'transfer-encoding',
+      'Host',
+      'X-Spillway-Tier',
+      'Via',
+      'X-Request-Id',
+    ]) {
       expect(faults(set(name, 'x'))[0]).toContain('belongs to the gateway');
     }
     expect(faults(set('x-a', String.raw`"a\r\nb: c"`))[0]).toContain('control character');
