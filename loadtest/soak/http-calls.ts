@@ -15,8 +15,11 @@ import type { CallersSettings, Outcome } from './outcomes.ts';
 export const PATIENCE_MS = 30_000;
 /** Idle at most; a caller who finds none free opens another, or he would wait in his own process. */
 const KEPT_ALIVE = 24;
-/** Addresses that callers come from, as a trusted proxy tells: each has limits of its own. */
-const ADDRESSES = 20_000;
+/**
+ * Addresses that callers come from, as a trusted proxy tells: each has limits of its own. As many as the
+ * warming up makes known: what a gateway remembers of an address is to be no growth.
+ */
+const ADDRESSES = 3000;
 const COOKIES = 200;
 
 export interface CallTools {

@@ -45,8 +45,8 @@ const LOOK_EACH_MS = 2000;
 const LOOKED_BACK_MS = 1000;
 /** Half is what a busy minute of another program does; at double a probe has been missed. */
 const LATE_MS = 200;
-/** Half: the page of metrics would cost as much as the answers; double: an innocent second is blamed on a shortage. */
-const PRESSURE_EACH_MS = 1000;
+/** Half: the pages of metrics make garbage of their own; double: innocent seconds are blamed on a shortage. */
+const PRESSURE_EACH_MS = 4000;
 /** A full collection of 30 MiB takes some 20 ms; twice as often and they would show in the answers. */
 const HEAP_EACH_MS = 15_000;
 

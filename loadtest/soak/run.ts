@@ -144,7 +144,7 @@ async function startCallers(
 async function warmUp(gateway: Gateway, yaml: (variant: number) => string, ms: number): Promise<void> {
   const asking = setInterval(() => {
     pageOf(gateway.adminPort, '/metrics').catch(() => undefined);
-  }, 1000);
+  }, 4000);
   for (let step = 1; step <= VARIANTS; step += 1) {
     await pause(ms / (VARIANTS + 1));
     await gateway.rewrite(yaml(step % VARIANTS));
