@@ -10,6 +10,7 @@ import { upstream } from '../plugins/upstream.ts';
 import { exchangeOf } from './io/exchange.ts';
 import type { RequestPath, Snapshot } from './io/snapshot.ts';
 import { walker, type Step } from './io/steps.ts';
+import { restoreStringMethods } from './io/string-methods.ts';
 import { WorkerRuntime } from './io/worker-runtime.ts';
 
 /**
@@ -51,6 +52,7 @@ async function composeApplication(snapshot: Snapshot): Promise<FastifyInstance> 
 
 /** Runs this process as a worker until the supervisor ends it; `exit` is called with the exit code. */
 export function startWorker(exit: (code: number) => void): void {
+  restoreStringMethods();
   new WorkerRuntime(composePath, exit).start();
 }
 
