@@ -12,6 +12,7 @@ export interface PacerData {
 }
 
 const { startMs, momentsMs } = workerData as PacerData;
+const port = parentPort!;
 const never = new Int32Array(new SharedArrayBuffer(4));
 const nowMs = (): number => Number(process.hrtime.bigint()) / 1e6;
 
@@ -21,7 +22,6 @@ for (let next = 0; next < momentsMs.length;) {
   const dueMs = nowMs() - startMs;
   let until = next;
   while (until < momentsMs.length && (momentsMs[until] ?? 0) <= dueMs) until += 1;
-  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port has none
-  if (until > next) parentPort?.postMessage([next, until]);
+  if (until > next) port.postMessage([next, until]);
   next = until;
 }

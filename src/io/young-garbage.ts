@@ -26,6 +26,6 @@ export class YoungGarbage {
     this.#bytes += bytes;
     if (this.#bytes < COLLECT_BYTES) return;
     this.#bytes = 0;
-    void this.#collect?.({ type: 'minor', execution: 'sync' });
+    this.#collect?.({ type: 'minor', execution: 'sync' });
   }
 }
