@@ -9,6 +9,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
+import { certificateNames } from '../src/kernel/certificate-names.ts';
 import type { Finding, Path } from './findings.ts';
 import type { Source } from './source.ts';
 import { listOf, treeOf } from './tree.ts';
@@ -19,8 +20,14 @@ export function checkCertificates(source: Source): Finding[] {
   const findings: Finding[] = [];
   for (const [index, listener] of listOf(root['listeners']).entries()) {
     const { certificates, clientCa } = treeOf(treeOf(listener)['tls']);
+    /** Who shows it, by name. */
+    const shown = new Map<string, number>();
     for (const [at, pair] of listOf(certificates).entries()) {
-      findings.push(...checkPair(source, ['listeners', index, 'tls', 'certificates', at], pair));
+      const path = ['listeners', index, 'tls', 'certificates', at];
+      findings.push(...checkPair(source, path, pair));
+      const { cert } = treeOf(pair);
+      const hidden = (isWritten(cert) ? namesOf(cert) : []).flatMap((name) => hiddenBy(shown, name, at));
+      if (hidden.length > 0) findings.push(source.find('warning', path, neverShown(hidden)));
     }
     if (isWritten(clientCa))
       findings.push(...checkPart(source, ['listeners', index, 'tls', 'clientCa'], 'ca', clientCa).findings);
@@ -33,6 +40,42 @@ export function checkCertificates(source: Source): Finding[] {
     if (isWritten(ca)) findings.push(...checkPart(source, [...path, 'ca'], 'ca', ca).findings);
   }
   return findings;
+}
+
+interface Hidden {
+  readonly name: string;
+  /** The certificate that is shown. */
+  readonly first: number;
+}
+
+/** Takes the name for a certificate, unless an earlier one has it: SNI finds the first of them, whatever its kind of key. */
+function hiddenBy(shown: Map<string, number>, name: string, at: number): Hidden[] {
+  const first = shown.get(name) ?? at;
+  shown.set(name, first);
+  return first === at ? [] : [{ name, first }];
+}
+
+/** In a message a name or two tell which certificate it is; one for a whole company has a hundred. */
+const MOST_NAMED = 2;
+
+function neverShown(hidden: readonly Hidden[]): string {
+  const told = hidden
+    .slice(0, MOST_NAMED)
+    .map(({ name, first }) => `\`${name}\`, which certificates[${first}] has too`);
+  const more = hidden.length - told.length;
+  return `never shown for ${told.join(', and for ')}${more > 0 ? `, and for ${more} more` : ''}`;
+}
+
+/** None for what is no certificate, which is told elsewhere. */
+function namesOf(cert: string): readonly string[] {
+  const pem = readPart(cert);
+  if (typeof pem === 'string') return [];
+  try {
+    const { subjectAltName, subject } = new X509Certificate(pem);
+    return certificateNames(subjectAltName, subject);
+  } catch {
+    return [];
+  }
 }
 
 function isWritten(value: unknown): value is string {

@@ -45,7 +45,9 @@ export function checkCombinations(source: Source): Finding[] {
 }
 
 function checkListener(value: unknown, path: Path, fault: Fault): void {
-  if (isGiven(treeOf(value), 'tls') && treeOf(value)['redirectToHttps'] === true)
+  const { redirectToHttps } = treeOf(value);
+  const redirects = redirectToHttps === true || typeof redirectToHttps === 'number';
+  if (redirects && isGiven(treeOf(value), 'tls'))
     fault([...path, 'redirectToHttps'], 'would send callers of this `tls` listener round and round');
   const { headersTimeout, requestTimeout } = readable(listenerLimits, treeOf(value)['limits']);
   if (headersTimeout === undefined || requestTimeout === undefined) return;

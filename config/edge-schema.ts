@@ -66,10 +66,12 @@ export const listener = z.strictObject({
     .prefault(10_000)
     .describe('per worker; past it a connection is closed at once'),
   tls: listenerTls.nullable().prefault(null).describe('without it the listener speaks plain HTTP'),
-  redirectToHttps: flag()
+  redirectToHttps: z
+    .union([z.boolean(), z.int().min(1).max(65_535)])
+    .meta({ 'x-type': 'true, false or a port' })
     .prefault(false)
     .describe(
-      'answers every request with 308 to https; below `/.well-known/acme-challenge` only where no route has that path',
+      "answers every request with 308 to https; a port is the one that callers use, where it is not the secure listener's own; below `/.well-known/acme-challenge` only where no route has that path",
     ),
   healthPath: text('path')
     .regex(/^\/(?!\/)[A-Za-z0-9._~/-]*$/, {
@@ -175,7 +177,9 @@ export const tracing = z.strictObject({
     .describe('an OTLP endpoint for spans; trace context is passed on anyway'),
 });
 
+/** Its text is read with the configuration (`error-page.ts`). */
 export const errorPage = path()
+  .transform((file) => ({ path: file, text: '' }))
   .nullable()
   .prefault(null)
   .describe(

@@ -204,7 +204,16 @@ function checkBurst(bucket: Bucket, report: Report): void {
 }
 
 function checkRoute(own: Route, path: Path, services: ReadonlyMap<string, Service>, report: Report): void {
-  const { timeout, service: name = '' } = own;
+  const { timeout, match, service: name = '' } = own;
+  for (const [field, value] of Object.entries(match?.headers ?? {})) {
+    if (field.toLowerCase() !== 'upgrade' || value.toLowerCase() !== 'websocket') continue;
+    if (services.get(name)?.protocol !== 'h2') continue;
+    report(
+      'warning',
+      [...path, 'match', 'headers', field],
+      `WebSockets need HTTP/1.1, and \`${name}\` has \`protocol: h2\`: they are answered 501`,
+    );
+  }
   const sla = services.get(name)?.sla;
   if (typeof timeout !== 'number' || sla === undefined || sla <= timeout) return;
   report(

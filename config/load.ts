@@ -2,8 +2,9 @@
  * From a file to a configuration, or to everything that is wrong with it.
  *
  * 1. text → tree with positions, environment put in (`source.ts`) · 2. secrets read, paths made absolute (`files.ts`)
- * · 3. schema (`schema.ts`), names (`references.ts`), fields of one section (`combinations.ts`), figures of several
- * (`figures.ts`), keys (`keys.ts`), each over all of it, so that one run finds all faults · 4. warnings for what is not acted on (`not-yet.ts`).
+ * · 3. schema (`schema.ts`), names (`references.ts`), fields of one section (`combinations.ts`, `header-changes.ts`), figures
+ * of several (`figures.ts`), keys (`keys.ts`), certificates (`certificates.ts`), each over all of it, so that one run finds
+ * all faults · 4. warnings for what is not acted on (`not-yet.ts`).
  *
  * Nothing here throws for anything in a file. A fault that follows from another at the same place is not repeated.
  */
@@ -16,6 +17,7 @@ import { checkFigures } from './figures.ts';
 import { readKeysFile, readText, resolveFiles } from './files.ts';
 import { sortFindings } from './findings.ts';
 import type { Finding } from './findings.ts';
+import { checkHeaderChanges } from './header-changes.ts';
 import { hostNames } from './host-names.ts';
 import type { HostName } from './host-names.ts';
 import { findingsOf, OWN_WORDS } from './issues.ts';
@@ -86,21 +88,26 @@ export function loadConfigurationText(text: string, name: string, environment: E
   if (!result.success)
     findings.push(...findingsOf(result.error.issues, source, CONFIGURATION_NODE).filter(fresh));
   findings.push(
-    ...[...checkReferences(source), ...checkCombinations(source), ...checkFigures(source)].filter(fresh),
+    ...[
+      ...checkReferences(source),
+      ...checkCombinations(source),
+      ...checkHeaderChanges(source),
+      ...checkFigures(source),
+    ].filter(fresh),
     ...checkNotYet(source),
   );
   const keys = collectKeys(source, environment);
   findings.push(...keys.findings);
   findings.push(...checkCertificates(source).filter(fresh));
-  const page = readErrorPage(source);
-  findings.push(...page.findings);
+  const own = readErrorPage(source);
+  findings.push(...own.findings);
   const names = hostNames(source);
   if (!result.success) return judged(findings, names);
   const clients = {
     ...result.data.clients,
     keys: keys.rows.map((row) => ({ key: keyDigest(row.key), client: row.client, tier: row.tier })),
   };
-  return judged(findings, names, { ...result.data, clients, errorPage: page.text });
+  return judged(findings, names, { ...result.data, clients, errorPage: own.page });
 }
 
 function placeOf(finding: Finding): string {

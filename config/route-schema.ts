@@ -6,7 +6,7 @@
  */
 import { z } from 'zod';
 import { PRIORITIES } from '../src/kernel/priority.ts';
-import { isReservedField } from '../src/kernel/reserved-fields.ts';
+import { isObservedField, isReservedField } from '../src/kernel/reserved-fields.ts';
 import { guard, quota } from './limit-schema.ts';
 import { count, duration, flag, headerName, name, text, token, word } from './units-schema.ts';
 
@@ -27,13 +27,24 @@ const headerValue = z
   })
   .meta({ 'x-type': 'text' });
 
-const headerChanges = z.strictObject({
-  set: z
-    .record(changedHeader, headerValue)
-    .prefault({})
-    .describe("fields that are set, or replaced; not those that frame a message or are the gateway's own"),
-  remove: z.array(changedHeader).prefault([]).describe('fields that are taken out'),
+const setForInstance = changedHeader.superRefine((value, context) => {
+  if (isObservedField(value)) {
+    context.addIssue({
+      code: 'custom',
+      message: `\`${value}\` tells what the gateway saw and cannot be set, only removed; whose word counts says \`trust.proxies\``,
+    });
+  }
 });
+
+function headerChanges(set: typeof changedHeader) {
+  return z.strictObject({
+    set: z
+      .record(set, headerValue)
+      .prefault({})
+      .describe("fields that are set, or replaced; not those that frame a message or are the gateway's own"),
+    remove: z.array(changedHeader).prefault([]).describe('fields that are taken out'),
+  });
+}
 
 function prefix(what: string) {
   return z
@@ -108,8 +119,8 @@ export const route = z.strictObject({
     .describe('blocks a client that fails too often, against password guessing'),
   headers: z
     .strictObject({
-      request: headerChanges.prefault({}).describe('on the way to the instance'),
-      response: headerChanges.prefault({}).describe('on the way back'),
+      request: headerChanges(setForInstance).prefault({}).describe('on the way to the instance'),
+      response: headerChanges(changedHeader).prefault({}).describe('on the way back'),
     })
     .prefault({})
     .describe('fields that are changed'),

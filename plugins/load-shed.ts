@@ -7,6 +7,11 @@ import type { Step } from '../src/io/steps.ts';
 export const loadShed: Step = (exchange, next) => {
   const service = exchange.route?.service;
   if (service === undefined) return;
+  if (exchange.upgradeSocket !== undefined && service.configuration.protocol === 'h2') {
+    // Its handshake is HTTP/1.1: sent all the same, it would look like the instance's failure.
+    exchange.refuse('SPW_NOT_IMPLEMENTED', 'WebSocket to a service of `protocol: h2`');
+    return;
+  }
   const now = exchange.worker.now();
   if (service.blocked !== '') {
     exchange.refuse(service.blocked, service.blockedBecause);

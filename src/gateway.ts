@@ -1,4 +1,4 @@
-import http from 'node:http';
+import type { Server } from 'node:http';
 import fastify, { LogController, type FastifyHttpOptions, type FastifyInstance } from 'fastify';
 import { clientIdentity } from '../plugins/client-identity.ts';
 import { loadShed } from '../plugins/load-shed.ts';
@@ -8,6 +8,7 @@ import { rateLimit } from '../plugins/rate-limit.ts';
 import { requestContext } from '../plugins/request-context.ts';
 import { upstream } from '../plugins/upstream.ts';
 import { exchangeOf } from './io/exchange.ts';
+import { METHODS } from './io/node-http.ts';
 import type { RequestPath, Snapshot } from './io/snapshot.ts';
 import { walker, type Step } from './io/steps.ts';
 import { restoreStringMethods } from './io/string-methods.ts';
@@ -41,7 +42,7 @@ async function composeApplication(snapshot: Snapshot): Promise<FastifyInstance> 
     return503OnClosing: false,
     routerOptions: { maxParamLength: 16_384, constraints: { mount: mountConstraint } },
   });
-  for (const method of http.METHODS) {
+  for (const method of METHODS) {
     if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true });
   }
   await app.register(outcome);
@@ -57,7 +58,7 @@ export function startWorker(exit: (code: number) => void): void {
 }
 
 type MountStrategy = NonNullable<
-  NonNullable<FastifyHttpOptions<http.Server>['routerOptions']>['constraints']
+  NonNullable<FastifyHttpOptions<Server>['routerOptions']>['constraints']
 >[string];
 type MountHandler = Parameters<ReturnType<MountStrategy['storage']>['set']>[1];
 

@@ -3,7 +3,7 @@ import type { ErrorCode } from '../kernel/errors.ts';
 /**
  * What went wrong between us and an instance, in the terms of the error table.
  *
- * The signal is the upstream client's or node's error code and how far the attempt had got. The decision has four parts: what the caller
+ * The signal is the error code, of our clients (`io/h1-*.ts`, `io/upstream-*.ts`) or of node, and how far the attempt had got. The decision has four parts: what the caller
  * is told, what kind of fault the balancer learns, how strongly it speaks against the instance (hard counts toward an
  * ejection, soft only in a ratio, none not at all), and a word for the log. Our own shortage (no descriptors), our own
  * mistakes and a caller that left never speak against an instance. Unknown errors are read as a reset: they did end
@@ -45,7 +45,7 @@ export function upstreamFault(error: unknown, phase: FaultPhase): UpstreamFault 
     case 'connect':
     case 'waiting':
     case 'body':
-      return fromHttp2(error, phase) ?? fromError(errorCode(error), messageOf(error), phase);
+      return fromHttp2(error, phase) ?? fromError(errorCode(error), phase);
     default:
       return phase satisfies never;
   }
@@ -59,40 +59,17 @@ function own(code: ErrorCode, reason: string): UpstreamFault {
   return { code, kind: 'own', evidence: 'none', reason };
 }
 
-function fromError(code: string, message: string, phase: 'connect' | 'waiting' | 'body'): UpstreamFault {
-  // A parser of HTTP names every fault HPE_…; undici's own complaints about an answer carry these two messages.
-  if (code.startsWith('HPE_') || message === 'bad response' || message === 'bad upgrade') {
-    return protocol(code.startsWith('HPE_') ? code : message);
-  }
+function fromError(code: string, phase: 'connect' | 'waiting' | 'body'): UpstreamFault {
+  // So node's parser names what is wrong with an answer, and so does our own reader.
+  if (code.startsWith('HPE_')) return protocol(code);
   switch (code) {
-    case 'UND_ERR_HEADERS_OVERFLOW':
-    case 'UND_ERR_RES_EXCEEDED_MAX_SIZE':
-      return protocol(code);
-    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
-      return phase === 'body' ? reset(code, phase) : protocol(code);
-    case 'UND_ERR_CONNECT_TIMEOUT':
-      return { code: 'SPW_UPSTREAM_TIMEOUT', kind: 'connect', evidence: 'hard', reason: code };
-    case 'ETIMEDOUT':
-    case 'UND_ERR_HEADERS_TIMEOUT':
-    case 'UND_ERR_BODY_TIMEOUT': {
+    case 'ETIMEDOUT': {
       const kind = phase === 'connect' ? 'connect' : 'timeout';
       return { code: 'SPW_UPSTREAM_TIMEOUT', kind, evidence: 'hard', reason: code };
     }
-    case 'UND_ERR_ABORTED':
-    case 'UND_ERR_ABORT':
-    case 'ABORT_ERR':
-      return own('SPW_CLIENT_CLOSED', code);
-    case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
-      return own('SPW_BAD_REQUEST', code);
-    case 'UND_ERR_INVALID_ARG':
-    case 'UND_ERR_NOT_SUPPORTED':
-    case 'ERR_INVALID_ARG_TYPE':
-    case 'ERR_INVALID_CHAR':
-      return own('SPW_INTERNAL', code);
-    case 'UND_ERR_DESTROYED':
-    case 'UND_ERR_CLOSED':
-      // The pool of an instance that is gone: another one may take the request.
-      return own('SPW_CONNECT_FAILED', code);
+    case 'POOL_CLOSED':
+      // Of an instance that is gone: another one may take the request.
+      return own('SPW_CONNECT_FAILED', 'pool closed');
     case 'EMFILE':
     case 'ENFILE':
     case 'ENOBUFS':
@@ -184,11 +161,5 @@ function reset(code: string, phase: 'waiting' | 'body'): UpstreamFault {
 function errorCode(error: unknown): string {
   if (typeof error !== 'object' || error === null) return '';
   const { code } = error as { readonly code?: unknown };
-  if (typeof code === 'string') return code;
-  // undici's parser error has no code of its own where llhttp gave none.
-  return error instanceof Error && error.name === 'HTTPParserError' ? 'HPE_INVALID' : '';
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : '';
+  return typeof code === 'string' ? code : '';
 }

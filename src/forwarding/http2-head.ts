@@ -7,7 +7,7 @@ import { sameAuthority } from './host.ts';
  * left are the places where two readers could differ: `:authority` wins and becomes the one Host; a `host` field that names
  * another place stays beside it, and two Hosts are refused as ever. Cookie crumbs become one field (RFC 9113 §8.2.3). An open
  * stream without a length has a body of unknown length: that is what `chunked` says, and what the request is re-framed by
- * (D10). A `:path` that is none, or a scheme that is not HTTP's, becomes a target that is refused. RFC 9113 §8.3.1.
+ * (D10); of a GET or HEAD, which rarely has one, only the next frame tells (`io/http2-stream.ts` waits for it). A `:path` that is none, or a scheme that is not HTTP's, becomes a target that is refused. RFC 9113 §8.3.1.
  */
 
 export interface StreamHead {
@@ -18,6 +18,8 @@ export interface StreamHead {
   readonly authority: string;
   /** Names and values without pseudo-fields. */
   readonly fields: string[];
+  /** A GET or HEAD on an open stream that names no length: whether it has a body is not told yet. */
+  readonly bodyUntold: boolean;
 }
 
 const COLON = 58;
@@ -56,7 +58,8 @@ export function translateHead(raw: readonly string[], endStream: boolean): Strea
   const fields = hostFields(authority, hosts);
   for (const text of rest) fields.push(text);
   if (!framed) fields.push('transfer-encoding', 'chunked');
-  return { method, target: targetOf(method, scheme, authority, path), authority, fields };
+  const bodyUntold = !framed && (method === 'GET' || method === 'HEAD');
+  return { method, target: targetOf(method, scheme, authority, path), authority, fields, bodyUntold };
 }
 
 function hostFields(authority: string, hosts: readonly string[]): string[] {

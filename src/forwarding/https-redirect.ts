@@ -10,7 +10,7 @@ const ACME_PATH = '/.well-known/acme-challenge';
 
 /**
  * @param hostName without port; an IPv6 address in its brackets
- * @param port of the secure listener
+ * @param port where callers reach the secure listener
  * @param rawTarget as received and found good: a path, or an absolute URI
  */
 export function httpsLocation(hostName: string, port: number, rawTarget: string): string {
@@ -31,7 +31,10 @@ export function isAcmePath(path: string): boolean {
   return path === ACME_PATH || path.startsWith(`${ACME_PATH}/`);
 }
 
-/** The port that callers are sent to: 443 if some listener has it, else the first secure one; 443 without any. */
+/**
+ * The port that callers are sent to where the configuration names none: 443 if some listener has it, else the first secure
+ * one; 443 without any. Right unless something in front of us gives callers another port than ours.
+ */
 export function securePort(listeners: readonly { readonly port: number; readonly tls: unknown }[]): number {
   const ports = listeners.flatMap(({ port, tls }) => (tls === null || port === 0 ? [] : [port]));
   // Without any, somebody in front of us ends TLS.

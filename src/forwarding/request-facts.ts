@@ -70,7 +70,7 @@ export class RequestFacts {
   xForwardedFor = '';
   xForwardedProto = '';
   xForwardedHost = '';
-  /** Fields dropped because their `_` name imitates a protected one. */
+  /** Fields dropped because their name, with `_` or another sign for `-`, imitates a protected one. */
   forgedFields = 0;
 
   constructor(rawHeaders: readonly string[], method: string, versionMinor: number) {

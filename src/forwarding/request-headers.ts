@@ -1,10 +1,11 @@
+import { isObservedField } from '../kernel/reserved-fields.ts';
 import { COOKIE, DROP, MAX_FORWARDS, TRACESTATE, X_FORWARDED_OTHER } from './field-names.ts';
 import { CompiledChanges, type HeaderChanges } from './header-changes.ts';
 import type { RequestFacts } from './request-facts.ts';
 import { isTraceparent } from './trace-context.ts';
 
 /**
- * The header section that goes to an instance, as the flat list that undici's dispatch takes.
+ * The header section that goes to an instance, as the flat list that an upstream pool takes.
  *
  * End-to-end fields pass as they came, spelling and octets included. What belongs to one connection, what `Connection`
  * nominated, what imitates a protected name and every copy of a field that only we speak is left out; then ours is added,
@@ -12,8 +13,8 @@ import { isTraceparent } from './trace-context.ts';
  * an untrusted peer are replaced, of a trusted one continued. Length is written once and canonical; a body without one is
  * chunked by the client that sends it. `TE` belongs to a connection, so the caller's never passes; since we do pass an
  * answer's trailers to whoever reads them, we say so in a field of our own: many senders make none unasked (RFC 9110
- * §6.5.1, §10.1.4). The `Connection: TE` that belongs to it undici cannot write; whoever passes the field on for the lack
- * of it does no harm, since it only permits. RFC 9110 §7.6, RFC 7239; forwarding.md §3.
+ * §6.5.1, §10.1.4). The `Connection: TE` that belongs to it is not sent, since the client writes a `Connection` of its own;
+ * whoever passes the field on for the lack of it does no harm, since it only permits. RFC 9110 §7.6, RFC 7239; forwarding.md §3.
  */
 
 /** What a request's way through the gateway adds. An exchange may be its own additions. */
@@ -46,7 +47,11 @@ export interface RequestAdditions {
 
 export type RequestPlan = CompiledChanges;
 
+/** @throws RangeError for a name that no route may change, or set. */
 export function requestPlan(changes: HeaderChanges): RequestPlan {
+  for (const name of Object.keys(changes.set)) {
+    if (isObservedField(name.toLowerCase())) throw new RangeError(`a route cannot set the field ${name}`);
+  }
   return new CompiledChanges(changes);
 }
 

@@ -232,11 +232,17 @@ const NO_TRAILER: ReadonlySet<string> = new Set([
 ]);
 
 /** The whole head of a relayed `101 Switching Protocols`, to be written as latin-1. */
-export function buildSwitchingHead(raw: readonly string[], requestId: string): string {
+export function buildSwitchingHead(
+  raw: readonly string[],
+  requestId: string,
+  changes: CompiledChanges,
+): string {
+  let connection = '';
+  for (let index = 0; index + 1 < raw.length; index += 2)
+    if (fieldOf(raw[index] ?? '') === 'connection') connection += `${raw[index + 1] ?? ''},`;
+  const list = changes.applyToSwitching(withoutNominated(buildInterimHeaders(raw), connection));
   let head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n';
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] ?? '';
-    if (fieldOf(name) === 'plain') head += `${name}: ${raw[index + 1] ?? ''}\r\n`;
-  }
+  for (let index = 0; index + 1 < list.length; index += 2)
+    head += `${list[index] ?? ''}: ${list[index + 1] ?? ''}\r\n`;
   return `${head}x-request-id: ${requestId}\r\n\r\n`;
 }

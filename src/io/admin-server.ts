@@ -5,7 +5,6 @@
  * the port's. Errors are problem+json without a stack; every change, done or refused, is one log line that holds neither
  * token nor body. Limits: bodies up to 16 KiB, a request has 10 s to arrive.
  */
-import { STATUS_CODES } from 'node:http';
 import fastify, {
   type FastifyError,
   type FastifyInstance,
@@ -17,6 +16,7 @@ import { AdminGuard } from './admin-guard.ts';
 import type { AdminPort } from './admin-port.ts';
 import { ADMIN_ROUTES, AdminProblem, type AdminRoute } from './admin-routes.ts';
 import { listenFault } from './listen-sockets.ts';
+import { STATUS_CODES } from './node-http.ts';
 
 /** The part of pino's logger that is used here. */
 interface AdminLog {

@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import {
   answerTrailers,
   buildInterimHeaders,
@@ -11,6 +11,7 @@ import { beginLife } from './answer-life.ts';
 import type { Attempt } from './attempt.ts';
 import { exchangeOf, type Exchange } from './exchange.ts';
 import { discardRest } from './lingering.ts';
+import { STATUS_CODES } from './node-http.ts';
 import { addLimitFields } from './refusal.ts';
 import { serverTiming } from './server-timing.ts';
 import type { Release } from './upstream-pool.ts';

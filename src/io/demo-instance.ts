@@ -9,9 +9,10 @@
  * second · `/echo`: the request's body back.
  */
 import { fork, type ChildProcess } from 'node:child_process';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { createServer } from './node-http.ts';
 
 export interface DemoInstances {
   /** `http://127.0.0.1:port` of each. */

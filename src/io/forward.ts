@@ -15,7 +15,7 @@ import { openTunnel } from './tunnel.ts';
 /**
  * Step 7: the request goes to its instance, and to another one where that is safe.
  *
- * Both mounts end here. The forwarding of bytes is undici's dispatch straight to the response (`answer.ts`); this module
+ * Both mounts end here. What an instance's pool (`upstream-pool.ts`) hears goes straight to the response (`answer.ts`); this module
  * decides: what is written upstream, when a failed attempt may be repeated (`retry-policy.ts`, inside the budget of the
  * service, never after our own pressure says no), and which code the caller gets when nothing helps.
  */

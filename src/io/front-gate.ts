@@ -1,4 +1,4 @@
-import { ServerResponse, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
 import { sameAuthority } from '../forwarding/host.ts';
@@ -10,6 +10,7 @@ import { locateCaller, refuseOverload } from './caller.ts';
 import { connectionOf, type Arrival, type Connection } from './connection.ts';
 import { Exchange, exchangeOf } from './exchange.ts';
 import { ListenerAnswers } from './listener-answers.ts';
+import { ServerResponse } from './node-http.ts';
 import { endWithRefusal } from './raw-refusal.ts';
 import { answerLocally } from './local-answers.ts';
 import type { ListenerConfiguration } from '../../config/schema.ts';

@@ -322,7 +322,7 @@ export class H1Connection implements UpstreamController, ResponseSink {
 }
 
 const NONE: readonly string[] = Object.freeze([]);
-const CONNECT_TIMEOUT = Object.assign(new Error('connect timeout'), { code: 'UND_ERR_CONNECT_TIMEOUT' });
+const CONNECT_TIMEOUT = Object.assign(new Error('connect timeout'), { code: 'ETIMEDOUT' });
 const CLOSED = Object.assign(new Error('the instance closed the connection'), { code: 'CLOSED' });
 
 /** An answer that is none; named as parsers of HTTP name their faults. */

@@ -133,4 +133,4 @@ export class H1Pool implements UpstreamPool, ConnectionKeeper {
 }
 
 /** The pool of an instance that is gone; the fault table knows the name. */
-const GONE = Object.assign(new Error('the pool is closed'), { code: 'UND_ERR_DESTROYED' });
+const GONE = Object.assign(new Error('the pool is closed'), { code: 'POOL_CLOSED' });

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
-import { IncomingMessage, ServerResponse, STATUS_CODES } from 'node:http';
 
 import { sameName } from '../forwarding/field-names.ts';
+import { IncomingMessage, ServerResponse, STATUS_CODES } from './node-http.ts';
 
 /**
  * The request and response objects of our HTTP/1 servers: node's own, without what is paid for twice.

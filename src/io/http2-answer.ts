@@ -57,10 +57,15 @@ export class Http2Answer extends EventEmitter {
     return this.#stream.destroyed || this.#stream.closed;
   }
 
-  /** The whole answer was taken; Node ends a stream that was reset too. */
+  /**
+   * The whole answer was taken. Node closes a stream of which it has read the end as soon as ours is on its way, and then
+   * never says `finish`; of a stream that was given up it ends our side too, but not without a code. Limit: who gives up with
+   * NO_ERROR what was written whole counts as having it, as over HTTP/1, where the kernel has it then.
+   */
   get writableFinished(): boolean {
     const stream = this.#stream;
-    return this.writableEnded && stream.writableFinished && stream.rstCode === constants.NGHTTP2_NO_ERROR;
+    if (!this.writableEnded || stream.rstCode !== constants.NGHTTP2_NO_ERROR) return false;
+    return stream.writableFinished || (stream.closed && this.#request.endSeen);
   }
 
   writeContinue(): void {
@@ -111,6 +116,7 @@ export class Http2Answer extends EventEmitter {
     if (this.writableEnded) return this;
     this.writableEnded = true;
     const empty = this.#bodyless || chunk === undefined || chunk.length === 0;
+    this.#request.noteEnd();
     if (!this.#responded) this.#respond(empty && this.#trailers === undefined);
     const stream = this.#stream;
     if (this.destroyed) return this;

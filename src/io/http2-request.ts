@@ -19,7 +19,7 @@ export interface BodyReader {
 export class Http2Request extends Readable {
   readonly httpVersionMajor = STREAM_MAJOR;
   readonly httpVersionMinor = STREAM_MINOR;
-  readonly rawHeaders: readonly string[];
+  rawHeaders: readonly string[];
   readonly method: string;
   url: string;
   /** Of its body, read so far. */
@@ -29,6 +29,7 @@ export class Http2Request extends Readable {
   readonly #reader: BodyReader;
   #headers: Record<string, string> | undefined = undefined;
   #attached = false;
+  #bodyless: boolean;
   #whole: boolean;
 
   constructor(stream: ServerHttp2Stream, head: StreamHead, socket: StreamSocket, reader: BodyReader) {
@@ -39,7 +40,30 @@ export class Http2Request extends Readable {
     this.url = head.target;
     this.socket = socket;
     this.#reader = reader;
+    this.#bodyless = stream.endAfterHeaders;
     this.#whole = stream.endAfterHeaders;
+  }
+
+  /** What followed its head was the end alone. @param fields the head of a request without a body */
+  endsBare(fields: readonly string[]): void {
+    this.rawHeaders = fields;
+    this.#bodyless = true;
+    this.#whole = true;
+  }
+
+  /** Nothing follows its head. */
+  get bodyless(): boolean {
+    return this.#bodyless;
+  }
+
+  /** Its end came behind its head, and was seen. */
+  get endSeen(): boolean {
+    return this.#whole && !this.#stream.endAfterHeaders;
+  }
+
+  /** Looks for its end while the stream can still tell. */
+  noteEnd(): void {
+    this.#whole = this.complete;
   }
 
   /** The caller has sent everything, whether or not it was read. */
@@ -70,8 +94,13 @@ export class Http2Request extends Readable {
       return;
     }
     this.#attached = true;
-    if (stream.endAfterHeaders) {
+    if (this.#bodyless) {
       this.push(null);
+      return;
+    }
+    if (stream.readableEnded) {
+      // Node tells the end of an empty body to whoever listens when it comes, and the request may have waited since.
+      this.#onEnd();
       return;
     }
     stream.on('data', this.#onData);
@@ -98,7 +127,7 @@ export class Http2Request extends Readable {
   };
 
   readonly #onEnd = (): void => {
-    if (this.#stream.closed) return;
+    if (this.#stream.closed || this.#stream.destroyed) return;
     this.#whole = true;
     this.push(null);
   };

@@ -1,4 +1,3 @@
-import { METHODS } from 'node:http';
 import {
   constants,
   performServerHandshake,
@@ -13,7 +12,9 @@ import { ByteBalance, HeadWatch } from '../forwarding/http2-watch.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
 import type { FrontGate } from './front-gate.ts';
 import { ConnectionHosts } from './http2-authority.ts';
+import { BreachJudge } from './http2-breach.ts';
 import { StreamRun, type StreamOwner } from './http2-stream.ts';
+import { METHODS } from './node-http.ts';
 import { WheelEntry } from './wheel.ts';
 
 /**
@@ -48,6 +49,11 @@ const MOST_PINGS = 10;
 const PSEUDO_FIELDS = 4;
 /** Half: twice the work for floods that are over sooner; double: floods last two seconds. An idle session costs 0.2 µs. */
 const CHECK_MS = 1000;
+/**
+ * Bytes of heads that wait for whether a body follows. Half: a page's hundred requests with long cookies are sent away when
+ * all their heads come first; double: a connection holds as much as half of its uploads may, for nothing.
+ */
+const MOST_UNTOLD_BYTES = 256 * 1024;
 /** Tokens for a header section that nghttp2 dropped: twenty are a flood. */
 const LOST_HEAD = 10;
 /** As `lingering.ts`: what is still on its way to the caller may arrive. */
@@ -75,13 +81,18 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
   readonly connection: TLSSocket;
   readonly gate: FrontGate;
   readonly #session: ServerHttp2Session;
+  readonly #breaches: BreachJudge;
   readonly #hosts: ConnectionHosts;
   readonly #budget: FrameBudget;
   readonly #balance = new ByteBalance();
   readonly #heads: HeadWatch;
   readonly #idleMs: number;
   readonly #headerBytes: number;
-  #open = 0;
+  /** The longest that a head may take, ms. */
+  readonly #headMs: number;
+  /** Those that are open. */
+  readonly #runs = new Set<StreamRun>();
+  #untoldBytes = 0;
   #streams = 0;
   #bodyBytes = 0;
   /** Bytes read at the last look. */
@@ -103,6 +114,7 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
     this.#idleMs = limits.idleTimeout;
     this.#headerBytes = limits.headerBytes;
     const headMs = limits.headersTimeout > 0 ? limits.headersTimeout : limits.idleTimeout;
+    this.#headMs = headMs;
     this.#heads = new HeadWatch(headMs, now);
     this.#idleDueMs = now + headMs;
     const session = performServerHandshake(socket, {
@@ -124,6 +136,7 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
       },
     });
     this.#session = session;
+    this.#breaches = new BreachJudge(session);
     session.setLocalWindowSize(CONNECTION_WINDOW);
     session.on('stream', this.#onStream);
     session.on('ping', this.#onIdleFrame);
@@ -134,18 +147,21 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
   }
 
   get idle(): boolean {
-    return this.#open === 0;
+    return this.#runs.size === 0;
   }
 
   goAway(): void {
     if (this.#leaving || this.#ended || this.#session.destroyed) return;
     this.#leaving = true;
-    if (this.#open === 0) this.#end();
+    if (this.idle) this.#end();
     else this.#session.close();
   }
 
   destroy(): void {
-    this.#destroy(constants.NGHTTP2_NO_ERROR);
+    if (this.#ended || this.#session.destroyed) return;
+    // Node would end each with NO_ERROR, which says that half an answer is a whole one.
+    for (const run of this.#runs) run.cut();
+    this.#end();
   }
 
   // What its streams tell ---------------------------------------------------------------------------------------------
@@ -162,10 +178,14 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
     this.#bodyBytes += bytes;
   }
 
-  streamClosed(givenUp: boolean): void {
-    this.#open -= 1;
-    if (givenUp) this.#spend();
-    if (this.#open > 0 || this.#ended) return;
+  told(headBytes: number): void {
+    this.#untoldBytes -= headBytes;
+  }
+
+  streamClosed(run: StreamRun, givenUp: boolean, code: number): void {
+    this.#runs.delete(run);
+    if (givenUp) this.#givenUp(code);
+    if (!this.idle || this.#ended) return;
     this.#idleDueMs = this.gate.worker.now() + this.#idleMs;
     if (this.#leaving) this.#end();
   }
@@ -183,14 +203,14 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
       this.#linger();
       return;
     }
-    if (this.#open === 0 && now >= this.#idleDueMs) this.goAway();
+    if (this.idle && now >= this.#idleDueMs) this.goAway();
     if (!this.#ended) this.#look(now);
     if (!this.#ended) this.#arm(now);
   }
 
   #arm(now: number): void {
     const lookMs = now + CHECK_MS;
-    this.gate.worker.wheel.arm(this, this.#open === 0 ? Math.min(lookMs, this.#idleDueMs) : lookMs);
+    this.gate.worker.wheel.arm(this, this.idle ? Math.min(lookMs, this.#idleDueMs) : lookMs);
   }
 
   /** What no event tells of. */
@@ -223,22 +243,31 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
     if (stream.destroyed) {
       // Given up before it was looked at.
       stream.on('error', ignore);
-      this.#spend();
+      this.#givenUp(stream.rstCode ?? 0);
       return;
     }
     const head = translateHead(raw, stream.endAfterHeaders);
-    this.#open += 1;
-    new StreamRun(stream, head, this).begin(this.#verdict(head, raw));
+    const run = new StreamRun(stream, head, this);
+    this.#runs.add(run);
+    let bytes = 0;
+    for (const text of raw) bytes += text.length;
+    const verdict = this.#verdict(head, bytes);
+    if (!head.bodyUntold || verdict !== '') run.begin(verdict);
+    else if (this.#untoldBytes + bytes <= MOST_UNTOLD_BYTES) {
+      this.#untoldBytes += bytes;
+      run.beginWhenTold(raw, bytes, this.#headMs);
+    } else {
+      this.#spend();
+      run.reject(constants.NGHTTP2_REFUSED_STREAM);
+    }
   };
 
   /** What the connection itself has against a request. */
-  #verdict({ authority, method }: StreamHead, raw: readonly string[]): ErrorCode | '' {
+  #verdict({ authority, method }: StreamHead, bytes: number): ErrorCode | '' {
     if (authority !== '' && !this.#hosts.allow(authority)) return 'SPW_MISDIRECTED';
     // Any token is a method to nghttp2; those that no parser of HTTP/1 knows have no way to an instance.
     if (!METHODS_KNOWN.has(method)) return 'SPW_BAD_REQUEST';
     // nghttp2 keeps to the limit only once the caller has acknowledged it.
-    let bytes = 0;
-    for (const text of raw) bytes += text.length;
     return bytes > this.#headerBytes ? 'SPW_HEADERS_TOO_LARGE' : '';
   }
 
@@ -251,12 +280,17 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
     this.gate.worker.wheel.disarm(this);
   };
 
+  #givenUp(code: number): void {
+    this.#breaches.streamClosed(code);
+    this.#spend();
+  }
+
   #spend(tokens = 1): void {
     if (this.#ended || this.#budget.spend(this.gate.worker.now(), tokens)) return;
     this.#destroy(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
-  /** Nothing is open any more. */
+  /** Nothing is open any more, or what is left was told so. */
   #end(): void {
     this.#ended = true;
     this.#session.close();
@@ -265,8 +299,7 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
 
   #destroy(code: number): void {
     this.#ended = true;
-    if (code === constants.NGHTTP2_NO_ERROR) this.#session.destroy();
-    else this.#session.destroy(FLOOD, code);
+    this.#session.destroy(FLOOD, code);
     this.#linger();
   }
 

@@ -14,16 +14,19 @@ import { bodyMayBeLarge } from './refusal.ts';
  */
 export class ListenerAnswers {
   readonly #healthPath: string | null;
-  readonly #redirects: boolean;
+  /** The port that callers are sent to; 0: that of a listener; undefined: nobody is sent anywhere. */
+  readonly #securePort: number | undefined;
 
   constructor({ healthPath, redirectToHttps }: ListenerConfiguration) {
     this.#healthPath = healthPath;
-    this.#redirects = redirectToHttps;
+    this.#securePort = redirectToHttps === false ? undefined : redirectToHttps === true ? 0 : redirectToHttps;
   }
 
   /** Undefined for a listener that answers nothing by itself, as most do. */
   static of(listener: ListenerConfiguration): ListenerAnswers | undefined {
-    return listener.healthPath || listener.redirectToHttps ? new ListenerAnswers(listener) : undefined;
+    return listener.healthPath !== null || listener.redirectToHttps !== false
+      ? new ListenerAnswers(listener)
+      : undefined;
   }
 
   /** @returns true when the request was answered; its path is in normal form, its URL still as it came */
@@ -32,8 +35,9 @@ export class ListenerAnswers {
       answerHealth(exchange);
       return true;
     }
-    if (!this.#redirects || (isAcmePath(exchange.path) && hasAcmeRoute(exchange))) return false;
-    redirect(exchange);
+    const port = this.#securePort;
+    if (port === undefined || (isAcmePath(exchange.path) && hasAcmeRoute(exchange))) return false;
+    redirect(exchange, port === 0 ? securePort(exchange.snapshot.configuration.listeners) : port);
     return true;
   }
 }
@@ -50,13 +54,12 @@ function answerHealth(exchange: Exchange): void {
   write(exchange, ready ? 200 : 503, fields, `{"ready":${ready}}`);
 }
 
-function redirect(exchange: Exchange): void {
-  const { facts, req, snapshot } = exchange;
+function redirect(exchange: Exchange, port: number): void {
+  const { facts, req } = exchange;
   if (facts.hostName === '') {
     exchange.refuse('SPW_BAD_REQUEST', 'no host to redirect to');
     return;
   }
-  const port = securePort(snapshot.configuration.listeners);
   write(exchange, 308, ['location', httpsLocation(facts.hostName, port, req.url ?? '/')], '');
 }
 

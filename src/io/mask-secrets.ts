@@ -1,5 +1,6 @@
 /**
- * The configuration as it may be shown: every value of a secret key is replaced, at whatever depth it stands.
+ * The configuration as it may be shown: every value of a secret key is replaced, at whatever depth it stands, and of the page
+ * that was read with it stands the path, as of every other file.
  */
 
 const SECRET_KEYS: ReadonlySet<string> = new Set(['token', 'secret', 'keySecret', 'key', 'password']);
@@ -15,6 +16,7 @@ export function maskSecrets(value: unknown, key = ''): unknown {
   if (typeof value === 'object' && value !== null) {
     // A header that is set for instances may be a credential of the gateway; nobody can tell by its name.
     if (key === 'set') return Object.fromEntries(Object.keys(value).map((name) => [name, MASK]));
+    if (key === 'errorPage' && 'path' in value) return value.path;
     return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, maskSecrets(entry, name)]));
   }
   return value;

@@ -1,4 +1,4 @@
-import { request as requestHttp, type ClientRequest, type IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import type { IncomingHttpHeaders } from 'node:http2';
@@ -10,6 +10,7 @@ import {
   REFUSED,
   type ProbeExpectation,
 } from '../readiness/probe-document.ts';
+import { request as requestHttp } from './node-http.ts';
 import { askHttp2, NO_HTTP2, type Http2News } from './probe-http2.ts';
 import type { TlsConnectOptions, UpstreamProtocol } from './upstream-pool.ts';
 import { openSocket, upstreamAddress } from './upstream-socket.ts';

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 /**
  * The client's body as the upstream client reads it.
  *
- * undici destroys the stream it was given when an attempt fails; were that the client's own request, the refusal could
+ * An attempt that fails destroys the stream it was given; were that the client's own request, the refusal could
  * no longer be delivered and a failed connect would eat the body. This reader stands between: it pulls from the request
  * only when asked, counts bytes against the listener's limit, and its end never ends the request. As long as nothing was
  * pulled, another attempt may start with a new reader. An instance that speaks HTTP/2 may refuse a stream whose body is on

@@ -1,4 +1,4 @@
-import http, { type Server, type ServerOptions } from 'node:http';
+import type { IncomingMessage, Server, ServerOptions } from 'node:http';
 import https from 'node:https';
 import net, { type Socket } from 'node:net';
 import type { Server as TlsServer, TLSSocket } from 'node:tls';
@@ -9,6 +9,7 @@ import type { FrontGate } from './front-gate.ts';
 import { httpMessages } from './http-messages.ts';
 import type { Http2SessionLike, startHttp2Session } from './http2-session.ts';
 import type { BoundHandle } from './listen-sockets.ts';
+import { createServer } from './node-http.ts';
 import type { RelievedServer } from './pressure-relief.ts';
 import { passPeerOn, ProxyStage } from './proxy-protocol.ts';
 import { insertStage } from './stages.ts';
@@ -224,7 +225,7 @@ export class WorkerServer implements RelievedServer {
       shouldUpgradeCallback: isWebSocket,
       ...httpMessages(systemWallMs),
     };
-    if (tls === null) return http.createServer(options);
+    if (tls === null) return createServer(options);
     const asks = tls.clientCa !== null;
     const server = https.createServer({
       ...options,
@@ -254,6 +255,6 @@ function ignore(): void {
 }
 
 /** Only a WebSocket handshake is handed to the tunnel; every other `Upgrade` is an ordinary request without it. */
-function isWebSocket(req: http.IncomingMessage): boolean {
+function isWebSocket(req: IncomingMessage): boolean {
   return isWebsocketUpgrade(req.method ?? '', req.httpVersionMinor, req.headers.upgrade);
 }

@@ -176,7 +176,7 @@ function rounded(value: number, parts: number): number {
 const NO_PRESSURE: WorkerViews['pressure'] = { loop: 0, memory: 0 };
 
 /** A service of which no worker has told anything yet. */
-const UNKNOWN: ServiceFigures = {
+export const UNKNOWN: ServiceFigures = {
   service: '',
   mode: 'enforce',
   modeForced: false,

@@ -106,7 +106,8 @@ export class Snapshot {
     this.configuration = configuration;
     this.limitHeaders = limits.headers;
     this.serverTiming = log.serverTiming;
-    this.errorPage = configuration.errorPage === null ? undefined : new ErrorPage(configuration.errorPage);
+    this.errorPage =
+      configuration.errorPage === null ? undefined : new ErrorPage(configuration.errorPage.text);
     this.trusted = parseNetworks(trust.proxies);
     this.#limited = limits.mode !== 'off';
     this.identity = new IdentityChain({

@@ -1,5 +1,6 @@
 import { X509Certificate, constants } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
+import { certificateNames } from '../kernel/certificate-names.ts';
 
 /**
  * What a TLS listener speaks, and which certificate it shows to whom.
@@ -74,7 +75,7 @@ export class TlsContexts {
       const context = contexts[index] ?? fallback;
       for (const name of namesOf(cert)) {
         const [map, key] = name.startsWith('*.') ? [this.#wildcards, name.slice(1)] : [this.#exact, name];
-        // The first of two certificates with one name.
+        // The first of two certificates with one name; `check` warns of the other.
         if (!map.has(key)) map.set(key, context);
       }
     }
@@ -108,12 +109,7 @@ function optionsOf(
   };
 }
 
-/** The DNS names that a certificate is good for, lower case; wildcards as they stand. Without any, its common name. */
 function namesOf(pem: string): readonly string[] {
-  const { subjectAltName = '', subject } = new X509Certificate(pem);
-  const names = subjectAltName
-    .split(', ')
-    .flatMap((name) => (name.startsWith('DNS:') ? [name.slice(4)] : []));
-  const common = /^CN=(.+)$/m.exec(subject)?.[1];
-  return (names.length > 0 || common === undefined ? names : [common]).map((name) => name.toLowerCase());
+  const { subjectAltName, subject } = new X509Certificate(pem);
+  return certificateNames(subjectAltName, subject);
 }

@@ -1,5 +1,5 @@
-import http, { type ClientRequest, type IncomingMessage } from 'node:http';
-import https from 'node:https';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { request as requestHttps, type RequestOptions } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
@@ -12,20 +12,24 @@ import { instanceAddress } from '../upstreams/instance-id.ts';
 import { additionsOf } from './caller.ts';
 import type { Exchange } from './exchange.ts';
 import type { LiveAttempt } from './live-attempt.ts';
+import { request as requestHttp } from './node-http.ts';
 import { WheelEntry } from './wheel.ts';
 
 /**
  * WebSocket upgrades as a transparent tunnel.
  *
  * The handshake goes to the instance on a fresh connection, with the caller's key, subprotocols and extensions as they
- * came. On 101 the instance's head is relayed and both sockets are joined by two pipes with back pressure: frames are never
- * parsed, a half-close stays a half-close, an error on one side destroys both. Any other answer of the instance is relayed
+ * came. On 101 the instance's head is relayed, with the route's changes but for what the handshake agreed on, and both
+ * sockets are joined by two pipes with back pressure: frames are never parsed, a half-close stays a half-close, an error on one side destroys both. Any other answer of the instance is relayed
  * as the answer it is. The permit becomes a stream permit: an idle socket must not hold a place in the limit.
  *
  * Who leaves says so: at a shutdown the caller is sent 1001, "going away", so that it reconnects at once instead of finding
  * out by silence. That may only stand between two frames, so the lengths of the instance's frames are followed
  * (`ws-frames.ts`). From then on nothing of the instance reaches the caller, while the caller's reply still reaches the
  * instance, which then closes in order too. A frame that takes longer than a second is not waited for: our end says it all.
+ *
+ * An instance that speaks HTTP/2 alone takes no such handshake (RFC 8441 is not spoken): 501, decided in admission where the
+ * configuration says so (`protocol: h2`), here where its TLS does.
  *
  * Nothing is given to the socket before it is connected (and its certificate verified). So a failed connect has sent
  * nothing for certain, and may be tried at another instance like that of any request; later failures never are.
@@ -90,7 +94,7 @@ class Tunnel implements LiveAttempt, FailedTry {
     exchange.arm(Math.min(this.#connectDueMs, exchange.deadlineMs));
     const { host, port } = instanceAddress(service.balancer.idOf(this.slot));
     const secure = service.balancer.urlOf(this.slot).startsWith('https:');
-    const request = (secure ? https : http).request({
+    const request = (secure ? requestHttps : requestHttp)({
       host,
       port,
       method: 'GET',
@@ -99,8 +103,8 @@ class Tunnel implements LiveAttempt, FailedTry {
       setHost: false,
       agent: false,
       allowHalfOpen: true,
-      ...(secure ? service.tls : {}),
-    } as https.RequestOptions);
+      ...(secure ? { ...service.tls, ALPNProtocols: ['http/1.1'] } : {}),
+    } as RequestOptions);
     this.#request = request;
     request.once('socket', (connection) => {
       connection.once(secure ? 'secureConnect' : 'connect', () => {
@@ -114,7 +118,8 @@ class Tunnel implements LiveAttempt, FailedTry {
       this.#relay(response);
     });
     request.once('error', (error) => {
-      this.#fail(upstreamFault(error, this.#sent ? 'waiting' : 'connect'));
+      if (speaksNoHttp1(error)) this.#unspoken();
+      else this.#fail(upstreamFault(error, this.#sent ? 'waiting' : 'connect'));
     });
   }
 
@@ -150,6 +155,13 @@ class Tunnel implements LiveAttempt, FailedTry {
     this.#report(upstreamFault(undefined, phase));
   }
 
+  /** No failure of an instance, which serves what it is there for; another one would most likely do the same. */
+  #unspoken(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.exchange.refuse('SPW_NOT_IMPLEMENTED', 'WebSocket to an instance of HTTP/2 alone');
+  }
+
   #fail(fault: UpstreamFault): void {
     if (this.#over) return;
     this.#over = true;
@@ -176,8 +188,8 @@ class Tunnel implements LiveAttempt, FailedTry {
 
   #join(response: IncomingMessage, upstream: Socket, head: Buffer): void {
     const { exchange } = this;
-    const client = exchange.upgradeSocket;
-    if (this.#over || client === undefined || client.destroyed) {
+    const { route, upgradeSocket: client } = exchange;
+    if (this.#over || route === undefined || client === undefined || client.destroyed) {
       upstream.destroy();
       return;
     }
@@ -189,11 +201,12 @@ class Tunnel implements LiveAttempt, FailedTry {
     exchange.phase = 'tunnelling';
     exchange.permit?.asStream(now);
     exchange.worker.recorder.settleBreaker(exchange, now);
-    exchange.silenceMs = exchange.route?.service.configuration.timeout.tunnelIdle ?? 0;
+    exchange.silenceMs = route.service.configuration.timeout.tunnelIdle;
     exchange.lastByteMs = now;
     exchange.arm(now + exchange.silenceMs);
     exchange.res.detachSocket(client as Socket);
-    client.write(buildSwitchingHead(response.rawHeaders, exchange.requestId), 'latin1');
+    const { changes } = route.responsePlan;
+    client.write(buildSwitchingHead(response.rawHeaders, exchange.requestId, changes), 'latin1');
     if (head.length > 0) {
       this.#frames.follow(head);
       client.write(head);
@@ -278,6 +291,14 @@ class Tunnel implements LiveAttempt, FailedTry {
     endOrDestroy(this.#upstream, by !== '');
     exchange.finish();
   }
+}
+
+/** Asked by TLS for HTTP/1.1, in which a WebSocket begins, it had nothing to offer. */
+function speaksNoHttp1(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    (error as { readonly code?: unknown }).code === 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL'
+  );
 }
 
 /** What is written may still leave, unless the other side broke. */

@@ -157,8 +157,6 @@ export class WorkerPool {
   #start(index: number, restarts: number): void {
     const options = this.#options;
     const child = fork(options.entry, ['worker'], {
-      // For `young-garbage.ts`.
-      execArgv: [...process.execArgv, '--expose-gc'],
       env: { ...process.env, ...options.environment },
       serialization: 'json',
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import process from 'node:process';
 import { pino, type Logger } from 'pino';
 import type { Configuration } from '../../config/schema.ts';
@@ -134,6 +135,8 @@ export class WorkerRuntime {
     setInterval(() => {
       this.#report();
     }, REPORT_MS).unref();
+    // Kept now, since a worker that is killed keeps nothing; its successor finds it and has nothing to write.
+    flushCompileCache();
     send({ type: 'hello' });
   }
 

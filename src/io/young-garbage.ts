@@ -1,3 +1,6 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
 /**
  * Has V8 collect what uploads leave behind before it is much.
  *
@@ -5,27 +8,35 @@
  * it collects young objects, and a body makes few of those: without a word 50 MiB and more of read and written pieces lie
  * about at a time. So after every few MiB the young generation is collected here; it holds little then, and what is
  * collected now is not collected later. Downloads need none of it (`read-memory.ts`).
- *
- * Workers are started with `--expose-gc` for it (`worker-pool.ts`). The function can be had later, from a second context of
- * V8; but beside one, all that works on strings is compiled for the general case, and a request costs a tenth more.
  */
 
 /** Half costs a collection, about a millisecond, twice as often; double lets as much again lie about. */
 const COLLECT_BYTES = 8 * 1024 * 1024;
 
-export class YoungGarbage {
-  readonly #collect: typeof globalThis.gc;
-  #bytes = 0;
+type Collect = (options: { readonly type: 'minor'; readonly execution: 'sync' }) => void;
 
-  constructor(collect = globalThis.gc) {
-    this.#collect = collect;
-  }
+export class YoungGarbage {
+  #collect: Collect | undefined = undefined;
+  #bytes = 0;
 
   /** Counts bytes of bodies that were read. */
   read(bytes: number): void {
     this.#bytes += bytes;
     if (this.#bytes < COLLECT_BYTES) return;
     this.#bytes = 0;
-    this.#collect?.({ type: 'minor', execution: 'sync' });
+    this.#collect ??= collector();
+    this.#collect({ type: 'minor', execution: 'sync' });
   }
+}
+
+/**
+ * The function is only to be had from a second context, and a request costs some 5 % more in a process that has one. So only
+ * a worker that gets large uploads makes it. As a flag of the process it would have V8 refuse the code that Node and the
+ * supervisor have kept: a start takes 80 ms longer.
+ */
+function collector(): Collect {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as Collect;
+  setFlagsFromString('--no-expose-gc');
+  return collect;
 }

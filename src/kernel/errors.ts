@@ -175,7 +175,7 @@ export const ERRORS = {
   SPW_NOT_IMPLEMENTED: row(
     501,
     'Not implemented',
-    'The gateway does not implement this transfer coding.',
+    'The gateway has no way for this here: a transfer coding besides chunked, or a WebSocket to a service of HTTP/2.',
     'client',
     {
       closes: true,

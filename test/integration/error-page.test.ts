@@ -61,6 +61,8 @@ test('a page of one’s own comes with a reload, and a broken one changes nothin
   await gateway.rewrite(`${CONFIG}errorPage: page.html\n`);
   expect(await reload()).toBe(200);
   expect(await shown()).toMatch(/^<!doctype html><p>Ünser Laden: 404 SPW_NO_ROUTE \S+<\/p>$/);
+  // Operators see which file it is, not all of its text.
+  expect((await gateway.admin('/v1/config')).body).toMatchObject({ errorPage: page });
 
   await writeFile(page, '<p>{{nonsense}}</p>');
   expect(await reload()).toBe(409);

@@ -117,32 +117,6 @@ describe('a stream', () => {
     await untilIdle(edge.gateway, 'shop');
   });
 
-  it.each([
-    ['less', 'abc', FRAME.RST_STREAM],
-    // Node makes this the session's error, as RFC 9113 §5.4 allows.
-    ['more', 'abcdefghijkl', FRAME.GOAWAY],
-  ])(
-    'whose DATA is %s than its length is broken off, and the instance sees no complete request',
-    async (_name, data, told) => {
-      let complete = 0;
-      listener = (request, response) => {
-        request.on('error', () => undefined);
-        request.on('end', () => {
-          complete += 1;
-          response.end();
-        });
-        request.resume();
-      };
-      await using caller = await FrameConnection.open(edge.port);
-      caller.ask(1, [...pseudo({ ':method': 'POST' }), ['content-length', '10']], false);
-      caller.data(1, data, true);
-      await caller.next('a verdict', ({ type }) => type === told);
-      expect(caller.frames.some(({ type }) => type === FRAME.HEADERS)).toBe(false);
-      await untilIdle(edge.gateway, 'shop');
-      expect(complete).toBe(0);
-    },
-  );
-
   it('whose answer is cut upstream is reset with INTERNAL_ERROR, never ended', async () => {
     listener = (_request, response) => {
       response.write('the first half');

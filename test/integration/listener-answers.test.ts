@@ -12,14 +12,16 @@ import { ask, begin, expectProblem, valueOf } from './path-fixture.ts';
 let origin: InProcessOrigin;
 let gateway: Gateway;
 let redirecting = 0;
+let mapped = 0;
 
 beforeAll(async () => {
   origin = await startEcho();
-  [redirecting = 0] = await freePorts(1);
+  [redirecting = 0, mapped = 0] = await freePorts(2);
   gateway = await startGateway(`
 listeners:
   - { port: __PORT__, host: 127.0.0.1, healthPath: /healthz, limits: { bodyBytes: 1MiB } }
   - { port: ${redirecting}, host: 127.0.0.1, healthPath: /healthz, redirectToHttps: true }
+  - { port: ${mapped}, host: 127.0.0.1, redirectToHttps: 9443 }
 workers: 1
 tiers: { default: { rate: 1/h, burst: 1 } }
 services: { shop: { instances: [${origin.url}], sla: 5s, readiness: { path: /ready, interval: 600s, timeout: 10s } } }
@@ -118,6 +120,14 @@ describe('the redirect to https', () => {
     ]);
     expect(await locationOf('/', '[::1]:80')).toEqual([308, 'https://[::1]/', 0]);
     expect(origin.requests).toHaveLength(before);
+  });
+
+  test('leads to the port that the configuration names, where callers find another one than ours', async () => {
+    for (const host of ['a.test', `a.test:${mapped}`]) {
+      const { status, rawHeaders } = await ask(mapped, { path: '/x?y', headers: { host } });
+      expect([status, valueOf(rawHeaders, 'location')]).toEqual([308, 'https://a.test:9443/x?y']);
+    }
+    expect((await ask(mapped, { path: '/.well-known/acme-challenge/token' })).status).toBe(200);
   });
 
   test('is given to every method, and every time: it costs nobody a limit', async () => {

@@ -76,6 +76,9 @@ routes:
   - { path: /changed, service: shop, rewrite: /echo }
   - { path: /brief, service: brief }
   - { path: /gone, service: gone }
+  - path: /raw/headers
+    service: shop
+    headers: { response: { set: { x-frame: deny, sec-websocket-protocol: ours }, remove: [server, sec-websocket-accept] } }
   - { path: /raw/silent, service: shop, timeout: 700ms }
   - { path: /limited, service: shop, limits: { perClient: { rate: 1/d, burst: 1 } } }
 `);
@@ -226,6 +229,25 @@ describe('the tunnel', () => {
     expect(text.toLowerCase()).not.toContain('keep-alive');
     expect(text).toMatch(/x-request-id: [A-Za-z0-9._-]{8,64}\r\n/);
     await eventually('the early bytes arrived', () => read === 'early from the client');
+  });
+
+  test("begins with a 101 that the route's changes were made to, but for the handshake's own fields", async () => {
+    onRaw = (_, socket) => {
+      accept(socket, 'server: inner\r\nx-frame: theirs\r\nsec-websocket-protocol: chat\r\n', 'first');
+    };
+    await using client = await openRaw(gateway.port);
+    client.write(handshake('/raw/headers', 'sec-websocket-protocol: chat\r\n'));
+    const text = await client.until((all) => all.endsWith('first'));
+    const lines = text.slice(0, text.indexOf('\r\n\r\n')).split('\r\n');
+    expect(lines[0]).toBe('HTTP/1.1 101 Switching Protocols');
+    const fields = lines.slice(1).filter((line) => !line.startsWith('x-request-id: '));
+    expect(fields.map((line) => line.toLowerCase()).sort()).toEqual([
+      'connection: upgrade',
+      `sec-websocket-accept: ${ACCEPT.toLowerCase()}`,
+      'sec-websocket-protocol: chat',
+      'upgrade: websocket',
+      'x-frame: deny',
+    ]);
   });
 
   test.each(['client', 'instance'])('lets a half-close of the %s be one', async (side) => {

@@ -8,6 +8,7 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 
+import { upstreamFault } from '../../src/forwarding/fault.ts';
 import { H1Pool } from '../../src/io/h1-pool.ts';
 import { eventually } from '../harness/ports.ts';
 
@@ -134,4 +135,31 @@ it('a connection whose instance answered before it read the upload takes no othe
   expect(await ask('/upload', 'PUT', Readable.from([upload], { objectMode: false }), length)).toBe('ok');
   expect(await ask('/next')).toBe('ok');
   expect(asked).toEqual([['/upload'], ['/next']]);
+});
+
+it('a pool that closed says so, which speaks against no instance and lets another one take the request', async () => {
+  answer = (socket) => socket.write(OK);
+  await pool.close();
+  const { promise, resolve } = Promise.withResolvers<Error>();
+  const untold = (): never => {
+    throw new Error('nothing was to be asked');
+  };
+  pool.dispatch(
+    { path: '/late', method: 'GET', headers: ['host', 'a'], body: null, bodyBytes: 0 },
+    {
+      onRequestStart: untold,
+      onResponseStart: untold,
+      onResponseData: untold,
+      onResponseText: untold,
+      onResponseEnd: untold,
+      onResponseError: (_, error) => resolve(error),
+    },
+  );
+  expect(upstreamFault(await promise, 'connect')).toEqual({
+    code: 'SPW_CONNECT_FAILED',
+    kind: 'own',
+    evidence: 'none',
+    reason: 'pool closed',
+  });
+  expect(asked).toEqual([]);
 });

@@ -41,6 +41,7 @@ const NAMES = [
   'Via',
   'X-Forwarded-For',
   'X_Forwarded_For',
+  'X.Forwarded.For',
   'X-Forwarded-Port',
   'Forwarded',
   'X-Real-IP',
@@ -96,6 +97,7 @@ const NEVER_UPSTREAM = [
   'http2-settings',
   'expect',
   'x_forwarded_for',
+  'x.forwarded.for',
   'x_spillway_tier',
 ];
 const ONE_OF_OURS = [

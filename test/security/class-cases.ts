@@ -156,6 +156,10 @@ const HEADERS: readonly Case[] = [
   ['X_Real_IP', get('/ok', 'X_Real_IP: 1.2.3.4'), served(without('x_real_ip'))],
   ['Content_Type', get('/ok', 'Content_Type: a/b'), served(without('content_type'))],
   ['x-spillway_client', get('/ok', 'X-Spillway_Client: me'), served(without('x-spillway_client'))],
+  ['X.Forwarded.For', get('/ok', 'X.Forwarded.For: 1.2.3.4'), served(without('x.forwarded.for'))],
+  ['Content.Length', post('Z', 'Content-Length: 1', 'Content.Length: 2'), served(without('content.length'))],
+  ['x-real~ip', get('/ok', 'X-Real~IP: 1.2.3.4'), served(without('x-real~ip'))],
+  ['a harmless dot', get('/ok', 'X.Colour: red'), served(field('x.colour', 'red'))],
   ['a harmless underscore', get('/ok', 'X_Colour: red'), served(field('x_colour', 'red'))],
   [
     'X-Spillway-Client',

@@ -6,15 +6,16 @@ import { fileURLToPath } from 'node:url';
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
 import { startEcho } from '../harness/origin.ts';
 import type { InProcessOrigin } from '../harness/origin.ts';
 import { eventually } from '../harness/ports.ts';
 import { rawExchange } from '../harness/raw.ts';
 import { ask, expectProblem, serviceOf, untilIdle, valueOf, valuesOf } from '../integration/path-fixture.ts';
+import { startShop } from './shop-gateway.ts';
 
 const AFFINITY_SECRET = 'affinity-secret-of-this-test-0123456789';
+const STICKY = `affinity: { cookie: spillway, keys: [{ id: k1, secret: ${AFFINITY_SECRET} }] }`;
 const ADMIN_TOKEN = 'admin-token-of-this-test-0123456789';
 const API_KEY = 'api-key-of-this-test-0123456789';
 
@@ -23,25 +24,20 @@ let gateway: Gateway;
 
 beforeAll(async () => {
   origin = await startEcho();
-  gateway = await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 1
+  gateway = await startShop(
+    origin.url,
+    `
 trust: { proxies: [10.9.8.7] }
 clients:
   identify: [{ header: x-api-key }, { cookie: api_key }, { ip: {} }]
   keys: [{ key: ${API_KEY}, client: acme, tier: default }]
-shedding: { mode: observe }
-services:
-  shop:
-    instances: [${origin.url}]
-    sla: 10s
-    readiness: { path: /ready, interval: 600s, timeout: 10s }
-    affinity: { cookie: spillway, keys: [{ id: k1, secret: ${AFFINITY_SECRET} }] }
 routes:
   - { path: /shop, service: shop }
   - { path: /v1x, service: shop }
 log: { access: all }
-`);
+`,
+    [STICKY],
+  );
 });
 
 afterAll(async () => {
@@ -226,19 +222,10 @@ test('names of Object.prototype are names like any other', async () => {
 
 test('a throw in a step is SPW_INTERNAL of that request alone', async () => {
   const preload = fileURLToPath(new URL('../harness/throwing-step.mjs', import.meta.url));
-  await using wrong = await startGateway(
-    `
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 1
-shedding: { mode: observe }
-services:
-  shop:
-    instances: [${origin.url}]
-    sla: 10s
-    readiness: { path: /ready, interval: 600s, timeout: 10s }
-    affinity: { cookie: spillway, keys: [{ id: k1, secret: ${AFFINITY_SECRET} }] }
-routes: [{ path: /, service: shop, headers: { request: { set: { x-a: b } } } }]
-`,
+  await using wrong = await startShop(
+    origin.url,
+    'routes: [{ path: /, service: shop, headers: { request: { set: { x-a: b } } } }]\n',
+    [STICKY],
     { env: { NODE_OPTIONS: `--import=${preload}` } },
   );
   const pids = wrong.workerPids();
@@ -269,20 +256,11 @@ routes: [{ path: /, service: shop, headers: { request: { set: { x-a: b } } } }]
 
 test('thousands of refused connects leave the same worker, nothing in flight and no socket', async () => {
   await using refusing = await startEcho();
-  await using alive = await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 1
-shedding: { mode: observe }
-services:
-  shop:
-    instances: [${refusing.url}]
-    sla: 10s
-    readiness: { path: /ready, interval: 600s, timeout: 10s }
-    breaker: { consecutive: 10000, minRequests: 1000000 }
-    retry: { max: 1, budget: 20% }
-routes: [{ path: /, service: shop }]
-log: { access: "off" }
-`);
+  await using alive = await startShop(
+    refusing.url,
+    'routes: [{ path: /, service: shop }]\nlog: { access: "off" }\n',
+    ['breaker: { consecutive: 10000, minRequests: 1000000 }', 'retry: { max: 1, budget: 20% }'],
+  );
   const pids = alive.workerPids();
   await refusing.close();
   const callers = 20;

@@ -8,11 +8,11 @@ import * as fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 
 import { normalizeTarget } from '../../src/forwarding/target.ts';
-import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
 import { openRaw } from '../harness/raw.ts';
 import { ask, bodyOf, startService, valueOf } from '../integration/path-fixture.ts';
 import type { Listening } from '../integration/path-fixture.ts';
+import { startShop } from './shop-gateway.ts';
 
 interface Arrived {
   readonly url: string;
@@ -42,22 +42,17 @@ beforeAll(async () => {
       .catch(() => response.destroy());
   });
   const set = (route: string): string => `headers: { request: { set: { x-route: ${route} } } }`;
-  gateway = await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 1
-shedding: { mode: observe }
-services:
-  shop:
-    instances: [${origin.url}]
-    sla: 20s
-    readiness: { path: /ready, interval: 600s, timeout: 10s }
+  gateway = await startShop(
+    origin.url,
+    `
 routes:
   - { path: /, service: shop, ${set('open')} }
   - { path: /admin, service: shop, ${set('admin')} }
   - { path: /changed, service: shop, rewrite: /, ${set('changed')} }
   - { path: /once, service: shop, limits: { perClient: { rate: 5/d, burst: 5 } } }
 log: { access: "off" }
-`);
+`,
+  );
 });
 
 afterAll(async () => {

@@ -52,7 +52,7 @@ describe('a listener', () => {
   const listener = (more: string): string => REQUIRED.replace('port: 8080', `port: 8080, ${more}`);
 
   test('with TLS redirects nobody to itself', () => {
-    const redirects = (tls: string, redirect: boolean): boolean =>
+    const redirects = (tls: string, redirect: boolean | number): boolean =>
       faults(listener(`${tls}, redirectToHttps: ${redirect}`)).some((fault) =>
         fault.includes('round and round'),
       );
@@ -62,7 +62,26 @@ describe('a listener', () => {
       false,
       false,
     ]);
+    expect(redirects(tls, 443)).toBe(true);
     expect(load(listener('redirectToHttps: true')).ok).toBe(true);
+  });
+
+  test('redirects to the port that callers use, where it is told', () => {
+    const told = (value: string, environment = {}): unknown =>
+      loaded(listener(`redirectToHttps: ${value}`), environment).listeners[0]?.redirectToHttps;
+    expect([told('true'), told('false'), told('443'), told('65535')]).toEqual([true, false, 443, 65_535]);
+    expect([told('"${P}"', { P: '8443' }), told('"${P}"', { P: 'true' })]).toEqual([8443, true]);
+    for (const wrong of ['"443"', 'yes', '{ port: 443 }', 'null', '443.5'])
+      expect([wrong, faults(listener(`redirectToHttps: ${wrong}`))]).toEqual([
+        wrong,
+        [expect.stringMatching(/^1:\d+ must be (true, false or a port|a whole number)/)],
+      ]);
+    expect(faults(listener('redirectToHttps: 0'))).toEqual([
+      expect.stringContaining('must be at least 1, at listeners[0].redirectToHttps'),
+    ]);
+    expect(faults(listener('redirectToHttps: 65536'))).toEqual([
+      expect.stringContaining('must be at most 65535, at listeners[0].redirectToHttps'),
+    ]);
   });
 
   test.each(['/', '/healthz', '/a/b.c/~d_e-f', '/health/'])('may have the health path %s', (path) => {
@@ -157,6 +176,18 @@ describe('spans that contradict each other', () => {
 });
 
 describe('keys', () => {
+  test('a route for WebSockets to instances of HTTP/2 is a warning', () => {
+    const both = (upgrade: string, protocol: string): readonly string[] =>
+      warnings(
+        service(`protocol: ${protocol}`).replace(
+          'service: shop }',
+          `service: shop, match: { headers: { Upgrade: ${upgrade} } } }`,
+        ),
+      );
+    expect(both('WebSocket', 'h2')[0]).toContain('`shop` has `protocol: h2`: they are answered 501');
+    expect([both('WebSocket', 'auto'), both('h2c', 'h2')]).toEqual([[], []]);
+  });
+
   test('one key for two clients and one client in two tiers are faults', () => {
     const digest = 'sha256:2C26B46B68FFC68FF99B453C1D30413413422D706483BFA0F98A5E886266E7AE'; // of `foo`
     const text = `${REQUIRED}tiers: { gold: {} }

@@ -21,6 +21,7 @@ describe('the head of a stream', () => {
       target: '/x?y',
       authority: 'a.test',
       fields: ['host', 'a.test', 'accept', '*/*', 'x-a', '1', 'x-a', '2'],
+      bodyUntold: false,
     });
     expect(factsOf([...PSEUDO])).toMatchObject({ code: '', http2: true, hostName: 'a.test', trailers: true });
   });
@@ -65,6 +66,20 @@ describe('the head of a stream', () => {
     expect(factsOf(post, true)).toMatchObject({ hasBody: false, chunked: false });
     expect(factsOf(PSEUDO, false)).toMatchObject({ code: 'SPW_BAD_REQUEST', unusualBody: true });
   });
+
+  it.each([
+    ['GET', [], false, true],
+    ['HEAD', [], false, true],
+    ['GET', [], true, false],
+    ['GET', ['content-length', '0'], false, false],
+    ['POST', [], false, false],
+    ['OPTIONS', [], false, false],
+  ] as const)(
+    'whether a %s with %j has a body is told by its head or not',
+    (method, fields, ends, untold) => {
+      expect(translateHead([...PSEUDO.with(1, method), ...fields], ends).bodyUntold).toBe(untold);
+    },
+  );
 
   it.each([
     ['absolute', 'https', 'GET', 'http://a.test/'],

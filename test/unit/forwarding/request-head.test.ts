@@ -252,6 +252,28 @@ describe('what the rest of the gateway asks for', () => {
     expect(scan(['X_Forwarded_For', '1', 'content_length', '1', 'x_custom', '1']).forgedFields).toBe(2);
   });
 
+  it('takes any sign that some server reads as `_` for an imitation', () => {
+    // PHP folds dots, lighttpd everything that is neither letter nor digit.
+    for (const sign of "!#$%&'*+.^_`|~") {
+      for (const name of ['X-Forwarded-For', 'x-real-ip', 'X-Spillway-Tier', 'X-Request-Deadline-Ms']) {
+        const twin = name.replaceAll('-', sign);
+        expect([twin, scan([twin, '1']).forgedFields]).toEqual([twin, 1]);
+        const mixed = name.replace(/-(?=[^-]*$)/, () => sign);
+        expect([mixed, scan([mixed, '1']).forgedFields]).toEqual([mixed, 1]);
+      }
+      const harmless = [
+        'x.custom',
+        'x-custom',
+        `x${sign}forwarded`,
+        `forwarded${sign}`,
+        `y${sign}real${sign}ip`,
+      ];
+      for (const name of harmless) expect([name, scan([name, '1']).forgedFields]).toEqual([name, 0]);
+    }
+    const long = `x.forwarded.${'a'.repeat(10_000)}`;
+    expect(scan([long, '1', 'a'.repeat(10_000), '1', `${'a'.repeat(10_000)}.b`, '1']).forgedFields).toBe(1);
+  });
+
   it('tells the first fault even when there are several', () => {
     expect(scanRequest(['Content-Length', 'x', 'Expect', 'y'], 'POST', 1, 1)).toMatchObject({
       code: 'SPW_BAD_REQUEST',

@@ -166,6 +166,10 @@ describe('who speaks for the caller', () => {
     '1',
     'X_Request_Id',
     'x',
+    'X.Forwarded.For',
+    '4.4.4.4',
+    'x~real+ip',
+    '5.5.5.5',
   ];
 
   it('replaces what a stranger says about itself', () => {
@@ -184,6 +188,8 @@ describe('who speaks for the caller', () => {
       'x-spillway-anything',
       'x_spillway_tier',
       'x_request_id',
+      'x.forwarded.for',
+      'x~real+ip',
     ]) {
       expect(fields.has(name)).toBe(false);
     }
@@ -280,6 +286,23 @@ describe("a route's changes", () => {
   it('cannot touch what only the gateway says', () => {
     expect(() => requestPlan({ set: { 'X-Spillway-Client': 'root' }, remove: [] })).toThrow(RangeError);
     expect(() => requestPlan({ set: {}, remove: ['x-spillway-tier'] })).toThrow(RangeError);
+  });
+
+  it('cannot tell an instance what the gateway did not see, though they may keep it from knowing', () => {
+    for (const name of [
+      'X-Forwarded-For',
+      'x-forwarded-proto',
+      'X-FORWARDED-HOST',
+      'forwarded',
+      'x-real-ip',
+    ]) {
+      expect(() => requestPlan({ set: { [name]: '1' }, remove: [] }), name).toThrow(RangeError);
+      const plan = requestPlan({ set: {}, remove: [name] });
+      const raw = ['Host', 'a'];
+      const sent = fieldsOf(buildRequestHeaders(raw, scanRequest(raw, 'GET', 1, 1), additionsOf(), plan));
+      expect(sent.has(name.toLowerCase()), name).toBe(false);
+    }
+    expect(requestPlan({ set: { 'x-forwarded-prefix': '/api' }, remove: [] }).none).toBe(false);
   });
 });
 

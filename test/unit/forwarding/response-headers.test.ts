@@ -22,13 +22,6 @@ describe('what goes back to the caller', () => {
     expect(head(sent)).toMatchObject({ code: '', list: sent, contentLength: -1 });
   });
 
-  it('reads the strings of node:http as it does the buffers of undici', () => {
-    expect(buildResponseHeaders(['X', '1', 'Content-Length', '2'], 200, 'GET', PLAN)).toMatchObject({
-      list: ['X', '1', 'content-length', '2'],
-      contentLength: 2,
-    });
-  });
-
   it("holds nothing of the instance's connection: its close is not the caller's", () => {
     const { list } = head([
       'Connection',
@@ -189,10 +182,59 @@ describe('other heads', () => {
         'x',
       ],
       'req-00000001',
+      PLAN.changes,
     );
     expect(text).toBe(
       'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
         'Sec-WebSocket-Accept: k\r\nx-request-id: req-00000001\r\n\r\n',
+    );
+  });
+
+  it("write a 101 with the route's changes, but for what the handshake agreed on", () => {
+    const set = {
+      'x-set': 'ours',
+      'cache-control': 'no-store',
+      'Sec-WebSocket-Protocol': 'ours',
+      'sec-websocket-version': '8',
+    };
+    const remove = ['server', 'sec-websocket-accept', 'Sec-WebSocket-Extensions'];
+    const { changes } = responsePlan({ set, remove }, ADDRESS);
+    const agreed = [
+      'Sec-WebSocket-Accept',
+      'k',
+      'sec-websocket-protocol',
+      'chat',
+      'Sec-WebSocket-Extensions',
+      'e',
+    ];
+    const raw = [
+      'Server',
+      's',
+      'X-Set',
+      'theirs',
+      ...agreed,
+      'X-Hop',
+      '1',
+      'Cache-Control',
+      'public',
+      'Date',
+      'd',
+    ];
+    const lines = buildSwitchingHead(['Connection', 'Upgrade, x-hop', ...raw], 'req-00000001', changes)
+      .trimEnd()
+      .split('\r\n');
+    expect(lines.slice(1).sort()).toEqual(
+      [
+        'Connection: Upgrade',
+        'Upgrade: websocket',
+        'Sec-WebSocket-Accept: k',
+        'sec-websocket-protocol: chat',
+        'Sec-WebSocket-Extensions: e',
+        'Date: d',
+        'x-set: ours',
+        'cache-control: no-store',
+        'x-request-id: req-00000001',
+      ].sort(),
     );
   });
 });

@@ -45,6 +45,13 @@ test('what a route sets for instances may be a credential: names are shown, valu
   });
 });
 
+test('of a page that was read its path is shown, as of every file', () => {
+  expect(maskSecrets({ errorPage: { path: '/etc/page.html', text: '<p>long</p>' } })).toEqual({
+    errorPage: '/etc/page.html',
+  });
+  expect(maskSecrets({ errorPage: null })).toEqual({ errorPage: null });
+});
+
 describe('an address', () => {
   test.each([
     ['redis://user:pass@127.0.0.1:6379/2', 'redis://***@127.0.0.1:6379/2'],

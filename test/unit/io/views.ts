@@ -1,35 +1,15 @@
 /** What workers report and the supervisor publishes, as small as tests of their readers need it. */
 import type { ServiceFigures, ServiceStates, WorkerViews } from '../../../src/io/ipc.ts';
+import { UNKNOWN } from '../../../src/io/service-views.ts';
 import type { InstanceState } from '../../../src/upstreams/instance-state.ts';
 import { view } from '../upstreams/queueing-model.ts';
 
 export function figures(changes: Partial<ServiceFigures> = {}): ServiceFigures {
   return {
+    ...UNKNOWN,
     service: 'shop',
-    mode: 'enforce',
     limit: 10,
-    inFlight: 0,
-    streams: 0,
-    queueDepth: 0,
-    queueByRank: [0, 0, 0, 0],
-    queueWaitMs: 0,
-    expectedWaitMs: 0,
-    baselineMs: 0,
-    p50Ms: 0,
-    p95Ms: 0,
-    pressure: 0,
-    slow: false,
-    congested: false,
     verdict: 'enough',
-    modeForced: false,
-    limitFixed: false,
-    breaker: 'closed',
-    shed: 0,
-    wouldShed: 0,
-    inTime: 0,
-    late: 0,
-    totals: { answered: 0, inTime: 0, shed: 0, wouldShed: 0 },
-    instances: [],
     ...changes,
   };
 }
