@@ -32,6 +32,8 @@ export function checkCertificates(source: Source): Finding[] {
     if (isWritten(clientCa))
       findings.push(...checkPart(source, ['listeners', index, 'tls', 'clientCa'], 'ca', clientCa).findings);
   }
+  const redisCa = treeOf(treeOf(root['redis'])['tls'])['ca'];
+  if (isWritten(redisCa)) findings.push(...checkPart(source, ['redis', 'tls', 'ca'], 'ca', redisCa).findings);
   for (const [name, service] of Object.entries(treeOf(root['services']))) {
     const { tls } = treeOf(service);
     const path = ['services', name, 'tls'];

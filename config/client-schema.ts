@@ -5,11 +5,11 @@
 import { z } from 'zod';
 import { count, headerName, name, network, path, secret, text, token, word } from './units-schema.ts';
 
-const jwt = z.strictObject({
+export const jwt = z.strictObject({
   header: headerName().prefault('authorization').describe('where the token stands, with or without `Bearer`'),
   jwksUrl: z.url().nullable().prefault(null).describe('where the public keys are fetched, in the background'),
   keys: z
-    .array(z.record(z.string(), z.json()))
+    .array(z.record(z.string(), z.json()).meta({ 'x-type': 'JWK' }))
     .nullable()
     .prefault(null)
     .describe('public keys (JWK), instead of `jwksUrl`'),
@@ -20,7 +20,12 @@ const jwt = z.strictObject({
     .min(1)
     .describe('accepted signatures; `none` and shared secrets never are'),
   claim: text().prefault('sub').describe('the claim that names the client'),
-  tierClaim: text().nullable().prefault(null).describe('the claim that names the tier'),
+  tierClaim: text()
+    .nullable()
+    .prefault(null)
+    .describe(
+      "the claim that names one of `tiers`; without it or with any other name the tier of the client's keys, else the default",
+    ),
 });
 
 const identity = z
@@ -51,12 +56,22 @@ function checkKey(key: string, context: z.core.$RefinementCtx): void {
   }
 }
 
+/** Whatever tokens and certificates may name, so that these have a tier, too: `CN=shop,O=Acme`, `auth0|17`. */
+function clientName() {
+  return z
+    .string()
+    .regex(/^(?!ip:)[!-~](?:[ -~]{0,254}[!-~])?$/, {
+      error: 'not a client name: at most 256 printable ASCII characters, and never `ip:` and more',
+    })
+    .meta({ 'x-type': 'client name' });
+}
+
 /** One row of `clients.keys` or of the keys file. */
 export const clientKey = z.strictObject({
   key: secret()
     .superRefine(checkKey)
     .describe('the key as it is sent, or `sha256:` and 64 hex digits of its digest'),
-  client: name().describe('who it belongs to; keys of one client share one quota'),
+  client: clientName().describe('who it belongs to; keys of one client share one quota'),
   tier: name().prefault('default').describe("the client's tier"),
 });
 

@@ -76,6 +76,11 @@ function checkRedis(value: unknown, fault: Fault): void {
   const meant = meantKeys(redis, value);
   if (countOf(['url', 'sentinels', 'cluster'], meant) !== 1)
     fault(['redis'], 'needs exactly one of `url`, `sentinels` and `cluster`');
+  const { url } = value;
+  if (typeof url === 'string' && url.startsWith('redis://') && isGiven(value, 'tls'))
+    fault(['redis', 'tls'], 'is never used with a `redis://` address: write `rediss://`');
+  if (isGiven(value, 'sentinelPassword') && !isGiven(value, 'sentinels'))
+    fault(['redis', 'sentinelPassword'], 'is for `sentinels`, and there are none');
 }
 
 function countOf(keys: readonly string[], meant: ReadonlySet<string>): number {

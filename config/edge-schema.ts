@@ -124,6 +124,28 @@ export const redis = z.strictObject({
   sentinels: z.array(redisNode).min(1).nullable().prefault(null).describe('sentinels that know the primary'),
   sentinelName: name().prefault('mymaster').describe("the primary's name at the sentinels"),
   cluster: z.array(redisNode).min(1).nullable().prefault(null).describe('some nodes of a cluster'),
+  username: text('user name')
+    .nullable()
+    .prefault(null)
+    .describe('at the servers, where it is not in `url`; left out, the default user'),
+  password: secret().nullable().prefault(null).describe('at the servers, where it is not in `url`'),
+  sentinelPassword: secret().nullable().prefault(null).describe('at the sentinels, if they ask for one'),
+  tls: z
+    .strictObject({
+      ca: pem()
+        .nullable()
+        .prefault(null)
+        .describe('the authority that signed the servers; left out, the public ones'),
+      serverName: text('host name')
+        .nullable()
+        .prefault(null)
+        .describe('the name to verify, instead of the host'),
+    })
+    .nullable()
+    .prefault(null)
+    .describe(
+      'how servers and sentinels are verified, always; sentinels and clusters are spoken to in TLS with it',
+    ),
   timeout: duration().prefault('25ms').describe('the longest that a decision waits for it'),
   onUnavailable: word(['local', 'allow', 'deny'])
     .prefault('local')
@@ -132,7 +154,7 @@ export const redis = z.strictObject({
     .nullable()
     .prefault(null)
     .describe(
-      'keys the hash of client names, the same in all gateways; left out, it is made from the Redis address',
+      'keys the hash of client names, the same in all gateways; left out, a random one is shared through Redis',
     ),
   gateways: count(1, 10_000).prefault(1).describe('live gateways to assume until the store has told'),
 });

@@ -8,7 +8,9 @@ import type { z } from 'zod';
 import { clients } from './client-schema.ts';
 import { admin, listener, redis } from './edge-schema.ts';
 import type { Finding, Path } from './findings.ts';
+import { checkGuards } from './guards.ts';
 import { burstOf, globalFields, quotaFields, tierFields } from './limit-schema.ts';
+import { leaseWarning } from './leases.ts';
 import { isGiven, readable } from './readable.ts';
 import { route } from './route-schema.ts';
 import { service } from './service-schema.ts';
@@ -64,11 +66,22 @@ export function checkFigures(source: Source): Finding[] {
   }
   const global = readable(globalFields, treeOf(root.limits).global);
   shared.push(...bucketOf(global, ['limits', 'global'], 'the global limit'));
-  for (const bucket of shared) checkBurst(bucket, report);
+  const ofRoutes: Bucket[] = [];
   for (const { path, value, own } of routes) {
     checkRoute(own, path, services, report);
-    checkCost(own.cost, treeOf(treeOf(value).limits), path, shared, report);
+    const buckets = bucketsOf(treeOf(treeOf(value).limits), path);
+    ofRoutes.push(...buckets);
+    checkCost(own.cost, path, [...buckets, ...shared], report);
   }
+  const beyond = leaseWarning(root);
+  for (const bucket of [...shared, ...ofRoutes]) {
+    checkBurst(bucket, report);
+    const warning = beyond?.(bucket);
+    if (warning !== undefined) report('warning', bucket.path, warning);
+  }
+  checkGuards(root, (path, message) => {
+    report('warning', path, message);
+  });
   return findings;
 }
 
@@ -77,9 +90,10 @@ function checkEdges(root: Tree, report: Report): void {
     report(
       'warning',
       ['redis'],
-      'no `keySecret`: callers are hashed under a key made from the address of this Redis, which is no secret',
+      'no `keySecret`: callers are hashed under a random key that lies in this Redis, and change their buckets if it is lost',
     );
   }
+  if (isTree(root.redis)) checkGateways(root, root.redis, report);
   const chain = readable(clients, root.clients).identify ?? [];
   const end = chain.findIndex((entry) => 'ip' in entry);
   if (end >= 0 && end < chain.length - 1) {
@@ -90,6 +104,24 @@ function checkEdges(root: Tree, report: Report): void {
     );
   }
   checkAddresses(root, report);
+}
+
+function checkGateways(root: Tree, written: Tree, report: Report): void {
+  if (!isGiven(written, 'gateways')) {
+    report(
+      'warning',
+      ['redis'],
+      'no `gateways`: one that starts while this Redis is away takes itself for the only one, and admits the whole of each limit',
+    );
+  }
+  const { enforcement, global } = treeOf(root.limits);
+  if (enforcement === 'exact' && isGiven(written, 'cluster') && isTree(global)) {
+    report(
+      'warning',
+      ['limits', 'enforcement'],
+      'in a cluster the global limit lies in another slot than a client: each request then asks two nodes',
+    );
+  }
 }
 
 function checkAddresses(root: Tree, report: Report): void {
@@ -224,22 +256,15 @@ function checkRoute(own: Route, path: Path, services: ReadonlyMap<string, Servic
 }
 
 /** @param limits of the route, as they are written */
-function checkCost(
-  cost: number | undefined,
-  limits: Tree,
-  path: Path,
-  shared: readonly Bucket[],
-  report: Report,
-): void {
+function bucketsOf(limits: Tree, path: Path): Bucket[] {
   const bucket = (kind: string, words: string): Bucket[] =>
     bucketOf(readable(quotaFields, limits[kind]), [...path, 'limits', kind], words);
-  const own = [
-    ...bucket('perClient', "the route's limit per client"),
-    ...bucket('total', "the route's total"),
-  ];
-  for (const each of own) checkBurst(each, report);
+  return [...bucket('perClient', "the route's limit per client"), ...bucket('total', "the route's total")];
+}
+
+function checkCost(cost: number | undefined, path: Path, buckets: readonly Bucket[], report: Report): void {
   if (cost === undefined) return;
-  for (const { words, burst } of [...own, ...shared]) {
+  for (const { words, burst } of buckets) {
     if (cost > burst) {
       report(
         'error',

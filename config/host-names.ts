@@ -34,6 +34,11 @@ export function hostNames(source: Source): HostName[] {
     });
   }
   add(treeOf(root['redis'])['url'], ['redis', 'url'], 'the host of this address');
+  for (const key of ['sentinels', 'cluster']) {
+    listOf(treeOf(root['redis'])[key]).forEach((node, index) => {
+      add(`redis://${String(node)}`, ['redis', key, index]);
+    });
+  }
   return names;
 }
 

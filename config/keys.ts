@@ -15,6 +15,18 @@ export interface PlacedKey {
   readonly find: (key: keyof ClientKey, message: string) => Finding;
 }
 
+/** A key as a configuration in force has it: by its digest. */
+export type DigestedKey = Pick<ClientKey, 'key' | 'client' | 'tier'>;
+
+/** The rows that can be read whole. */
+export function digested(keys: readonly PlacedKey[]): DigestedKey[] {
+  return keys.flatMap(({ row: { key, client, tier } }) =>
+    key === undefined || client === undefined || tier === undefined
+      ? []
+      : [{ key: keyDigest(key), client, tier }],
+  );
+}
+
 /** `sha256:` and 64 lower-case hex digits of the key's SHA-256. */
 export function keyDigest(key: string): string {
   if (key.startsWith('sha256:')) return key.toLowerCase();

@@ -41,6 +41,27 @@ export function quota() {
   return quotaFields.transform((value) => withBurst(value));
 }
 
+/** The library that counts takes whole seconds: 0.5 s would never end, 1.9 s would be one. */
+function wholeSeconds() {
+  return duration().superRefine((value, context) => {
+    if (value % 1000 !== 0)
+      context.addIssue({ code: 'custom', message: 'must be whole seconds, at least 1s' });
+  });
+}
+
+const strikeSpans = {
+  per: (span: string) => wholeSeconds().prefault(span).describe('the window they are counted in'),
+  blockFor: (span: string) => wholeSeconds().prefault(span).describe('how long the block lasts'),
+};
+
+/** Against callers that keep hammering: a client's own 429s, in a fixed window, block it everywhere. */
+export const penalty = z.strictObject({
+  refusals: count(1, 1_000_000).prefault(100).describe('429s of a client that are forgiven'),
+  per: strikeSpans.per('1m'),
+  blockFor: strikeSpans.blockFor('5m'),
+  mode,
+});
+
 /** A tier as it is written. */
 export const tierFields = z.strictObject({
   rate: rate()
@@ -54,6 +75,7 @@ export const tierFields = z.strictObject({
     .describe('requests that a client may have in flight'),
   priority: word(PRIORITIES).prefault('default').describe('`critical` is shed last, `background` first'),
   total: quota().nullable().prefault(null).describe('one limit for all clients of the tier together'),
+  penalty: penalty.nullable().prefault(null).describe('blocks a client that keeps asking after refusals'),
   mode,
 });
 
@@ -91,6 +113,7 @@ export const limits = z.strictObject({
 export const guard = z.strictObject({
   status: z.array(count(400, 599)).min(1).prefault([401, 403]).describe('answers that count as a failure'),
   failures: count(1, 1_000_000).prefault(5).describe('failures that are forgiven'),
-  per: duration().prefault('15m').describe('the window they are counted in'),
-  blockFor: duration().prefault('15m').describe('how long the block lasts'),
+  per: strikeSpans.per('15m'),
+  blockFor: strikeSpans.blockFor('15m'),
+  mode,
 });

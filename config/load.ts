@@ -8,22 +8,23 @@
  *
  * Nothing here throws for anything in a file. A fault that follows from another at the same place is not repeated.
  */
-import { createHash } from 'node:crypto';
-import type { z } from 'zod';
 import { clientKey } from './client-schema.ts';
 import { checkCombinations } from './combinations.ts';
 import { readErrorPage } from './error-page.ts';
 import { checkFigures } from './figures.ts';
-import { readKeysFile, readText, resolveFiles } from './files.ts';
+import { readText, resolveFiles } from './files.ts';
 import { sortFindings } from './findings.ts';
 import type { Finding } from './findings.ts';
 import { checkHeaderChanges } from './header-changes.ts';
 import { hostNames } from './host-names.ts';
 import type { HostName } from './host-names.ts';
+import { configurationHash } from './hash.ts';
+import { checkIdentity } from './identity.ts';
 import { findingsOf, OWN_WORDS } from './issues.ts';
 import { CONFIGURATION_NODE } from './json-schema.ts';
-import { checkKeys, keyDigest } from './keys.ts';
-import type { PlacedKey } from './keys.ts';
+import { checkKeys, digested } from './keys.ts';
+import type { DigestedKey, PlacedKey } from './keys.ts';
+import { joinKeysFile } from './keys-again.ts';
 import { checkCertificates } from './certificates.ts';
 import { checkNotYet } from './not-yet.ts';
 import { checkReferences } from './references.ts';
@@ -42,6 +43,8 @@ export type Loaded =
       readonly names: readonly HostName[];
       /** 12 hex digits: equal for equal effective configurations, whatever their layout and comments. */
       readonly hash: string;
+      /** How many of `clients.keys`, the first, stand in the configuration itself; the others in its keys file. */
+      readonly ownKeys: number;
     }
   | {
       readonly ok: false;
@@ -92,6 +95,7 @@ export function loadConfigurationText(text: string, name: string, environment: E
       ...checkReferences(source),
       ...checkCombinations(source),
       ...checkHeaderChanges(source),
+      ...checkIdentity(source),
       ...checkFigures(source),
     ].filter(fresh),
     ...checkNotYet(source),
@@ -103,11 +107,8 @@ export function loadConfigurationText(text: string, name: string, environment: E
   findings.push(...own.findings);
   const names = hostNames(source);
   if (!result.success) return judged(findings, names);
-  const clients = {
-    ...result.data.clients,
-    keys: keys.rows.map((row) => ({ key: keyDigest(row.key), client: row.client, tier: row.tier })),
-  };
-  return judged(findings, names, { ...result.data, clients, errorPage: own.page });
+  const clients = { ...result.data.clients, keys: keys.rows };
+  return judged(findings, names, { ...result.data, clients, errorPage: own.page }, keys.own);
 }
 
 function placeOf(finding: Finding): string {
@@ -118,62 +119,28 @@ function judged(
   findings: readonly Finding[],
   names: readonly HostName[] = [],
   configuration?: Configuration,
+  ownKeys = 0,
 ): Loaded {
   const faults = sortFindings(findings.filter((finding) => finding.severity === 'error'));
   const warnings = sortFindings(findings.filter((finding) => finding.severity === 'warning'));
   if (faults.length > 0 || configuration === undefined) return { ok: false, faults, warnings, names };
-  return { ok: true, configuration, warnings, names, hash: configurationHash(configuration) };
+  return { ok: true, configuration, warnings, names, hash: configurationHash(configuration), ownKeys };
 }
 
 /** The rows of `clients.keys`, then those of the keys file; each is judged by what of it can be read. */
 function collectKeys(
   source: Source,
   environment: Environment,
-): { rows: z.output<typeof clientKey>[]; findings: Finding[] } {
-  const clients = treeOf(treeOf(source.value).clients);
-  const { keys, keysFile } = clients;
-  const findings: Finding[] = [];
-  const placed: PlacedKey[] = [];
-  listOf(keys).forEach((entry, index) => {
-    placed.push({
-      row: readable(clientKey, entry),
-      find: (key, message) => source.find('error', ['clients', 'keys', index, key], message),
-    });
-  });
-  if (typeof keysFile === 'string' && keysFile !== '') {
-    const missing = (message: string): Finding => source.find('error', ['clients', 'keysFile'], message);
-    const file = readKeysFile(keysFile, environment, missing);
-    findings.push(...file.faults, ...file.warnings);
-    file.keys.forEach((row, index) => {
-      placed.push({
-        row,
-        find: (key, message) => file.source?.find('error', [index, key], message) ?? missing(message),
-      });
-    });
-    findings.push(...unknownTiers(placed.slice(placed.length - file.keys.length), source));
-  }
-  findings.push(...checkKeys(placed));
-  const rows = placed.flatMap(({ row: { key, client, tier } }) =>
-    key === undefined || client === undefined || tier === undefined ? [] : [{ key, client, tier }],
-  );
-  return { rows, findings };
-}
-
-/** The tiers of the keys file; those of the configuration itself are judged by `references.ts`. */
-function unknownTiers(keys: readonly PlacedKey[], source: Source): Finding[] {
-  const tiers = treeOf(treeOf(source.value).tiers);
-  return keys.flatMap(({ row: { tier }, find }) =>
-    tier === undefined || tier === 'default' || Object.hasOwn(tiers, tier)
-      ? []
-      : [find('tier', `there is no tier \`${tier}\``)],
-  );
-}
-
-function configurationHash(configuration: Configuration): string {
-  const sorted = JSON.stringify(configuration, (_key, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  );
-  return createHash('sha256').update(sorted).digest('hex').slice(0, 12);
+): { rows: DigestedKey[]; own: number; findings: Finding[] } {
+  const { keys, keysFile } = treeOf(treeOf(source.value).clients);
+  const own = listOf(keys).map((entry, index): PlacedKey => ({
+    row: readable(clientKey, entry),
+    find: (key, message) => source.find('error', ['clients', 'keys', index, key], message),
+  }));
+  if (typeof keysFile !== 'string' || keysFile === '')
+    return { rows: digested(own), own: own.length, findings: checkKeys(own) };
+  const tiers = new Set(Object.keys(treeOf(treeOf(source.value).tiers)));
+  const missing = (message: string): Finding => source.find('error', ['clients', 'keysFile'], message);
+  const { rows, findings } = joinKeysFile(own, keysFile, environment, tiers, missing);
+  return { rows, own: own.length, findings };
 }

@@ -15,17 +15,6 @@ interface Row {
 }
 
 export const NOT_YET: readonly Row[] = [
-  {
-    path: 'redis.sentinels',
-    sentence: 'the gateway cannot find its store through sentinels and behaves as if it were unavailable',
-  },
-  {
-    path: 'redis.cluster',
-    sentence: 'the gateway cannot use a cluster and behaves as if its store were unavailable',
-  },
-  { path: 'clients.identify.*.jwt', sentence: 'the entry names nobody and the chain goes on' },
-  { path: 'clients.identify.*.mtls', sentence: 'the entry names nobody and the chain goes on' },
-  { path: 'tiers.*.concurrency', sentence: 'requests in flight are not limited by client' },
   { path: 'limits.global.shards', sentence: 'the limit is one key in the store' },
   { path: 'services.*.discovery', sentence: 'the service has no instances; list them in `instances`' },
   { path: 'services.*.onDependencyDown.fallback', sentence: 'the service fails fast instead' },
@@ -36,7 +25,6 @@ export const NOT_YET: readonly Row[] = [
   { path: 'services.*.affinity.fallback', sentence: 'callers without the cookie have no affinity' },
   { path: 'services.*.versions', sentence: 'all versions are treated alike' },
   { path: 'services.*.drain.streamTimeout', sentence: 'streams of a leaving instance run on' },
-  { path: 'routes.*.guard', sentence: 'failures block nobody' },
   { path: 'tracing.otlp', sentence: 'no spans are sent; trace context is passed on' },
 ];
 

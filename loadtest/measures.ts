@@ -6,6 +6,13 @@ import { costOfRefusals } from './cost/refusal.ts';
 import { costOfRequests } from './cost/request.ts';
 import { startOfWorkers } from './cost/start.ts';
 import { severalWorkers } from './cost/workers.ts';
+import { limitsContract } from './limits/contract.ts';
+import { costOfDecisions } from './limits/decision.ts';
+import { limitsDenied } from './limits/denied.ts';
+import { limitsHang } from './limits/hang.ts';
+import { limitsKeys } from './limits/keys.ts';
+import { limitsLatency } from './limits/latency.ts';
+import { limitsTrips } from './limits/trips.ts';
 import type { Measure } from './measure.ts';
 
 export type MeasureName =
@@ -15,11 +22,27 @@ export type MeasureName =
   | 'processes'
   | 'big-bodies'
   | 'idle-memory'
-  | 'start';
+  | 'start'
+  | 'limits-contract'
+  | 'limits-trips'
+  | 'limits-denied'
+  | 'limits-decision'
+  | 'limits-latency'
+  | 'limits-hang'
+  | 'limits-keys';
 
 /** The measures of a name that stands for several. */
 export const MEASURE_GROUPS: Readonly<Record<string, readonly MeasureName[]>> = {
   cost: ['cost-request', 'cost-refusal', 'detour', 'processes', 'big-bodies', 'idle-memory', 'start'],
+  limits: [
+    'limits-contract',
+    'limits-trips',
+    'limits-denied',
+    'limits-decision',
+    'limits-latency',
+    'limits-hang',
+    'limits-keys',
+  ],
 };
 
 export const MEASURES: Readonly<Record<MeasureName, Measure>> = {
@@ -45,5 +68,37 @@ export const MEASURES: Readonly<Record<MeasureName, Measure>> = {
   start: {
     about: 'A worker is killed; how long its successor takes to its first answer.',
     run: startOfWorkers,
+  },
+  'limits-contract': {
+    about:
+      'Three tiers asked for twice their limits and more at two gateways on one Redis: what was admitted, in every window.',
+    run: limitsContract,
+  },
+  'limits-trips': {
+    about: '800 requests a second at each of two gateways: how often Redis was asked for each decision.',
+    run: limitsTrips,
+  },
+  'limits-denied': {
+    about: 'One client denied a thousand times: what that takes from the limits it shares.',
+    run: limitsDenied,
+  },
+  'limits-decision': {
+    about: "CPU of a decision in the worker's process, beside rate-limiter-flexible on the same Redis.",
+    run: costOfDecisions,
+  },
+  'limits-latency': {
+    about:
+      'Exact limits on a Redis on loopback beside limits: off, 500 requests a second that wait for nobody.',
+    run: limitsLatency,
+  },
+  'limits-hang': {
+    about:
+      'Redis stands still for two seconds under load: how long decisions take, and whether limits still bind.',
+    run: limitsHang,
+  },
+  'limits-keys': {
+    about:
+      'A million callers, each seen once: what the processes keep of them, and whether their loops stand still.',
+    run: limitsKeys,
   },
 };

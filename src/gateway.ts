@@ -1,6 +1,7 @@
 import type { Server } from 'node:http';
 import fastify, { LogController, type FastifyHttpOptions, type FastifyInstance } from 'fastify';
 import { clientIdentity } from '../plugins/client-identity.ts';
+import { guard } from '../plugins/guard.ts';
 import { loadShed } from '../plugins/load-shed.ts';
 import { outcome } from '../plugins/outcome.ts';
 import { proxy, rewriteMounts } from '../plugins/proxy.ts';
@@ -23,14 +24,20 @@ import { WorkerRuntime } from './io/worker-runtime.ts';
 const STEPS: readonly Step[] = [
   requestContext, // 2 route, deadline
   clientIdentity, // 3 client, tier, priority
+  guard, // 4 who is blocked; only where something blocks
   rateLimit, // 4 limits
   loadShed, // 5 admission
   upstream, // 6 instance
   proxy, // 7 forward
 ];
 
+/** Where no route has a guard and no tier a penalty, no request walks past one. */
+function stepsOf({ guards }: Snapshot): readonly Step[] {
+  return guards === undefined ? STEPS.filter((step) => step !== guard) : STEPS;
+}
+
 async function composePath(snapshot: Snapshot): Promise<RequestPath> {
-  return { walk: walker(STEPS), application: await composeApplication(snapshot) };
+  return { walk: walker(stepsOf(snapshot)), application: await composeApplication(snapshot) };
 }
 
 /** What the last step of rewriting routes needs: a router that knows their mounts. */

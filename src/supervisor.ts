@@ -13,21 +13,22 @@ import { Conditions } from './io/conditions.ts';
 import { CertificateFiles } from './io/certificate-files.ts';
 import { ControlPlane } from './io/control-plane.ts';
 import { FleetControl } from './io/fleet-control.ts';
+import { GuardMemory } from './io/guard/guard-memory.ts';
 import type { ServiceStates, ToSupervisor } from './io/ipc.ts';
-import { serveLimitBatch } from './io/limit-store/ipc.ts';
+import { IdentitySources, type IdentityOptions } from './io/identity-sources.ts';
 import { Listeners } from './io/listeners.ts';
 import { Meter } from './io/meter.ts';
 import { MetricsPage } from './io/metrics-page.ts';
 import { Questions } from './io/questions.ts';
+import { readinessView } from './io/readiness-view.ts';
 import { ReadinessWord } from './io/readiness-word.ts';
 import { Reloader } from './io/reloader.ts';
 import { Rollout, type LoadedConfiguration } from './io/rollout.ts';
 import { ShareExchange } from './io/share-exchange.ts';
 import { StatusLog } from './io/status-log.ts';
 import { systemNow, systemWallMs } from './io/system-clock.ts';
-import { clientHashSecret } from './io/client-hash-secret.ts';
+import { SupervisorLimits } from './io/supervisor-limits.ts';
 import { WorkerPool, type WorkerProcess } from './io/worker-pool.ts';
-import { EmbeddedStore, SUPERVISOR_BUCKETS } from './limits/embedded-store.ts';
 
 /**
  * The supervisor's composition root: everything about the gateway that is not traffic.
@@ -41,6 +42,8 @@ import { EmbeddedStore, SUPERVISOR_BUCKETS } from './limits/embedded-store.ts';
 const FIRST_PROBES_MS = 5000;
 /** Listening waits this long for the first probes, so that the first request finds a ready instance. */
 const LISTEN_WITHOUT_PROBES_MS = 1000;
+/** Workers wait this long for the secret that gateways share. Half: a busy Redis is missed, and buckets are named anew. */
+const SHARED_SECRET_MS = 500;
 /** Half: one bad second of a busy machine ends a start; double: a worker that cannot start is tried for half a minute. */
 const START_DEATHS = 5;
 
@@ -48,6 +51,7 @@ export interface SupervisorOptions {
   readonly version: string;
   readonly commit: string;
   readonly load: () => LoadResult;
+  readonly renewKeys: IdentityOptions['renewKeys'];
   readonly log: Logger;
 }
 
@@ -59,17 +63,18 @@ export class Supervisor {
   readonly #questions = new Questions();
   readonly #meter = new Meter();
   readonly #metricsPage = new MetricsPage();
-  readonly #limitStore = new EmbeddedStore(SUPERVISOR_BUCKETS, Math.random);
+  readonly #limits: SupervisorLimits;
+  readonly #guardMemory = new GuardMemory<WorkerProcess>(() => this.#pool.all());
   readonly #shares = new ShareExchange<WorkerProcess>((worker, generation, shares) => {
     worker.send({ type: 'shares', generation, shares });
   });
   readonly #control: ControlPlane;
   readonly #affinitySecret = randomBytes(32).toString('base64url');
-  readonly #fallbackClientSecret = randomBytes(32).toString('base64url');
   readonly #startedMs = systemNow();
   readonly #certificates: CertificateFiles;
   readonly #readinessWord: ReadinessWord;
   readonly #conditions = new Conditions();
+  readonly #identities: IdentitySources;
   readonly #statusLog: StatusLog;
   readonly #rollout: Rollout;
   readonly #reloader: Reloader;
@@ -89,6 +94,7 @@ export class Supervisor {
         onHello: (worker) => {
           this.#rollout.configure(worker);
           this.#readinessWord.tell(worker);
+          this.#identities.tell(worker);
         },
         onMessage: (worker, message) => {
           this.#message(worker, message);
@@ -112,12 +118,27 @@ export class Supervisor {
         options.log.error({ reason }, 'instances cannot be probed as configured');
       },
     });
+    this.#limits = new SupervisorLimits({
+      log: options.log,
+      broadcast: (message) => {
+        this.#pool.broadcast(message);
+      },
+      onSecret: () => {
+        void this.#reloader.between(() => {
+          if (this.#phase !== 'ending') this.#rollout.again();
+        });
+      },
+      onSettled: () => {
+        this.#conditions.wake();
+      },
+    });
     this.#control = new ControlPlane({
       version: options.version,
       commit: options.commit,
       pool: this.#pool,
       fleets: this.#fleets,
       questions: this.#questions,
+      limitOverrides: this.#limits.overrides,
       meter: this.#meter,
       metricsPage: this.#metricsPage,
       now: systemNow,
@@ -146,11 +167,13 @@ export class Supervisor {
       pool: this.#pool,
       secrets: (configuration) => ({
         affinity: this.#affinitySecret,
-        clientHash: clientHashSecret(configuration, this.#fallbackClientSecret),
+        clientHash: this.#limits.clientHashSecret(configuration),
       }),
       viaName: `spillway-${randomBytes(4).toString('hex')}`,
+      gateway: this.#limits.gateway,
       states: () => this.#fleets.states(),
       overrides: () => this.#control.overrides(),
+      limitOverrides: () => this.#limits.overrides.entries(),
       workerCount,
       tlsOf: (listener) => this.#certificates.materialOf(listener),
     });
@@ -160,8 +183,8 @@ export class Supervisor {
         const result = options.load();
         const warnings = result.warnings.map(formatFinding);
         if (!result.ok) return { ok: false, faults: result.faults.map(formatFinding), warnings };
-        const { configuration, hash } = result;
-        return { ok: true, loaded: { configuration, hash }, warnings };
+        const { configuration, hash, ownKeys } = result;
+        return { ok: true, loaded: { configuration, hash, ownKeys }, warnings };
       },
       pool: this.#pool,
       fleets: this.#fleets,
@@ -173,13 +196,21 @@ export class Supervisor {
       onCommit: (configuration) => {
         this.#fleets.forget();
         this.#admin?.configure(configuration.admin);
+        this.#limits.configure(configuration);
         void this.#certificates.configure(configuration.listeners);
+        this.#identities.configure(configuration);
         this.#pool.scale(workerCount(configuration));
       },
       onResult: (result) => {
         this.#control.lastReload = { at: new Date(systemWallMs()).toISOString(), result };
         this.#meter.add('config_reloads_total', [result]);
       },
+    });
+    this.#identities = new IdentitySources(options, {
+      meter: this.#meter,
+      pool: this.#pool,
+      rollout: this.#rollout,
+      isOnTrial: () => this.#reloader.isRunning,
     });
     this.#meter.set('build_info', [options.version, options.commit, process.version], 1);
   }
@@ -217,8 +248,11 @@ export class Supervisor {
     this.#listeners.commit(this.#listeners.prepare(configuration.listeners));
     this.#rollout.begin(this.#listeners.current);
     this.#fleets.configure(configuration, true);
+    this.#limits.configure(configuration);
+    await this.#conditions.until(() => this.#limits.settled, SHARED_SECRET_MS);
     this.#pool.scale(workerCount(configuration));
     this.#certificates.start();
+    this.#identities.start();
     this.#readinessWord.start();
     await this.#conditions.until(() => this.#fleets.firstProbesIn(), LISTEN_WITHOUT_PROBES_MS);
     this.#rollout.listen();
@@ -256,8 +290,10 @@ export class Supervisor {
     this.#phase = 'ending';
     this.#pool.stopRestarting();
     this.#pool.killAll();
+    await this.#limits.leave();
     this.#fleets.stop();
     this.#certificates.stop();
+    this.#identities.stop();
     this.#readinessWord.stop();
     this.#listeners.close();
     await this.#admin?.close();
@@ -290,12 +326,21 @@ export class Supervisor {
         this.#fleets.passive(message.service, message.reports);
         return;
       case 'limits':
-        worker.send({ type: 'limits', reply: serveLimitBatch(this.#limitStore, message.batch, systemNow()) });
+        worker.send({ type: 'limits', reply: this.#limits.serve(message.batch) });
+        return;
+      case 'strike':
+        void this.#guardMemory.strike(worker, message);
+        return;
+      case 'forgive':
+        void this.#guardMemory.forgive(message.guard, message.key);
         return;
       case 'shares':
         // The last words of a worker may come after its exit.
         if (worker.state !== 'dead')
           this.#shares.take(worker, message.generation, message.shares, systemNow());
+        return;
+      case 'jwks-wanted':
+        this.#identities.tell(worker, message.url);
         return;
       case 'answer':
         this.#questions.answered(worker, message.id, message.answer);
@@ -337,17 +382,13 @@ export class Supervisor {
   // Readiness ---------------------------------------------------------------------------------------------------------
 
   #readiness(): ReadinessView {
-    const workers = this.#pool.current();
-    const listening = workers.filter(({ state }) => state === 'ready').length;
-    const ending = this.#phase === 'ending';
-    const probed = this.#fleets.firstProbesIn() || systemNow() - this.#startedMs >= FIRST_PROBES_MS;
-    const checks = [
-      { name: 'configuration', ok: true, detail: `hash ${this.#rollout.loaded.hash}` },
-      { name: 'workers', ok: listening > 0, detail: `${listening} of ${this.#pool.wanted} listen` },
-      { name: 'probes', ok: probed, detail: probed ? 'first probes are in' : 'waiting for the first probes' },
-      { name: 'shutdown', ok: !ending, detail: ending ? 'draining' : 'not draining' },
-    ];
-    return { ready: checks.every(({ ok }) => ok), checks };
+    return readinessView({
+      hash: this.#rollout.loaded.hash,
+      listening: this.#pool.current().filter(({ state }) => state === 'ready').length,
+      wanted: this.#pool.wanted,
+      probed: this.#fleets.firstProbesIn() || systemNow() - this.#startedMs >= FIRST_PROBES_MS,
+      ending: this.#phase === 'ending',
+    });
   }
 }
 

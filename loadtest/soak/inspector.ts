@@ -145,6 +145,13 @@ export class Inspector {
     return session === undefined ? undefined : ((await session.value(HEAP)) as HeapSample);
   }
 
+  /** The value of an expression in that process. @throws when it is not there */
+  async value(pid: number, expression: string): Promise<unknown> {
+    using session = await this.#session(pid);
+    if (session === undefined) throw new Error(`no inspector of process ${pid}`);
+    return await session.value(expression);
+  }
+
   async census(pid: number, isWorker: boolean): Promise<Census | undefined> {
     using session = await this.#session(pid);
     if (session === undefined) return undefined;

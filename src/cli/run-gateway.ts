@@ -2,13 +2,14 @@ import process from 'node:process';
 import { pino, type Logger } from 'pino';
 import { demoConfiguration } from '../../config/demo.ts';
 import { formatFinding, type Finding } from '../../config/findings.ts';
+import { readKeysAgain } from '../../config/keys-again.ts';
 import { loadConfiguration, loadConfigurationText, type Loaded } from '../../config/load.ts';
 import { startDemoInstances, type DemoInstances } from '../io/demo-instance.ts';
 import { errorMessage } from '../io/error-message.ts';
 import { portIsFree } from '../io/listen-sockets.ts';
 import { ProcessLog } from '../io/process-log.ts';
 import { Lifecycle } from '../lifecycle/lifecycle.ts';
-import { Supervisor } from '../supervisor.ts';
+import { Supervisor, type SupervisorOptions } from '../supervisor.ts';
 import { packageCommit, packageVersion } from './package-root.ts';
 import { demoText, startedText } from './banner.ts';
 
@@ -70,7 +71,9 @@ async function supervise(
   loaded: Extract<Loaded, { ok: true }>,
   log: Logger,
 ): Promise<number> {
-  const supervisor = new Supervisor(loaded, { version, commit, load, log });
+  const renewKeys: SupervisorOptions['renewKeys'] = (current, ownKeys) =>
+    readKeysAgain(current, ownKeys, process.env);
+  const supervisor = new Supervisor(loaded, { version, commit, load, renewKeys, log });
   const lifecycle = new Lifecycle();
   const ended = untilSignalled(supervisor, lifecycle, log);
   try {

@@ -6,6 +6,7 @@
  * when the reader of the log is too slow, some lines wait and later ones are dropped. Both are counted in `dropped`.
  * Limits: `flush` is the caller's, once a second and before the end; a crash loses what was not flushed.
  */
+import type { Configuration } from '../../config/schema.ts';
 import { LineWriter, type AccessRecord } from './access-line.ts';
 import { openSink, type LogSink } from './log-sink.ts';
 
@@ -135,4 +136,12 @@ export class AccessLog {
 
 function isError(record: AccessRecord): boolean {
   return record.status >= 500 || record.code !== '';
+}
+
+/** What of the requests a configuration wants to have logged. */
+export function accessPolicy({ log }: Configuration): AccessPolicy {
+  const { access } = log;
+  return typeof access === 'string'
+    ? { mode: access, ratio: 1 }
+    : { mode: 'sampled', ratio: access.sampledRatio };
 }

@@ -1,24 +1,40 @@
 import type { Configuration } from '../../config/schema.ts';
-import type { LimitView, QuotaResult, QuotaView } from './admin-port.ts';
-import { isOwn } from '../limits/limiter.ts';
-import type { BucketFigures, QuotaAct, QuotaAnswer } from './client-quota.ts';
+import { CODES, isOwn } from '../limits/decision.ts';
+import { compileRate } from '../limits/gcra.ts';
+import { MOST_OVERRIDES } from '../limits/override-book.ts';
+import { errorRow } from '../kernel/errors.ts';
+import type {
+  LimitScope,
+  LimitView,
+  OverrideFigures,
+  OverrideResult,
+  PeekQuestion,
+  PeekView,
+  QuotaResult,
+  QuotaView,
+} from './admin-port.ts';
+import type { BucketFigures, NamedClient, QuotaAct, QuotaAnswer } from './client-quota.ts';
+import { errorMessage } from './error-message.ts';
 import type { Answer } from './ipc.ts';
+import type { LimitOverrides } from './limit-overrides.ts';
 import type { Questions } from './questions.ts';
+import { rateText } from './rate-text.ts';
 import type { WorkerPool, WorkerProcess } from './worker-pool.ts';
 
 /**
- * A client's quota, for operators: looked at, and filled.
+ * A client's quota, for operators: looked at, overridden for a time, and filled.
  *
  * The buckets are in Redis or in the supervisor's memory; each worker may hold leased units of them, charged there and not
  * yet used, and holds refusals for as long as they last. So a look asks every worker, takes the store's figures from the
  * first that has them and adds what all hold. Filling takes three rounds: a look finds a worker whose store answers, that
  * one alone deletes the buckets (each further deletion would give away what was spent in between), then every worker
- * forgets its leases and refusals, after everything it had asked before is answered.
+ * forgets its leases and refusals, after everything it had asked before is answered. Workers of other gateways on the same
+ * Redis are told through `limit-overrides.ts`, as is an override, and forget within two seconds.
  *
  * Limits: a worker that does not answer in time is missing from the figures, and goes on by what it holds, a lease for
  * 100 ms, a refusal until one unit would have come back; `workers` says how many were heard. Units that another worker
  * leased between the last two rounds are dropped, never doubled. Shared limits are shown, not filled: they are not this
- * client's. Workers of other gateways on the same Redis are not reached: a refusal that they hold ends in its own time.
+ * client's.
  */
 
 /** A worker's loop may be late by this beside the store's deadline. */
@@ -29,10 +45,20 @@ const EMBEDDED_TIMEOUT_MS = 100;
 interface AdminLimitsParts {
   readonly pool: Pick<WorkerPool, 'all'>;
   readonly questions: Questions;
+  readonly limitOverrides: Pick<LimitOverrides, 'find' | 'set' | 'remove' | 'filled'>;
   readonly current: () => { readonly configuration: Configuration };
 }
 
 type Known = Extract<QuotaAnswer, { state: 'known' }>;
+type Unavailable = Extract<QuotaResult, { state: 'unavailable' }>;
+
+interface Looked {
+  readonly result: QuotaResult;
+  /** Who is meant, also of those that have used nothing and while the store is lost. */
+  readonly named?: NamedClient;
+  /** One whose store answers. */
+  readonly worker?: WorkerProcess;
+}
 
 export class AdminLimits {
   readonly #parts: AdminLimitsParts;
@@ -41,60 +67,104 @@ export class AdminLimits {
     this.#parts = parts;
   }
 
-  /** The quota as it stands; charges nothing. */
-  async look(client: string): Promise<QuotaResult> {
-    return (await this.#look(client)).result;
+  /** The quota as it stands, and what would become of a request; charges nothing. */
+  async look(client: string, peek?: PeekQuestion): Promise<QuotaResult> {
+    return (await this.#look(client, peek)).result;
   }
 
-  /** Fills the client's own buckets; the quota as it stands after. */
-  async fill(client: string): Promise<QuotaResult> {
-    const { result, by } = await this.#look(client);
-    if (by === undefined) return result;
-    const [filled] = (await this.#ask([by], 'fill', client)).values();
+  /** Sets the client's own rate for a time; the quota as it stands after. */
+  async override(client: string, figures: OverrideFigures, by: string): Promise<OverrideResult> {
+    const { result, named } = await this.#look(client);
+    if (named === undefined) return result.state === 'no-route' ? { state: 'unknown' } : result;
+    const { ratePerSecond, ttlMs } = figures;
+    const burst = figures.burst ?? Math.max(1, Math.ceil(ratePerSecond));
+    const { routes } = this.#parts.current().configuration;
+    try {
+      compileRate(ratePerSecond, burst, Math.max(...routes.map(({ cost }) => cost)));
+    } catch (error) {
+      return { state: 'invalid', detail: errorMessage(error) };
+    }
+    const { bucket } = named;
+    const order = { bucket, client: named.client, ratePerSecond, burst, ttlMs, by };
+    const scope = await this.#parts.limitOverrides.set(order);
+    if (scope === undefined) return { state: 'full', most: MOST_OVERRIDES };
+    const { quota } = await this.#all('obey', client, named);
+    return { state: 'known', quota: { ...quota, scope } };
+  }
+
+  /** Ends an override and fills the client's own buckets; the quota as it stands after. */
+  async fill(client: string, by: string): Promise<QuotaResult> {
+    const { result, named, worker } = await this.#look(client);
+    if (named === undefined || result.state === 'unknown') return result;
+    const { limitOverrides } = this.#parts;
+    const removed = await limitOverrides.remove(named.bucket, by);
+    if (worker === undefined) return result.state === 'unavailable' ? withoutStore(result, removed) : result;
+    const [filled] = (await this.#ask([worker], 'fill', client)).values();
     if (filled?.state !== 'known') {
       const why =
         filled?.state === 'unavailable' ? filled.reason : 'no answer from the worker that was to do it';
-      return {
-        state: 'unavailable',
-        detail: `${this.#storeName()} did not confirm (${why}); whether the quota was filled is not known, so ask again.`,
-      };
+      const detail = `${this.#storeName()} did not confirm (${why}); whether the quota was filled is not known, so ask again.`;
+      return withoutStore({ state: 'unavailable', detail }, removed);
     }
-    const workers = this.#parts.pool.all();
-    const released = await this.#ask(workers, 'release', client);
-    const known = [...released.values()].filter(isKnown);
+    const scope = await limitOverrides.filled(named.bucket);
+    const { quota, known } = await this.#all('release', client, named);
     // The store was lost since: the buckets are full all the same, by the word of the worker that filled them.
-    const quota = this.#view(known.length === 0 ? [filled] : known, known.length, workers.length);
-    return { state: 'known', quota };
+    const told = known > 0 ? quota : this.#view(named, [filled], 0, quota.workers.asked);
+    return { state: 'known', quota: { ...told, scope } };
   }
 
-  async #look(client: string): Promise<{ result: QuotaResult; by?: WorkerProcess }> {
+  /** Every worker forgets what it holds of the client's, and says how it stands. */
+  async #all(
+    act: 'obey' | 'release',
+    client: string,
+    named: NamedClient,
+  ): Promise<{ quota: QuotaView; known: number }> {
     const workers = this.#parts.pool.all();
-    const answers = await this.#ask(workers, 'look', client);
+    const answers = await this.#ask(workers, act, client);
+    const known = [...answers.values()].filter(isKnown);
+    return { quota: this.#view(named, known, known.length, workers.length), known: known.length };
+  }
+
+  async #look(client: string, peek?: PeekQuestion): Promise<Looked> {
+    const workers = this.#parts.pool.all();
+    const answers = await this.#ask(workers, 'look', client, peek);
     const all = [...answers.values()];
+    const noRoute = all.find((each) => each.state === 'no-route');
+    if (noRoute !== undefined) return { result: noRoute };
     const known = all.filter(isKnown);
     const [first] = known;
     if (first === undefined) {
       if (all.some(({ state }) => state === 'unknown')) return { result: { state: 'unknown' } };
-      return { result: { state: 'unavailable', detail: this.#unavailable(all) } };
+      const named = all.flatMap((each) => (each.state === 'unavailable' ? [each.named] : []))[0];
+      const result: QuotaResult = { state: 'unavailable', detail: this.#unavailable(all) };
+      return { result, ...(named === undefined ? {} : { named }) };
     }
-    if (!first.configured && known.every(isUntouched)) return { result: { state: 'unknown' } };
-    const by = workers.find(({ key }) => answers.get(key)?.state === 'known');
-    const quota = this.#view(known, known.length, workers.length);
-    return { result: { state: 'known', quota }, ...(by === undefined ? {} : { by }) };
+    const worker = workers.find(({ key }) => answers.get(key)?.state === 'known');
+    const found = { named: first, ...(worker === undefined ? {} : { worker }) };
+    const isUsed =
+      first.configured ||
+      known.some(({ blocked }) => blocked === true) ||
+      this.#parts.limitOverrides.find(first.bucket) !== undefined ||
+      !known.every(isUntouched);
+    if (!isUsed && peek === undefined) return { ...found, result: { state: 'unknown' } };
+    const quota = this.#view(first, known, known.length, workers.length);
+    return { ...found, result: { state: 'known', quota } };
   }
 
   async #ask(
     workers: readonly WorkerProcess[],
     act: QuotaAct,
     client: string,
+    peek?: PeekQuestion,
   ): Promise<Map<string, QuotaAnswer>> {
     const { questions, current } = this.#parts;
     const timeoutMs = current().configuration.redis?.timeout ?? EMBEDDED_TIMEOUT_MS;
-    const answers = await questions.ask(workers, { what: 'quota', act, client }, PATIENCE_MS + timeoutMs);
+    const question = { what: 'quota', act, client, ...(peek === undefined ? {} : { peek }) } as const;
+    const answers = await questions.ask(workers, question, PATIENCE_MS + timeoutMs);
     return new Map([...answers].flatMap(([key, answer]) => quotaOf(key, answer)));
   }
 
-  #view(known: readonly Known[], answered: number, asked: number): QuotaView {
+  #view(named: NamedClient, known: readonly Known[], answered: number, asked: number): QuotaView {
     const [first] = known;
     const leases = new Map<string, number>();
     for (const { limits } of known) {
@@ -104,14 +174,19 @@ export class AdminLimits {
         seen.add(key);
       }
     }
+    const set = this.#parts.limitOverrides.find(named.bucket);
+    const note = set && { until: new Date(set.untilMs).toISOString(), by: set.by };
+    const peek = peekView(known);
     return {
-      client: first?.client ?? '',
-      tier: first?.tier ?? '',
+      client: named.client,
+      tier: named.tier,
       store: this.#parts.current().configuration.redis === null ? 'embedded' : 'redis',
       workers: { asked, answered },
+      ...(set && note && { override: { rate: rateText(set.ratePerSecond), burst: set.burst, ...note } }),
       limits: (first?.limits ?? [])
-        .map((limit) => limitView(limit, leases.get(limit.key) ?? 0))
+        .map((limit) => limitView(limit, leases.get(limit.key) ?? 0, note))
         .toSorted((a, b) => Number(a.shared) - Number(b.shared)),
+      ...(peek && { peek }),
     };
   }
 
@@ -126,7 +201,8 @@ export class AdminLimits {
   }
 }
 
-function limitView(figures: BucketFigures, leased: number): LimitView {
+/** @param note of the client's override */
+function limitView(figures: BucketFigures, leased: number, note: LimitView['override']): LimitView {
   const { level, name, enforced, ratePerSecond, burst, waitMs, fullMs } = figures;
   const remaining = Math.min(burst, figures.remaining + leased);
   return {
@@ -140,21 +216,42 @@ function limitView(figures: BucketFigures, leased: number): LimitView {
     leased,
     retryAfterMs: remaining > 0 ? 0 : waitMs,
     fullMs,
+    ...(level === 'client' && note && { override: note }),
   };
 }
 
-/** In the first unit that makes it a whole number, as a configuration would say it. */
-function rateText(ratePerSecond: number): string {
-  for (const [unit, seconds] of [
-    ['s', 1],
-    ['m', 60],
-    ['h', 3600],
-  ] as const) {
-    const count = ratePerSecond * seconds;
-    const whole = Math.round(count);
-    if (whole > 0 && Math.abs(count - whole) < whole * 1e-9) return `${whole}/${unit}`;
-  }
-  return `${Number(ratePerSecond.toPrecision(6))}/s`;
+/** Undefined where nobody was asked. A request takes what one worker holds, never of two. */
+function peekView(known: readonly Known[]): PeekView | undefined {
+  const peeks = known.flatMap(({ peek }) => (peek === undefined ? [] : [peek]));
+  const [first] = peeks;
+  if (first === undefined) return undefined;
+  const { route, cost } = first;
+  const lacking = first.levels.filter(({ waitMs, remaining }, i) => {
+    const leased = Math.max(...peeks.map(({ levels }) => levels[i]?.leased ?? 0));
+    return cost > 0 && waitMs > 0 && remaining + leased < cost;
+  });
+  const refusing = lacking.filter(({ enforced }) => enforced);
+  const code = refusing[0] === undefined ? '' : CODES[refusing[0].level];
+  return {
+    route,
+    cost,
+    ok: refusing.length === 0,
+    status: code === '' ? 0 : errorRow(code).status,
+    code,
+    refusedBy: refusing[0]?.level ?? '',
+    retryAfterMs: refusing.some(({ never }) => never)
+      ? null
+      : Math.max(0, ...refusing.map(({ waitMs }) => waitMs)),
+    observed: lacking.filter(({ enforced }) => !enforced).map(({ level }) => level),
+  };
+}
+
+/** The store is lost, and an override went all the same. */
+function withoutStore(result: Unavailable, removed: LimitScope | undefined): Unavailable {
+  if (removed === undefined) return result;
+  const where = removed === 'this-gateway-only' ? ', at this gateway only until the store is back' : '';
+  const detail = result.detail.replace('nothing was changed.', 'nothing was filled.');
+  return { ...result, detail: `${detail} The override was removed${where}.` };
 }
 
 function isKnown(answer: QuotaAnswer): answer is Known {

@@ -127,7 +127,32 @@ type SheddingCommand = 'enforce' | 'observe' | 'off' | 'auto';
 export type QuotaResult =
   | { readonly state: 'known'; readonly quota: QuotaView }
   | { readonly state: 'unknown' }
-  | { readonly state: 'unavailable'; readonly detail: string };
+  | { readonly state: 'unavailable'; readonly detail: string }
+  /** A look as on a route that there is none of. */
+  | { readonly state: 'no-route'; readonly routes: readonly string[] };
+
+/** As `QuotaResult`; `invalid` figures can never serve the client, `full` means that there are too many overrides. */
+export type OverrideResult =
+  | Exclude<QuotaResult, { readonly state: 'no-route' }>
+  | { readonly state: 'invalid'; readonly detail: string }
+  | { readonly state: 'full'; readonly most: number };
+
+/** What an operator sets in the place of a tier's rate, for a time. */
+export interface OverrideFigures {
+  readonly ratePerSecond: number;
+  /** Undefined: one second of the rate, at least 1. */
+  readonly burst: number | undefined;
+  readonly ttlMs: number;
+}
+
+/** A request that is imagined: on this route, of this cost or else the route's. */
+export interface PeekQuestion {
+  readonly route: string;
+  readonly cost: number | undefined;
+}
+
+/** For whom a change of limits holds. */
+export type LimitScope = 'all-gateways' | 'this-gateway-only' | 'gateway';
 
 export interface QuotaView {
   readonly client: string;
@@ -135,7 +160,38 @@ export interface QuotaView {
   readonly store: 'redis' | 'embedded';
   /** Who gave no figures is missing from `leased`, and after a filling may go on by what it knew. */
   readonly workers: { readonly asked: number; readonly answered: number };
+  /** Empty after an override while the store is lost. */
   readonly limits: readonly LimitView[];
+  /** In force in the place of the tier's rate. */
+  readonly override?: OverrideView;
+  /** After a change. */
+  readonly scope?: LimitScope;
+  /** What would become of a request, where one was asked for. */
+  readonly peek?: PeekView;
+}
+
+export interface OverrideView {
+  readonly rate: string;
+  readonly burst: number;
+  /** ISO 8601. */
+  readonly until: string;
+  /** The gateway where it was set. */
+  readonly by: string;
+}
+
+export interface PeekView {
+  readonly route: string;
+  readonly cost: number;
+  readonly ok: boolean;
+  /** Status and code of the refusal; 0 and empty when it would pass. */
+  readonly status: number;
+  readonly code: string;
+  /** The first level that refuses, in the order of precedence; empty when none does. */
+  readonly refusedBy: string;
+  /** Until it would pass, ms; 0 when it would now, null when it never would. */
+  readonly retryAfterMs: number | null;
+  /** Levels that only observe and would refuse. */
+  readonly observed: readonly string[];
 }
 
 /** One limit that the client's requests are charged at. */
@@ -157,6 +213,8 @@ export interface LimitView {
   readonly retryAfterMs: number;
   /** Until the burst is whole again. */
   readonly fullMs: number;
+  /** The rate is an operator's. */
+  readonly override?: Pick<OverrideView, 'until' | 'by'>;
 }
 
 /** `by` says in logs who asked: the address of the caller. */
@@ -185,7 +243,9 @@ export interface AdminPort {
   /** Undefined when the request is not (or no longer) known. */
   explain(requestId: string): Promise<unknown>;
   /** Charges nothing. @param client a configured client, `ip:` and a hash as in the log, or an address */
-  quota(client: string): Promise<QuotaResult>;
-  /** Fills the client's own buckets; the quota as it stands after. */
-  fillQuota(client: string): Promise<QuotaResult>;
+  quota(client: string, peek?: PeekQuestion): Promise<QuotaResult>;
+  /** Ends an override and fills the client's own buckets; the quota as it stands after. */
+  fillQuota(client: string, by: string): Promise<QuotaResult>;
+  /** Sets the client's own rate for a time; the quota as it stands after. */
+  overrideQuota(client: string, figures: OverrideFigures, by: string): Promise<OverrideResult>;
 }

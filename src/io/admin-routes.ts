@@ -5,8 +5,15 @@
  * send such a request without asking first is met by the guard, not by the content type. Unknown keys are errors: a
  * misspelt `ttl` would otherwise drain for ever.
  */
-import { parseDurationMs } from '../kernel/units.ts';
-import type { AdminPort, InstanceCommand, QuotaResult, ReloadView } from './admin-port.ts';
+import { parseDurationMs, parseRatePerSecond } from '../kernel/units.ts';
+import type {
+  AdminPort,
+  InstanceCommand,
+  OverrideResult,
+  PeekQuestion,
+  QuotaResult,
+  ReloadView,
+} from './admin-port.ts';
 import { METRICS_CONTENT_TYPE } from './metrics-page.ts';
 
 interface AdminRequest {
@@ -25,7 +32,7 @@ interface AdminAnswer {
 }
 
 export interface AdminRoute {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
   readonly about: string;
   readonly open: 'always' | 'openMetrics' | 'never';
@@ -44,8 +51,13 @@ export class AdminProblem extends Error {
   }
 }
 
+const DAY_MS = 86_400_000;
 /** A year: past it a timer would have to be chained, and nobody means it. */
-const MAX_TTL_MS = 365 * 86_400_000;
+const MOST_TTL_DAYS = 365;
+/** What is meant to last longer belongs into the configuration, where it is seen. */
+const MOST_OVERRIDE_DAYS = 30;
+const MOST_BURST = 1_000_000_000;
+const MOST_COST = 1_000_000_000;
 
 export const ADMIN_ROUTES: readonly AdminRoute[] = [
   { method: 'GET', path: '/', about: 'this page', open: 'never', answer: () => page() },
@@ -95,18 +107,35 @@ export const ADMIN_ROUTES: readonly AdminRoute[] = [
   {
     method: 'GET',
     path: '/v1/limits/:client',
-    about: "a client's limits as they stand; a configured client, ip:HASH or an address",
+    about:
+      "a client's limits as they stand; a configured client, ip:HASH or an address; ?route=ROUTE: what a request would get",
     open: 'never',
-    answer: async (port, { params }) => quota(params, await port.quota(params['client'] ?? '')),
+    answer: async (port, { params, query }) =>
+      quota(params, await port.quota(params['client'] ?? '', peekOf(query))),
+  },
+  {
+    method: 'PUT',
+    path: '/v1/limits/:client',
+    about: '{"rate":"50/s","burst":100,"ttl":"2h"}: another rate for this client, for a time',
+    open: 'never',
+    answer: async (port, { params, body, by }) => {
+      only(body, ['rate', 'burst', 'ttl']);
+      const figures = {
+        ratePerSecond: rateIn(body),
+        burst: burstOf(body),
+        ttlMs: overrideTtl(body),
+      };
+      return quota(params, await port.overrideQuota(params['client'] ?? '', figures, by));
+    },
   },
   {
     method: 'DELETE',
     path: '/v1/limits/:client',
-    about: "fills the client's own limits",
+    about: "ends such a rate and fills the client's own limits",
     open: 'never',
-    answer: async (port, { params, body }) => {
+    answer: async (port, { params, body, by }) => {
       only(body, []);
-      return quota(params, await port.fillQuota(params['client'] ?? ''));
+      return quota(params, await port.fillQuota(params['client'] ?? '', by));
     },
   },
   {
@@ -175,12 +204,18 @@ async function explain(port: AdminPort, request: AdminRequest): Promise<AdminAns
   return json(record);
 }
 
-function quota({ client }: AdminRequest['params'], result: QuotaResult): AdminAnswer {
+function quota({ client }: AdminRequest['params'], result: QuotaResult | OverrideResult): AdminAnswer {
   switch (result.state) {
     case 'known':
       return json(result.quota);
     case 'unavailable':
       throw new AdminProblem(503, result.detail);
+    case 'invalid':
+      throw new AdminProblem(400, `${capital(result.detail)}.`);
+    case 'full':
+      throw new AdminProblem(409, `There are ${result.most} overrides already; end one first.`);
+    case 'no-route':
+      throw new AdminProblem(404, `There is no such route: known is ${result.routes.join(', ')}.`);
     case 'unknown':
       throw new AdminProblem(
         404,
@@ -264,14 +299,58 @@ function only(body: Readonly<Record<string, unknown>>, known: readonly string[])
   throw new AdminProblem(400, `Unknown key ${quoted(stranger)}: ${wanted}.`);
 }
 
-function ttlOf(body: Readonly<Record<string, unknown>>): number | undefined {
+function ttlOf(body: Readonly<Record<string, unknown>>, mostDays = MOST_TTL_DAYS): number | undefined {
   if (!Object.hasOwn(body, 'ttl')) return undefined;
   const { ttl } = body;
   const ms = typeof ttl === 'string' ? parseDurationMs(ttl) : undefined;
-  if (ms === undefined || !(ms > 0) || ms > MAX_TTL_MS) {
-    throw new AdminProblem(400, `"ttl" must be a duration such as "10m", at most 365d, not ${quoted(ttl)}.`);
+  if (ms === undefined || !(ms > 0) || ms > mostDays * DAY_MS) {
+    throw new AdminProblem(
+      400,
+      `"ttl" must be a duration such as "10m", at most ${mostDays}d, not ${quoted(ttl)}.`,
+    );
   }
   return ms;
+}
+
+function overrideTtl(body: Readonly<Record<string, unknown>>): number {
+  const ms = ttlOf(body, MOST_OVERRIDE_DAYS);
+  if (ms === undefined) throw new AdminProblem(400, '"ttl" is required: an override ends by itself.');
+  return ms;
+}
+
+function rateIn(body: Readonly<Record<string, unknown>>): number {
+  const rate = Object.hasOwn(body, 'rate') ? body['rate'] : undefined;
+  const perSecond = typeof rate === 'string' ? parseRatePerSecond(rate) : undefined;
+  if (perSecond === undefined)
+    throw new AdminProblem(400, `"rate" must be a rate such as "10/s" or "600/m", not ${quoted(rate)}.`);
+  return perSecond;
+}
+
+function burstOf(body: Readonly<Record<string, unknown>>): number | undefined {
+  if (!Object.hasOwn(body, 'burst')) return undefined;
+  const { burst } = body;
+  if (!Number.isSafeInteger(burst) || Number(burst) < 1 || Number(burst) > MOST_BURST)
+    throw new AdminProblem(400, `"burst" must be a whole number, at least 1, not ${quoted(burst)}.`);
+  return Number(burst);
+}
+
+/** Undefined when nothing is imagined. A misspelt parameter would be a look that seems to answer. */
+function peekOf(query: URLSearchParams): PeekQuestion | undefined {
+  const stranger = [...query.keys()].find((key) => key !== 'route' && key !== 'cost');
+  if (stranger !== undefined)
+    throw new AdminProblem(400, `Unknown parameter ${quoted(stranger)}: known is route, cost.`);
+  const route = query.get('route');
+  const text = query.get('cost');
+  const cost = text === null ? undefined : /^\d{1,10}$/.test(text) ? Number(text) : -1;
+  if (cost !== undefined && (cost < 0 || cost > MOST_COST))
+    throw new AdminProblem(400, `"cost" must be a whole number, not ${quoted(text)}.`);
+  if (route !== null) return { route, cost };
+  if (cost === undefined) return undefined;
+  throw new AdminProblem(400, '"cost" is that of a request on a route: name it with route=.');
+}
+
+function capital(text: string): string {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`;
 }
 
 function oneOf<const T extends string>(

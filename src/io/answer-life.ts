@@ -21,6 +21,21 @@ export function callerGivesUpMs({ facts, startedMs }: Exchange): number {
   return spanMs < 0 ? Infinity : startedMs + spanMs;
 }
 
+/**
+ * Moves the deadline while the request's own body is still coming, since its time counts from its last byte in. What
+ * an instance that reads slowly has not taken yet counts as coming; one that takes nothing is the attempt's business.
+ * @returns true when there is time left after all
+ */
+export function extendDeadline(exchange: Exchange, now: number): boolean {
+  const { body, bodyWhole, facts } = exchange;
+  if (!facts.hasBody || bodyWhole || body === undefined) return false;
+  const arrivedMs = body.endedMs === 0 ? now : body.endedMs;
+  const deadlineMs = Math.min(arrivedMs + exchange.timeLimitMs, callerGivesUpMs(exchange));
+  if (deadlineMs <= Math.max(now, exchange.deadlineMs)) return false;
+  exchange.deadlineMs = deadlineMs;
+  return true;
+}
+
 /** The head came: from here on the answer's own limits count. */
 export function beginLife(exchange: Exchange, silenceMs: number, now: number): void {
   const streamMs = exchange.route?.service.configuration.timeout.stream ?? Infinity;

@@ -1,4 +1,5 @@
 import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
+import { extendDeadline } from './answer-life.ts';
 import type { Exchange } from './exchange.ts';
 import type { LiveAttempt } from './live-attempt.ts';
 import { H2Error } from './upstream-h2-error.ts';
@@ -76,7 +77,7 @@ export class Attempt implements LiveAttempt, FailedTry, UpstreamHandler {
     const { exchange } = this;
     const connecting = this.stage === 'connecting' && now >= this.#connectDueMs;
     const stalled = this.body?.stalledFor(now, exchange.bodySilenceMs) ?? false;
-    const late = now >= exchange.deadlineMs && (stalled || !exchange.extendDeadline(now));
+    const late = now >= exchange.deadlineMs && (stalled || !extendDeadline(exchange, now));
     if (!connecting && !late) {
       exchange.arm(Math.min(this.dueMs, Math.max(exchange.deadlineMs, now + 1)));
       return;

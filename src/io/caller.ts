@@ -1,4 +1,5 @@
 import { clientAddress } from '../clients/address.ts';
+import type { Identity } from '../clients/identity.ts';
 import type { RequestFacts } from '../forwarding/request-facts.ts';
 import { isRequestId } from '../forwarding/request-id.ts';
 import type { RequestAdditions } from '../forwarding/request-headers.ts';
@@ -6,8 +7,11 @@ import { trimOws, wholeNumber } from '../forwarding/tokens.ts';
 import { isTraceparent, newTraceparent } from '../forwarding/trace-context.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
 import { effectiveRank } from '../kernel/priority.ts';
+import type { Charge } from '../limits/decision.ts';
 import { clientMark } from '../shedding/cohort.ts';
 import type { Exchange } from './exchange.ts';
+import { peerSubject } from './peer-subject.ts';
+import type { Next } from './steps.ts';
 
 /** No caller tries more often; a longer number is none. */
 const MOST_ATTEMPTS = 1_000_000;
@@ -24,7 +28,10 @@ export function locateCaller(exchange: Exchange): void {
   const peer = req.socket.remoteAddress ?? '';
   // In its shortest form: a listener on both families shows IPv4 callers as ::ffff:1.2.3.4.
   const { connection } = exchange;
-  if (connection.peerAddress === '') connection.peerAddress = clientAddress(peer, header, '', trusted);
+  if (connection.peerAddress === '') {
+    connection.peerAddress = clientAddress(peer, header, '', trusted);
+    if (exchange.listener.tls?.clientCa) connection.subject = peerSubject(req.socket);
+  }
   exchange.peerAddress = connection.peerAddress;
   exchange.peerTrusted = trusted.includes(peer);
   const told = exchange.peerTrusted ? (header === 'forwarded' ? facts.forwarded : facts.xForwardedFor) : '';
@@ -40,20 +47,84 @@ export function locateCaller(exchange: Exchange): void {
  * @returns the code of a refusal, or ''
  */
 export function identifyCaller(exchange: Exchange): ErrorCode | '' {
-  if (exchange.identity === undefined) {
-    const { snapshot, route, facts } = exchange;
-    const identity = snapshot.identity.identify(exchange);
-    const tierRank = snapshot.rankOfTier(identity.tier);
-    exchange.identity = identity;
-    exchange.client = identity.client;
-    exchange.bucket = identity.bucket;
-    exchange.tier = identity.tier;
-    exchange.exempt = identity.exempt;
-    // A stranger has no tier: what its route is worth, at its peer's address.
-    const own = identity.code === '' ? tierRank : (route?.rank ?? 1);
-    exchange.rank = effectiveRank(own, route?.rank ?? own, facts.xPriority);
+  if (exchange.identity === undefined) takeIdentity(exchange, exchange.snapshot.identity.identify(exchange));
+  return exchange.identity?.code ?? '';
+}
+
+function takeIdentity(exchange: Exchange, identity: Identity): void {
+  const { snapshot, route, facts } = exchange;
+  const tierRank = snapshot.rankOfTier(identity.tier);
+  exchange.identity = identity;
+  exchange.client = identity.client;
+  exchange.bucket = identity.bucket;
+  exchange.tier = identity.tier;
+  exchange.exempt = identity.exempt;
+  // A stranger has no tier: what its route is worth, at its peer's address.
+  const own = identity.kind === 'client' ? tierRank : (route?.rank ?? 1);
+  exchange.rank = effectiveRank(own, route?.rank ?? own, facts.xPriority);
+}
+
+/**
+ * Step 3 once the chain has answered: goes on with `next`, at once or when a token has been verified, or refuses. A 401 is
+ * charged to the address that it was given to.
+ */
+export function admitCaller(exchange: Exchange, next: Next): void {
+  const { identity } = exchange;
+  if (identity === undefined || identity.kind === 'client') next(exchange);
+  else if (identity.kind === 'pending') {
+    exchange.next = next;
+    void settleToken(exchange);
+  } else if (identity.code === 'SPW_RATE_CLIENT') refuseUnseen(exchange, next);
+  else refuseStranger(exchange, '');
+}
+
+/** The deadline may have passed meanwhile, or the caller have left; then the verdict is only remembered. */
+async function settleToken(exchange: Exchange): Promise<void> {
+  const { snapshot, worker, address } = exchange;
+  try {
+    const unverified = snapshot.identity.unverified(exchange);
+    const verdict = unverified === undefined ? undefined : await snapshot.verifyToken(unverified);
+    if (exchange.finished || exchange.code !== '') return;
+    if (verdict?.kind === 'undecided') {
+      exchange.refuse(verdict.code, verdict.reason);
+      return;
+    }
+    const good = verdict?.kind === 'good';
+    const { identity: chain } = snapshot;
+    takeIdentity(exchange, good ? chain.verified(verdict.facts, address) : chain.badToken(address));
+    if (good) exchange.proceed();
+    else refuseStranger(exchange, verdict?.reason ?? '');
+  } catch (error) {
+    worker.recorder.fault(error);
+    exchange.refuse('SPW_INTERNAL', 'a step failed');
   }
-  return exchange.identity.code;
+}
+
+/** The address is on hold: that decides, by the limiter's own figures; should the hold be over now, the chain goes on. */
+function refuseUnseen(exchange: Exchange, next: Next): void {
+  const { worker, snapshot, route, tier, bucket, exempt } = exchange;
+  exchange.charges = chargesOfAddress(exchange);
+  exchange.limitPolicy = route === undefined ? '' : snapshot.chargesFor(route, tier, bucket, exempt).policy;
+  exchange.cost = 1;
+  exchange.next = () => {
+    takeIdentity(exchange, snapshot.identity.identify(exchange, true));
+    admitCaller(exchange, next);
+  };
+  exchange.phase = 'limiting';
+  worker.limiter.decide(exchange, worker.now());
+}
+
+function refuseStranger(exchange: Exchange, reason: string): void {
+  const { worker, identity } = exchange;
+  const code = identity?.code ?? '';
+  if (code === 'SPW_UNKNOWN_KEY') worker.limiter.chargeOnly(chargesOfAddress(exchange), 1, worker.now());
+  exchange.refuse(code === '' ? 'SPW_INTERNAL' : code, reason);
+}
+
+/** What guesses are charged to: the address's own bucket of the default tier, and none that is shared. */
+function chargesOfAddress({ snapshot, route, tier, bucket, exempt }: Exchange): readonly Charge[] {
+  if (route === undefined) return [];
+  return snapshot.chargesFor(route, tier, bucket, exempt).charges.filter(({ level }) => level === 'client');
 }
 
 /** Asks whether the worker itself can keep up; true when the request was refused because it cannot. */

@@ -3,7 +3,9 @@ import { clientBucket } from '../clients/identity.ts';
 import { parseAddress } from '../clients/ip.ts';
 import { SLOW } from '../limits/fitness.ts';
 import { TICKS_PER_MS } from '../limits/gcra.ts';
-import { isOwn, type Charge } from '../limits/limiter.ts';
+import { isOwn, type Charge } from '../limits/decision.ts';
+import type { PeekQuestion } from './admin-port.ts';
+import { peek, type PeekFigures } from './client-peek.ts';
 import { errorMessage } from './error-message.ts';
 import { GcraLimiter, LimitStoreUnavailable } from './limit-store/gcra-limiter.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -27,8 +29,11 @@ const BUCKETS_A_TURN = 64;
 const BY_HASH = /^ip:([\w-]{22})$/;
 const DEFAULT_IPV6_PREFIX = 64;
 
-/** `look` reads; `fill` fills the client's own buckets in the store; `release` forgets what this worker knew of them. */
-export type QuotaAct = 'look' | 'fill' | 'release';
+/**
+ * `look` reads; `fill` fills the client's own buckets in the store; `obey` forgets what this worker knew of them, as after
+ * another rate, and `release` what the client is blocked for, too.
+ */
+export type QuotaAct = 'look' | 'fill' | 'obey' | 'release';
 
 /** One limit as it stands for a client. */
 export interface BucketFigures {
@@ -49,23 +54,31 @@ export interface BucketFigures {
   readonly fullMs: number;
 }
 
-export type QuotaAnswer =
-  | {
-      readonly state: 'known';
-      readonly client: string;
-      /** By a row of `clients.keys`; false for an address, which may never have been seen. */
-      readonly configured: boolean;
-      readonly tier: string;
-      readonly limits: readonly BucketFigures[];
-    }
-  | { readonly state: 'unknown' }
-  | { readonly state: 'unavailable'; readonly reason: string };
-
-interface NamedClient {
+/** Who is meant by a name: known without the store. */
+export interface NamedClient {
   readonly client: string;
+  /** By a row of `clients.keys`; false for an address or the subject of a token, which may never have been seen. */
   readonly configured: boolean;
   readonly bucket: string;
   readonly tier: string;
+}
+
+export type QuotaAnswer =
+  | (NamedClient & {
+      readonly state: 'known';
+      readonly limits: readonly BucketFigures[];
+      /** By a guard or a penalty, as far as this worker knows. */
+      readonly blocked?: true;
+      readonly peek?: PeekAnswer;
+    })
+  | { readonly state: 'unknown' }
+  | { readonly state: 'no-route'; readonly routes: readonly string[] }
+  | { readonly state: 'unavailable'; readonly reason: string; readonly named?: NamedClient };
+
+export interface PeekAnswer {
+  readonly route: string;
+  readonly cost: number;
+  readonly levels: readonly PeekFigures[];
 }
 
 interface NamedCharge extends Charge {
@@ -84,32 +97,39 @@ export class ClientQuotas {
   }
 
   /** Never rejects. @param name a configured client, `ip:` and a hash, or an address */
-  async answer(act: QuotaAct, name: string): Promise<QuotaAnswer> {
+  async answer(act: QuotaAct, name: string, asked?: PeekQuestion): Promise<QuotaAnswer> {
     const { snapshot } = this.#context;
     if (snapshot === undefined) return { state: 'unavailable', reason: 'starting' };
     const client = this.#named(snapshot, name);
     if (client === undefined) return { state: 'unknown' };
+    const route = snapshot.routes.find((each) => each.name === asked?.route);
+    if (asked !== undefined && route === undefined)
+      return { state: 'no-route', routes: [...new Set(snapshot.routes.map((each) => each.name))] };
     const charges = chargesOf(snapshot, client);
     try {
       if (act === 'fill') await inTurns(ownKeys(charges), async (key) => await this.#fill(key, charges));
-      if (act === 'release') await this.#release(charges);
+      if (act === 'release') await this.#context.guards.forgive(client.bucket);
+      if (act === 'release' || act === 'obey') await this.#forget(charges);
       const limits = await inTurns(charges, async (charge) => await this.#look(charge));
-      return {
-        state: 'known',
-        client: client.client,
-        configured: client.configured,
-        tier: client.tier,
-        limits,
-      };
+      const blocked = this.#context.guards.knowsBlockOf(client.bucket, this.#context.now());
+      const told = { state: 'known', ...client, limits, ...(blocked && { blocked }) } as const;
+      if (route === undefined) return told;
+      const cost = asked?.cost ?? route.cost;
+      const levels = await this.#peek(
+        snapshot.chargesFor(route, client.tier, client.bucket, false).charges,
+        cost,
+      );
+      return { ...told, peek: { route: route.name, cost, levels } };
     } catch (error) {
       // A deadline that passed because our own loop was late leaves the store fit, and without a reason.
       const told = error instanceof LimitStoreUnavailable ? SLOW : errorMessage(error);
-      return { state: 'unavailable', reason: this.#limits.store.view(this.#context.now()).reason || told };
+      const { reason } = this.#limits.store.view(this.#context.now());
+      return { state: 'unavailable', reason: reason || told, named: client };
     }
   }
 
   /** Answers come in the order of the questions: after one look no refusal from before can arrive any more. */
-  async #release(charges: readonly NamedCharge[]): Promise<void> {
+  async #forget(charges: readonly NamedCharge[]): Promise<void> {
     try {
       await inTurns(charges.slice(0, 1), async (charge) => await this.#look(charge));
     } finally {
@@ -119,15 +139,19 @@ export class ClientQuotas {
 
   #named(snapshot: Snapshot, name: string): NamedClient | undefined {
     const { clients } = snapshot.configuration;
-    // Whatever key of the client it is: all have the same tier.
-    const row = clients.keys.find(({ client }) => client === name);
-    if (row !== undefined) {
+    // Not from the configuration: keys may have been renewed since.
+    const own = snapshot.identity.tierOfClient(name);
+    if (own !== undefined) {
       const bucket = clientBucket(this.hashSecret, 'client', name);
-      return { client: name, configured: true, bucket, tier: row.tier };
+      return { client: name, configured: true, bucket, tier: own };
     }
-    const bucket = BY_HASH.exec(name)?.[1] ?? this.#bucketOfAddress(snapshot, name);
-    if (bucket === undefined) return undefined;
-    return { client: `ip:${bucket}`, configured: false, bucket, tier: clients.defaultTier };
+    const tier = clients.defaultTier;
+    const address = BY_HASH.exec(name)?.[1] ?? this.#bucketOfAddress(snapshot, name);
+    if (address !== undefined) return { client: `ip:${address}`, configured: false, bucket: address, tier };
+    // Subjects of tokens and certificates are listed nowhere: any name may be one, in the tier of those without a claim.
+    if (!clients.identify.some((each) => 'jwt' in each || 'mtls' in each)) return undefined;
+    const bucket = clientBucket(this.hashSecret, 'client', name);
+    return { client: name, configured: false, bucket, tier };
   }
 
   #bucketOfAddress({ configuration }: Snapshot, address: string): string | undefined {
@@ -135,6 +159,12 @@ export class ClientQuotas {
     const entry = configuration.clients.identify.find((each) => 'ip' in each);
     const prefix = entry === undefined || !('ip' in entry) ? DEFAULT_IPV6_PREFIX : entry.ip.ipv6Prefix;
     return clientBucket(this.hashSecret, 'ip', addressBucket(address, prefix));
+  }
+
+  async #peek(charges: readonly Charge[], cost: number): Promise<readonly PeekFigures[]> {
+    const { now } = this.#context;
+    const { store, limiter } = this.#limits;
+    return await peek(store, charges, cost, now, (key) => limiter.leased(key, now()));
   }
 
   async #look(charge: NamedCharge): Promise<BucketFigures> {
@@ -178,9 +208,7 @@ function chargesOf(snapshot: Snapshot, { bucket, tier }: NamedClient): NamedChar
   for (const route of snapshot.routes) {
     for (const charge of snapshot.chargesFor(route, tier, bucket, false).charges) {
       const name = nameOf(charge, tier, route.name);
-      // Routes that differ in their methods only share a bucket and may fill it at different rates.
-      const { unitTicks, burst } = charge.rate;
-      found.set(`${charge.key} ${name} ${unitTicks} ${burst}`, { ...charge, name });
+      found.set(`${charge.key} ${name}`, { ...charge, name });
     }
   }
   return [...found.values()];

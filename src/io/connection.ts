@@ -36,6 +36,8 @@ export class Connection {
   current: Exchange | undefined = undefined;
   /** The peer's address in its shortest form; found at the first request, since it cannot change. */
   peerAddress = '';
+  /** Of the peer's certificate, '' without one; found with its address. */
+  subject = '';
   /** What its last requests said, since the next ones say the same. */
   readonly hosts = new HostMemo();
   readonly session = new SessionMemo();

@@ -4,6 +4,9 @@ import { AdminLimits } from './admin-limits.ts';
 import type {
   AdminPort,
   InstanceCommand,
+  OverrideFigures,
+  OverrideResult,
+  PeekQuestion,
   QuotaResult,
   ReadinessView,
   ReloadView,
@@ -14,6 +17,7 @@ import type {
 import { errorMessage } from './error-message.ts';
 import type { FleetControl } from './fleet-control.ts';
 import type { ServiceOverride, WorkerViews } from './ipc.ts';
+import type { LimitOverrides } from './limit-overrides.ts';
 import { maskSecrets } from './mask-secrets.ts';
 import type { Meter } from './meter.ts';
 import type { MetricsPage } from './metrics-page.ts';
@@ -31,6 +35,7 @@ export interface ControlPlaneParts {
   readonly pool: WorkerPool;
   readonly fleets: FleetControl;
   readonly questions: Questions;
+  readonly limitOverrides: LimitOverrides;
   readonly meter: Meter;
   readonly metricsPage: MetricsPage;
   readonly now: () => number;
@@ -159,12 +164,16 @@ export class ControlPlane implements AdminPort {
     return undefined;
   }
 
-  async quota(client: string): Promise<QuotaResult> {
-    return await this.#limits.look(client);
+  async quota(client: string, peek?: PeekQuestion): Promise<QuotaResult> {
+    return await this.#limits.look(client, peek);
   }
 
-  async fillQuota(client: string): Promise<QuotaResult> {
-    return await this.#limits.fill(client);
+  async fillQuota(client: string, by: string): Promise<QuotaResult> {
+    return await this.#limits.fill(client, by);
+  }
+
+  async overrideQuota(client: string, figures: OverrideFigures, by: string): Promise<OverrideResult> {
+    return await this.#limits.override(client, figures, by);
   }
 
   #override(service: string, change: Partial<ServiceOverride>): boolean {

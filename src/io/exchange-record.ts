@@ -1,6 +1,6 @@
 import { errorRow, type ErrorCode } from '../kernel/errors.ts';
 import { priorityOf } from '../kernel/priority.ts';
-import type { Charge, LimitDecision } from '../limits/limiter.ts';
+import type { Charge, LimitDecision } from '../limits/decision.ts';
 import type { AccessRecord } from './access-line.ts';
 import type { Exchange } from './exchange.ts';
 import { ShedNote } from './shed-note.ts';
@@ -34,10 +34,15 @@ class LimitNote {
   /** Only grows, so that filling it anew allocates nothing. */
   readonly #figures: number[] = [];
   #levels = 0;
+  /** Requests that the client may have in flight, 0: any number; and how many this worker had, 0: it got no slot. */
+  #concurrency = 0;
+  #inFlight = 0;
 
-  fill(decision: LimitDecision | undefined, charges: readonly Charge[]): void {
+  fill({ decision, charges, slotLimit, clientInFlight }: Exchange): void {
     this.#decided = decision !== undefined;
     if (decision === undefined) return;
+    this.#concurrency = slotLimit?.most ?? 0;
+    this.#inFlight = clientInFlight;
     this.#path = decision.path;
     this.#refusedBy = decision.refusedBy;
     this.#retryAfterMs = decision.retryAfterMs;
@@ -67,6 +72,8 @@ class LimitNote {
       retryAfterMs: this.#retryAfterMs,
       levels,
       observed: this.#observed,
+      concurrency:
+        this.#concurrency === 0 ? undefined : { limit: this.#concurrency, inFlightHere: this.#inFlight },
     };
   }
 }
@@ -126,7 +133,7 @@ export class ExchangeRecord implements AccessRecord {
     this.pick = exchange.pickReason;
     this.affinity = exchange.affinityResult;
     this.abortedBy = exchange.abortedBy;
-    this.#limits.fill(exchange.decision, exchange.charges);
+    this.#limits.fill(exchange);
     this.#shed.take(exchange.shedFigures);
   }
 

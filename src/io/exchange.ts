@@ -4,7 +4,8 @@ import { tighterLimitMs } from '../forwarding/deadline.ts';
 import type { RequestFacts } from '../forwarding/request-facts.ts';
 import { errorRow, type ErrorCode, type ShedCode } from '../kernel/errors.ts';
 import type { PriorityRank } from '../kernel/priority.ts';
-import type { Charge, LimitCaller, LimitDecision } from '../limits/limiter.ts';
+import type { Charge, LimitCaller, LimitDecision } from '../limits/decision.ts';
+import type { ClientSlots, SlotLimit } from '../limits/slots.ts';
 import type { Admittee } from '../shedding/admission.ts';
 import type { Permit } from '../shedding/permit.ts';
 import type { ListenerConfiguration } from '../../config/schema.ts';
@@ -12,6 +13,7 @@ import type { Identity, IdentityInput } from '../clients/identity.ts';
 import type { Pin } from '../affinity/session-cookie.ts';
 import { callerGivesUpMs, checkLife } from './answer-life.ts';
 import type { Connection } from './connection.ts';
+import type { Block } from './guard/guards.ts';
 import type { LiveAttempt } from './live-attempt.ts';
 import { writeRefusal } from './refusal.ts';
 import { resetConnection } from './lingering.ts';
@@ -100,7 +102,14 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   /** What the answer tells of them: the value of `RateLimit-Policy`. */
   limitPolicy = '';
   cost = 1;
+  /** How many requests of the client may be in flight; undefined: any number. */
+  slotLimit: SlotLimit | undefined = undefined;
+  /** The slot among those of its client that it holds. */
+  clientSlots: ClientSlots | undefined = undefined;
+  /** The client's requests in this worker when it got its slot, itself included; 0: it got none. */
+  clientInFlight = 0;
   decision: LimitDecision | undefined = undefined;
+  block: Block | undefined = undefined;
 
   /** Moment by which the response head must have come. */
   deadlineMs = 0;
@@ -190,15 +199,6 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
 
   // What others ask of it -----------------------------------------------------------------------------------------
 
-  header(name: string): string | undefined {
-    if (name === 'cookie') return this.facts.cookie === '' ? undefined : this.facts.cookie;
-    return this.facts.lookup(name);
-  }
-
-  count(name: string): number {
-    return this.facts.isRepeated(name) ? 2 : 1;
-  }
-
   /** How long the head of the answer may take, ms; a deadline is believed of a trusted peer, and in gRPC. */
   get timeLimitMs(): number {
     const own = this.route?.timeoutMs ?? 0;
@@ -231,15 +231,23 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
 
   decided(decision: LimitDecision): void {
     this.decision = decision;
-    if (this.finished) return;
+    // It may have been refused for its time while it waited.
+    if (this.finished || this.code !== '') return;
     this.worker.recorder.limited(this, decision);
     if (decision.ok) {
       this.phase = 'arrived';
       this.proceed();
       return;
     }
+    this.#giveSlotBack(this.worker.now());
     this.reason = decision.refusedBy === '' ? '' : `limit ${decision.refusedBy}`;
     this.refuse(decision.code === '' ? 'SPW_INTERNAL' : decision.code);
+  }
+
+  #giveSlotBack(now: number): void {
+    const { clientSlots } = this;
+    this.clientSlots = undefined;
+    clientSlots?.release(now);
   }
 
   // Admission ---------------------------------------------------------------------------------------------------------
@@ -346,20 +354,6 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     }
   }
 
-  /**
-   * Moves the deadline while the request's own body is still coming, since its time counts from its last byte in. What
-   * an instance that reads slowly has not taken yet counts as coming; one that takes nothing is the attempt's business.
-   * @returns true when there is time left after all
-   */
-  extendDeadline(now: number): boolean {
-    if (!this.facts.hasBody || this.bodyWhole || this.body === undefined) return false;
-    const arrivedMs = this.body.endedMs === 0 ? now : this.body.endedMs;
-    const deadlineMs = Math.min(arrivedMs + this.timeLimitMs, callerGivesUpMs(this));
-    if (deadlineMs <= Math.max(now, this.deadlineMs)) return false;
-    this.deadlineMs = deadlineMs;
-    return true;
-  }
-
   // The end -----------------------------------------------------------------------------------------------------------
 
   /** Runs once, whatever ended the request: gives back what was taken and classifies the outcome. */
@@ -384,6 +378,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
       this.slot = -1;
     }
     this.permit?.release(now);
+    this.#giveSlotBack(now);
     this.next = undefined;
     this.phase = 'done';
     worker.recorder.finished(this, now);

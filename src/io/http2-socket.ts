@@ -20,6 +20,11 @@ export class StreamSocket extends EventEmitter {
     this.#reset = reset;
   }
 
+  /** What its streams share. */
+  get connection(): TLSSocket {
+    return this.#connection;
+  }
+
   get remoteAddress(): string | undefined {
     return this.#connection.remoteAddress;
   }

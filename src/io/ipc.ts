@@ -5,7 +5,13 @@ import type { ServiceReadiness } from '../readiness/graph.ts';
 import type { AdmissionView } from '../shedding/admission.ts';
 import type { ShedMode } from '../shedding/policy.ts';
 import type { Share } from '../shedding/siblings.ts';
+import type { Tally } from '../limits/guard.ts';
+import type { OverrideEntry } from '../limits/overrides.ts';
+import type { PeekQuestion } from './admin-port.ts';
 import type { QuotaAct, QuotaAnswer } from './client-quota.ts';
+import type { JwksNews } from './jwks.ts';
+import type { ClientKeys } from './keys-file.ts';
+import type { Strike } from './guard/guard-memory.ts';
 import type { LimitBatchMessage, LimitBatchReply } from './limit-store/ipc.ts';
 import type { MeterDump } from './meter.ts';
 import type { RecentCounts, TotalCounts } from './service-account.ts';
@@ -48,8 +54,11 @@ export type ToWorker =
       readonly secrets: { readonly affinity: string; readonly clientHash: string };
       /** This gateway's name in `Via`: random, the same in all its workers. */
       readonly viaName: string;
+      /** Its name among the gateways that share a store: random, so that no two are one. */
+      readonly gateway: string;
       readonly states: readonly ServiceStates[];
       readonly overrides: readonly ServiceOverride[];
+      readonly limitOverrides: readonly OverrideEntry[];
     }
   /** Comes with a bound handle: listen on it with the options of that listener of the current configuration. */
   | { readonly type: 'listen'; readonly listener: number; readonly key: string; readonly tls?: TlsMaterial }
@@ -58,9 +67,28 @@ export type ToWorker =
   /** What `/readyz` says; for a health path on the traffic's own port. */
   | { readonly type: 'readiness'; readonly ready: boolean }
   | { readonly type: 'unlisten'; readonly key: string }
+  /** The keys of all clients, for the configuration of that number: their file was renewed. */
+  | { readonly type: 'keys'; readonly generation: number; readonly keys: ClientKeys }
+  /** The keys that an issuer publishes for its tokens. */
+  | { readonly type: 'jwks'; readonly news: JwksNews }
   | { readonly type: 'states'; readonly states: readonly ServiceStates[] }
   | { readonly type: 'override'; readonly override: ServiceOverride }
   | { readonly type: 'limits'; readonly reply: LimitBatchReply }
+  /** The tally of a strike: of this worker, or of another one and it blocked the client. */
+  | {
+      readonly type: 'struck';
+      readonly guard: string;
+      readonly client: string;
+      readonly tally: Tally;
+      readonly own: boolean;
+    }
+  /** New rates of single clients, ended ones, and clients whose quota was filled at another gateway. */
+  | {
+      readonly type: 'limit-overrides';
+      readonly entries: readonly OverrideEntry[];
+      readonly gone: readonly string[];
+      readonly filled: readonly string[];
+    }
   /** The other workers' sums; only for those who run the configuration of that number. */
   | { readonly type: 'shares'; readonly generation: number; readonly shares: NamedShares }
   | { readonly type: 'ask'; readonly id: number; readonly question: Question }
@@ -73,7 +101,12 @@ export type Question =
   | { readonly what: 'views' }
   | { readonly what: 'metrics' }
   | { readonly what: 'explain'; readonly requestId: string }
-  | { readonly what: 'quota'; readonly act: QuotaAct; readonly client: string };
+  | {
+      readonly what: 'quota';
+      readonly act: QuotaAct;
+      readonly client: string;
+      readonly peek?: PeekQuestion;
+    };
 
 /** Live figures of one service in one worker. */
 export interface ServiceFigures extends AdmissionView, RecentCounts {
@@ -117,6 +150,11 @@ export type ToSupervisor =
       readonly reports: Readonly<Record<string, PassiveReport>>;
     }
   | { readonly type: 'limits'; readonly batch: LimitBatchMessage }
+  /** A token names a key that is not in the set of that address. */
+  | { readonly type: 'jwks-wanted'; readonly url: string }
+  /** A client struck a guard; where there is no Redis the supervisor counts. */
+  | ({ readonly type: 'strike' } & Strike)
+  | { readonly type: 'forgive'; readonly guard: string; readonly key: string }
   /** Of the services with traffic, under the configuration of that number. */
   | { readonly type: 'shares'; readonly generation: number; readonly shares: NamedShares }
   | { readonly type: 'answer'; readonly id: number; readonly answer: Answer }

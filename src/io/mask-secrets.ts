@@ -3,7 +3,14 @@
  * that was read with it stands the path, as of every other file.
  */
 
-const SECRET_KEYS: ReadonlySet<string> = new Set(['token', 'secret', 'keySecret', 'key', 'password']);
+const SECRET_KEYS: ReadonlySet<string> = new Set([
+  'token',
+  'secret',
+  'keySecret',
+  'key',
+  'password',
+  'sentinelPassword',
+]);
 const MASK = '***';
 
 /** A copy for `GET /v1/config`. Of an address only user and password are hidden. */

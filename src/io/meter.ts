@@ -98,7 +98,15 @@ export const METRICS = {
     ['store'],
     STORE_BUCKETS,
   ),
-  spillway_limit_store_errors_total: counter('Questions to the limit store without an answer.', ['kind']),
+  spillway_limit_store_errors_total: counter(
+    'Questions to the limit store without an answer in time, and each loss of it.',
+    ['kind'],
+  ),
+  spillway_limit_lease_tokens_total: counter(
+    'Units of leases by what became of them: granted, spent, expired, refunded.',
+    ['event'],
+  ),
+  spillway_limit_fallback: gauge('1 while some worker decides on limits without the store.', [], 'max'),
   spillway_redis_up: gauge('1 while every process reaches Redis.', [], 'min'),
   spillway_concurrency_limit: gauge(
     'Requests that may be in flight at a service, all workers.',
@@ -187,6 +195,9 @@ export const METRICS = {
     'Lines of the access log that were not written: refusals beyond their rate, a reader too slow or gone.',
     [],
   ),
+  spillway_keys_reloads_total: counter("Reloads of the clients' keys file by result.", ['result']),
+  spillway_jwks_fetches_total: counter('Key sets fetched from issuers of tokens by result.', ['result']),
+  spillway_tokens_verified_total: counter('Tokens seen for the first time by verdict.', ['verdict']),
   spillway_tls_reloads_total: counter('Certificates renewed on disk by result.', ['result']),
   spillway_config_reloads_total: counter('Configuration reloads by result.', ['result']),
   spillway_build_info: gauge('1, with what is running in its labels.', ['version', 'commit', 'node'], 'max'),

@@ -2,7 +2,7 @@ import type { UpstreamFault } from '../forwarding/fault.ts';
 import { errorRow, type ErrorCode, type ShedCode } from '../kernel/errors.ts';
 import { priorityOf } from '../kernel/priority.ts';
 import type { AttemptVerdict } from '../upstreams/passive-slice.ts';
-import type { LimitDecision } from '../limits/limiter.ts';
+import type { LimitDecision } from '../limits/decision.ts';
 import type { AccessLog } from './access-log.ts';
 import type { Attempt } from './attempt.ts';
 import type { Exchange } from './exchange.ts';
@@ -57,6 +57,11 @@ export class OutcomeRecorder {
       this.#meter.add('limited_total', [exchange.tier, level, 'observe']);
     if (decision.refusedBy !== '')
       this.#meter.add('limited_total', [exchange.tier, decision.refusedBy, 'enforce']);
+  }
+
+  /** An observed limit would have refused it. */
+  wouldLimit(exchange: Exchange, level: 'concurrency'): void {
+    this.#meter.add('limited_total', [exchange.tier, level, 'observe']);
   }
 
   shed(exchange: Exchange, code: ShedCode, mode: 'enforce' | 'observe'): void {
@@ -213,6 +218,8 @@ export class OutcomeRecorder {
       this.#meter.add('aborted_total', [serviceName, exchange.abortedBy, abortReason(exchange)]);
     }
     if (route !== undefined) this.#service(exchange, now);
+    if (exchange.status === 503 && exchange.code !== '') giveBackUnits(exchange, now);
+    if (exchange.snapshot.guards !== undefined) exchange.worker.guards.judge(exchange, now);
     if (exchange.shedFigures?.enforced === true && this.#keptBriefly(exchange, now)) return;
     const record = this.#explain.take();
     record.fill(exchange, status, now);
@@ -254,6 +261,16 @@ export class OutcomeRecorder {
       Math.max(0, toHeadMs - exchange.queuedMs - upstreamMs) / 1000,
     );
   }
+}
+
+/** Our own 503 before anything went to an instance: the client is not charged for it. */
+function giveBackUnits(
+  { worker, charges, cost, decision, attempts, startedMs }: Exchange,
+  now: number,
+): void {
+  // Charged a little after its start, so what counts as a second is a little less.
+  if (decision !== undefined && attempts === 0)
+    worker.limiter.giveBack(charges, cost, decision, startedMs, now);
 }
 
 /** No answer in time, and not by its caller's doing; one who left counts if he had waited longer than the SLA. */

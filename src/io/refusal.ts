@@ -1,8 +1,9 @@
 import { grpcRefusalFields } from '../forwarding/grpc-status.ts';
 import { errorRow, type ErrorCode, type ErrorRow } from '../kernel/errors.ts';
-import { formatProblem, problemMembers } from '../kernel/problem.ts';
+import { formatProblem, problemMembers, type PreparedProblem } from '../kernel/problem.ts';
 import { addFields, retryAfterSeconds } from '../limits/fields.ts';
-import type { LimitDecision } from '../limits/limiter.ts';
+import { blockedRetryAfterSeconds, type GuardKind } from '../limits/guard.ts';
+import type { LimitDecision } from '../limits/decision.ts';
 import { retryAfterSeconds as afterOverload } from '../shedding/retry-after.ts';
 import type { Exchange } from './exchange.ts';
 import { closeInOrder } from './lingering.ts';
@@ -32,7 +33,7 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
     const fields = grpcRefusalFields({
       contentType: exchange.facts.contentType,
       httpStatus: row.status,
-      message: `${code}: ${row.detail}`,
+      message: `${code}: ${wordsOf(exchange)?.detail ?? row.detail}`,
       requestId: exchange.requestId,
       retryAfterS: row.retryAfter ? retryAfterOf(exchange, code) : 0,
     });
@@ -45,8 +46,9 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
     exchange.requestId,
     exchange.facts.accept,
     exchange.facts.navigation,
-    exchange.decision === undefined ? '' : VIOLATED[exchange.decision.refusedBy],
+    violatedBy(exchange),
     exchange.snapshot.errorPage,
+    wordsOf(exchange),
   );
   const bytes = Buffer.byteLength(problem.body);
   const headers: string[] = [
@@ -61,7 +63,7 @@ export function writeRefusal(exchange: Exchange, code: ErrorCode): void {
   ];
   if (row.retryAfter) headers.push('retry-after', String(retryAfterOf(exchange, code)));
   // A 401 must name a way to authenticate (RFC 9110 §15.5.2).
-  if (row.status === 401) headers.push('www-authenticate', 'ApiKey realm="api"');
+  if (row.status === 401) headers.push('www-authenticate', exchange.identity?.challenge ?? '');
   if (exchange.allow !== '') headers.push('allow', exchange.allow);
   send(exchange, row, row.status, headers, problem.body, bytes === problem.body.length);
 }
@@ -94,6 +96,7 @@ function send(
 /** Which limit refused, by its public name (draft-ietf-httpapi-ratelimit-headers, `violated-policies`). */
 const VIOLATED: Readonly<Record<LimitDecision['refusedBy'], string>> = {
   '': '',
+  concurrency: violated('concurrency'),
   client: violated('client'),
   route: violated('route'),
   tier: violated('tier'),
@@ -101,14 +104,35 @@ const VIOLATED: Readonly<Record<LimitDecision['refusedBy'], string>> = {
   global: violated('global'),
 };
 
-function violated(level: LimitDecision['refusedBy']): string {
-  return problemMembers({ 'violated-policies': [level] });
+function violated(policy: string): string {
+  return problemMembers({ 'violated-policies': [policy] });
+}
+
+const BLOCKED_BY: Readonly<Record<GuardKind, string>> = {
+  guard: violated('guard'),
+  penalty: violated('penalty'),
+};
+
+function violatedBy({ block, decision }: Exchange): string {
+  if (block !== undefined) return BLOCKED_BY[block.guard.rule.kind];
+  return decision === undefined ? '' : VIOLATED[decision.refusedBy];
+}
+
+/** The words of a refusal for the caller's own limits, with the figures that he is held to. */
+function wordsOf(exchange: Exchange): PreparedProblem | undefined {
+  const { block, decision, charges, cost, slotLimit, snapshot } = exchange;
+  if (block !== undefined) return block.guard.problem;
+  if (decision === undefined || decision.ok) return undefined;
+  if (decision.refusedBy === 'concurrency' && slotLimit !== undefined)
+    return snapshot.problems.ofConcurrency(slotLimit.most);
+  return snapshot.problems.of(decision.refusedBy, charges, cost);
 }
 
 /** Seconds for `Retry-After`, from the figures of whichever limiter refused. */
 function retryAfterOf(exchange: Exchange, code: ErrorCode): number {
-  const { decision, worker, route, rank } = exchange;
+  const { block, decision, worker, route, rank } = exchange;
   const now = worker.now();
+  if (block !== undefined) return blockedRetryAfterSeconds(block.restMs, worker.random);
   if (decision !== undefined && !decision.ok) return retryAfterSeconds(decision, worker.random);
   if (code === 'SPW_CIRCUIT_OPEN' && route !== undefined) {
     const pauseS = Math.ceil(route.service.breaker.waitMs(now) / 1000);
@@ -123,7 +147,7 @@ function retryAfterOf(exchange: Exchange, code: ErrorCode): number {
 /** Adds the RateLimit fields of a limited route to a header list. */
 export function addLimitFields(exchange: Exchange, headers: string[]): void {
   const { decision, snapshot, charges, limitPolicy } = exchange;
-  if (decision === undefined || snapshot.limitHeaders === 'none' || charges.length === 0) return;
+  if (decision === undefined || snapshot.limitHeaders === 'none' || limitPolicy === '') return;
   addFields(headers, snapshot.limitHeaders, charges, decision, limitPolicy);
 }
 

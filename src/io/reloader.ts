@@ -73,6 +73,12 @@ export class Reloader {
     }
   }
 
+  /** Carries out what must not come between an offer and its acceptance. */
+  async between(work: () => void): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+    work();
+  }
+
   async #reload(by: string): Promise<ReloadView> {
     const { log, load, listeners, rollout, conditions, phase, adminRefusal, onCommit, onResult } =
       this.#parts;

@@ -1,4 +1,5 @@
 import type { Configuration, ListenerConfiguration } from '../../config/schema.ts';
+import type { OverrideEntry } from '../limits/overrides.ts';
 import type { ServiceOverride, ServiceStates, ToWorker } from './ipc.ts';
 import type { BoundListener } from './listeners.ts';
 import type { TlsMaterial } from './tls-contexts.ts';
@@ -18,14 +19,18 @@ const RETRY_MS = 5000;
 export interface LoadedConfiguration {
   readonly configuration: Configuration;
   readonly hash: string;
+  /** How many of its keys, the first, stand in the configuration itself; the others in its keys file. */
+  readonly ownKeys: number;
 }
 
 export interface RolloutParts {
   readonly pool: WorkerPool;
   readonly secrets: (configuration: Configuration) => { affinity: string; clientHash: string };
   readonly viaName: string;
+  readonly gateway: string;
   readonly states: () => readonly ServiceStates[];
   readonly overrides: () => readonly ServiceOverride[];
+  readonly limitOverrides: () => readonly OverrideEntry[];
   readonly workerCount: (configuration: Configuration) => number;
   /** Certificates of a listener, as they were good last; undefined without `tls`. */
   readonly tlsOf: (listener: ListenerConfiguration) => TlsMaterial | undefined;
@@ -80,6 +85,19 @@ export class Rollout {
     for (const worker of this.#parts.pool.current()) this.configure(worker);
   }
 
+  /** Other keys of clients; everything else stays, and a worker that starts is told so. */
+  renewKeys(keys: Configuration['clients']['keys'], hash: string): void {
+    const { configuration, ownKeys } = this.#loaded;
+    const clients = { ...configuration.clients, keys };
+    this.#loaded = { configuration: { ...configuration, clients }, hash, ownKeys };
+    this.#parts.pool.broadcast({ type: 'keys', generation: this.#generation, keys });
+  }
+
+  /** Tells every worker the same configuration again: a secret beside it has changed. */
+  again(): void {
+    this.put(this.#loaded, this.#listeners);
+  }
+
   /** Takes an offer back without a word to the workers: they are leaving. */
   forget(loaded: LoadedConfiguration): void {
     this.#loaded = loaded;
@@ -102,7 +120,7 @@ export class Rollout {
 
   configure(worker: WorkerProcess): void {
     const { configuration } = this.#loaded;
-    const { secrets, viaName, states, overrides, workerCount } = this.#parts;
+    const { secrets, viaName, gateway, states, overrides, limitOverrides, workerCount } = this.#parts;
     const message: ToWorker = {
       type: 'configure',
       generation: this.#generation,
@@ -110,8 +128,10 @@ export class Rollout {
       workers: workerCount(configuration),
       secrets: secrets(configuration),
       viaName,
+      gateway,
       states: states(),
       overrides: overrides(),
+      limitOverrides: limitOverrides(),
     };
     worker.send(message);
   }

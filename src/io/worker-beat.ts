@@ -9,7 +9,7 @@ import type { WorkerContext } from './worker-context.ts';
 import { WorkerShares } from './worker-shares.ts';
 
 /**
- * The worker's one clockwork: every 5 ms the queues and brakes of the services and the timer wheel, every 20 ms the
+ * The worker's one clockwork: every 5 ms the queues and brakes of the services, the timer wheel and slots of clients, every 20 ms the
  * event-loop sample, every 50 ms what other workers are told (worker-shares.ts), every 500 ms slow callers (rate-guard.ts), every 100 ms what was seen of the instances,
  * every 200 ms memory and what is done against pressure.
  *
@@ -98,6 +98,7 @@ export class WorkerBeat {
     for (const service of context.leaving) this.#tickLeaving(service, now);
     context.wheel.turn(now);
     context.rates.check(now);
+    context.slots.tick(now);
     if (now - this.#passiveAt >= PASSIVE_MS) this.#reportAll(now);
     else if (this.#urgent.size > 0 && now - this.#urgentAt >= URGENT_GAP_MS) this.#reportUrgent(now);
     if (now - this.#memoryAt >= MEMORY_MS) this.#relieve(now);

@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto';
 import process from 'node:process';
 import type { Random } from '../kernel/random.ts';
 import type { Limiter } from '../limits/limiter.ts';
+import type { Slots } from '../limits/slots.ts';
 import { Levels } from '../shedding/cohort.ts';
 import { LoopPressure } from '../shedding/pressure.ts';
 import { Strain } from '../shedding/strain.ts';
 import type { Exchange } from './exchange.ts';
+import type { Guards } from './guard/guards.ts';
 import type { OutcomeRecorder } from './outcome-recorder.ts';
 import { RateGuard } from './rate-guard.ts';
 import type { ServiceRuntime } from './service-runtime.ts';
@@ -30,6 +32,9 @@ export class WorkerContext {
   readonly rates = new RateGuard();
   readonly garbage = new YoungGarbage();
   readonly limiter: Limiter;
+  /** Requests in flight by client, where they are limited. */
+  readonly slots: Slots;
+  readonly guards: Guards;
   readonly pressure: LoopPressure;
   /** Since when the front gate has been refusing. */
   readonly strain: Strain;
@@ -65,12 +70,16 @@ export class WorkerContext {
   constructor(parts: {
     random: Random;
     limiter: Limiter;
+    slots: Slots;
+    guards: Guards;
     recorder: OutcomeRecorder;
     now: () => number;
     wallMs: () => number;
   }) {
     this.random = parts.random;
     this.limiter = parts.limiter;
+    this.slots = parts.slots;
+    this.guards = parts.guards;
     this.pressure = new LoopPressure(DEFAULT_SLA_MS, parts.now());
     this.levels = new Levels(parts.now());
     this.strain = new Strain(parts.now());

@@ -1,13 +1,17 @@
 import type { Logger } from 'pino';
 import type { Configuration, RedisConfiguration } from '../../config/schema.ts';
+import { randomBytes } from 'node:crypto';
 import { Limiter } from '../limits/limiter.ts';
+import { Slots } from '../limits/slots.ts';
 import type { BucketStore } from './limit-store/gcra-limiter.ts';
 import { IpcLimitStore, type LimitBatchReply } from './limit-store/ipc.ts';
+import { RedisClusterStore } from './limit-store/redis-cluster.ts';
 import { RedisLimitStore } from './limit-store/redis.ts';
+import { openPrimary } from './limit-store/redis-options.ts';
 import type { ToSupervisor } from './ipc.ts';
 import type { Meter } from './meter.ts';
-import os from 'node:os';
-import process from 'node:process';
+import { systemNow } from './system-clock.ts';
+import { setImmediate as turnEnd } from 'node:timers/promises';
 
 /**
  * The worker's limiter and the store it asks: Redis where one is configured, else the supervisor's memory.
@@ -22,19 +26,24 @@ import process from 'node:process';
  */
 const EMBEDDED_TIMEOUT_MS = 100;
 
+const LEASE_EVENTS = ['granted', 'spent', 'expired', 'refunded'] as const;
+
 export interface StoreCondition {
   readonly state: 'embedded' | 'up' | 'down';
   readonly reason: string;
 }
 
+type RedisStore = RedisLimitStore | RedisClusterStore;
+
 interface OpenStore {
   readonly mark: string;
-  readonly store: IpcLimitStore | RedisLimitStore;
+  readonly store: IpcLimitStore | RedisStore;
   condition: StoreCondition;
 }
 
 export class WorkerLimits {
   readonly limiter: Limiter;
+  readonly slots: Slots;
   readonly #meter: Meter;
   readonly #log: Logger;
   readonly #send: (message: ToSupervisor) => boolean;
@@ -51,6 +60,8 @@ export class WorkerLimits {
       workers: 1,
       random: Math.random,
     });
+    // A name of its own: a worker that is started again must not answer for what the dead one held.
+    this.slots = new Slots(randomBytes(9).toString('base64url'), this.#open.store, 'local');
   }
 
   /** The store in force, for questions about single buckets. */
@@ -62,16 +73,19 @@ export class WorkerLimits {
     return this.#open.condition;
   }
 
-  configure({ redis, limits }: Configuration, workers: number): void {
-    const mark = redis === null ? 'embedded' : JSON.stringify([redis.url, redis.timeout, redis.gateways]);
+  /** @param gateway this gateway's name among those that share the store: the same in all its workers, no other's */
+  configure({ redis, limits }: Configuration, workers: number, gateway: string): void {
+    const mark = redis === null ? 'embedded' : markOf(redis);
     const before = this.#open;
     if (mark !== before.mark)
-      this.#open = redis === null ? this.#openEmbedded() : this.#openRedis(redis, mark, workers);
+      this.#open = redis === null ? this.#openEmbedded() : this.#openRedis(redis, mark, workers, gateway);
     const { store } = this.#open;
-    if (store instanceof RedisLimitStore) store.setWorkers(workers);
+    if (!(store instanceof IpcLimitStore)) store.setWorkers(workers);
     this.limiter.setWorkers(workers);
+    const onUnavailable = redis?.onUnavailable ?? 'local';
+    this.slots.configure({ store, onUnavailable, workers });
     this.limiter.configure({
-      onUnavailable: redis?.onUnavailable ?? 'local',
+      onUnavailable,
       store,
       leases: { enforcement: limits.enforcement, maxOverRatio: limits.maxOverAdmission },
     });
@@ -84,7 +98,13 @@ export class WorkerLimits {
     if (store instanceof IpcLimitStore) store.receive(reply);
   }
 
-  close(): void {
+  /** This worker ends: what it holds goes back to the store in one batch, which nobody waits for. */
+  async leave(): Promise<void> {
+    const now = systemNow();
+    this.limiter.drain(now);
+    this.slots.drain(now);
+    // The batch is written at the end of this turn; an ended connection still sends what was written.
+    await turnEnd();
     this.#open.store.close();
   }
 
@@ -94,7 +114,11 @@ export class WorkerLimits {
       timeoutMs: EMBEDDED_TIMEOUT_MS,
       random: Math.random,
       onState: (state, reason) => {
-        if (state === 'unfit') this.#failed('supervisor', reason);
+        this.#meter.set('limit_fallback', [], state === 'fit' ? 0 : 1);
+        if (state === 'unfit') this.#unanswered(reason, 1);
+      },
+      onUnanswered: (kind, calls) => {
+        this.#unanswered(kind, calls);
       },
       onTrip: (tripMs) => {
         this.#meter.observe('limit_store_seconds', ['embedded'], tripMs / 1000);
@@ -103,41 +127,56 @@ export class WorkerLimits {
     return { mark: 'embedded', store, condition: { state: 'embedded', reason: '' } };
   }
 
-  #openRedis(redis: RedisConfiguration, mark: string, workers: number): OpenStore {
+  #openRedis(redis: RedisConfiguration, mark: string, workers: number, gateway: string): OpenStore {
+    const options = {
+      timeoutMs: redis.timeout,
+      gateway,
+      workers,
+      gateways: redis.gateways,
+      random: Math.random,
+      onState: (state: 'fit' | 'unfit', reason: string): void => {
+        open.condition = { state: state === 'fit' ? 'up' : 'down', reason };
+        this.#meter.set('redis_up', [], state === 'fit' ? 1 : 0);
+        this.#meter.set('limit_fallback', [], state === 'fit' ? 0 : 1);
+        this.#log[state === 'fit' ? 'info' : 'warn'](
+          { reason },
+          state === 'fit' ? 'Redis is up' : 'Redis is down',
+        );
+        if (state === 'unfit') this.#unanswered(reason, 1);
+      },
+      onTrip: (tripMs: number): void => {
+        this.#meter.observe('limit_store_seconds', ['redis'], tripMs / 1000);
+      },
+      onUnanswered: (kind: string, calls: number): void => {
+        this.#unanswered(kind, calls);
+      },
+    };
     const open: OpenStore = {
       mark,
       condition: { state: 'down', reason: 'connecting' },
-      store: new RedisLimitStore({
-        url: redis.url ?? '',
-        timeoutMs: redis.timeout,
-        gateway: gatewayName(),
-        workers,
-        gateways: redis.gateways,
-        random: Math.random,
-        onState: (state, reason) => {
-          open.condition = { state: state === 'fit' ? 'up' : 'down', reason };
-          this.#meter.set('redis_up', [], state === 'fit' ? 1 : 0);
-          this.#log[state === 'fit' ? 'info' : 'warn'](
-            { reason },
-            state === 'fit' ? 'Redis is up' : 'Redis is down',
-          );
-          if (state === 'unfit') this.#failed('redis', reason);
-        },
-        onTrip: (tripMs) => {
-          this.#meter.observe('limit_store_seconds', ['redis'], tripMs / 1000);
-        },
-      }),
+      store:
+        redis.cluster === null
+          ? new RedisLimitStore({ ...options, client: openPrimary(redis, Math.random) })
+          : new RedisClusterStore({ ...options, place: redis }),
     };
     this.#meter.set('redis_up', [], 0);
+    this.#meter.set('limit_fallback', [], 1);
     return open;
   }
 
-  #failed(kind: string, reason: string): void {
-    this.#meter.add('limit_store_errors_total', [reason === '' ? kind : reason]);
+  /** Tells the meter what the limiter counts by itself; before each report. */
+  countTokens(): void {
+    const tokens = this.limiter.leaseTokens;
+    for (const event of LEASE_EVENTS)
+      this.#meter.slot('limit_lease_tokens_total', [event]).value = tokens[event];
+  }
+
+  #unanswered(kind: string, calls: number): void {
+    this.#meter.add('limit_store_errors_total', [kind], calls);
   }
 }
 
-/** The same in all workers of this gateway: host and supervisor. */
-function gatewayName(): string {
-  return `${os.hostname()}-${process.ppid}`;
+/** What makes a connection another one; the rest of the section may change while it stays. */
+function markOf(redis: RedisConfiguration): string {
+  return JSON.stringify({ ...redis, onUnavailable: null, keySecret: null });
 }

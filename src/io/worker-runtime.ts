@@ -2,16 +2,19 @@ import { flushCompileCache } from 'node:module';
 import process from 'node:process';
 import { pino, type Logger } from 'pino';
 import type { Configuration } from '../../config/schema.ts';
-import { AccessLog } from './access-log.ts';
+import { AccessLog, accessPolicy } from './access-log.ts';
+import { CallerKnowledge } from './caller-knowledge.ts';
 import { ClientQuotas } from './client-quota.ts';
 import { errorMessage } from './error-message.ts';
 import { ExchangeRecord } from './exchange-record.ts';
 import { ExplainRing } from './explain-ring.ts';
 import { FrontGate } from './front-gate.ts';
+import { Guards } from './guard/guards.ts';
 import { GoneSeries } from './gone-series.ts';
 import { startHttp2Session } from './http2-session.ts';
 import type { Question, ServiceOverride, ServiceStates, ToSupervisor, ToWorker } from './ipc.ts';
 import { WorkerLimits } from './worker-limits.ts';
+import { WorkerOverrides } from './worker-overrides.ts';
 import type { BoundHandle } from './listen-sockets.ts';
 import { Meter } from './meter.ts';
 import { listenFault } from './listen-sockets.ts';
@@ -59,6 +62,8 @@ export class WorkerRuntime {
   readonly #limits: WorkerLimits;
   readonly #context: WorkerContext;
   readonly #quotas: ClientQuotas;
+  readonly #limitOverrides: WorkerOverrides;
+  readonly #callers: CallerKnowledge;
   readonly #beat: WorkerBeat;
   readonly #exit: WorkerExit;
   readonly #servers = new Map<string, OpenServer>();
@@ -87,12 +92,27 @@ export class WorkerRuntime {
     this.#limits = new WorkerLimits({ meter: this.#meter, log, send });
     this.#context = new WorkerContext({
       limiter: this.#limits.limiter,
+      slots: this.#limits.slots,
+      guards: new Guards({ meter: this.#meter, random: Math.random, now: systemNow, send }),
       recorder,
       random: Math.random,
       now: systemNow,
       wallMs: systemWallMs,
     });
+    this.#callers = new CallerKnowledge({
+      meter: this.#meter,
+      limiter: this.#limits.limiter,
+      now: systemNow,
+      wallMs: systemWallMs,
+      send,
+    });
     this.#quotas = new ClientQuotas(this.#context, this.#limits);
+    this.#limitOverrides = new WorkerOverrides({
+      limiter: this.#limits.limiter,
+      now: systemNow,
+      storeTimeoutMs: () => this.#context.snapshot?.configuration.redis?.timeout ?? 0,
+      routes: () => this.#context.snapshot?.routes.map(({ digest }) => digest) ?? [],
+    });
     const servers = (): WorkerServer[] => [
       ...[...this.#servers.values()].map(({ server }) => server),
       ...this.#leaving,
@@ -143,6 +163,8 @@ export class WorkerRuntime {
   #message(message: ToWorker, handle: BoundHandle | undefined): void {
     switch (message.type) {
       case 'configure':
+        // At once, since changes of this list may come before the configuration is in force.
+        this.#limitOverrides.replace(message.limitOverrides);
         this.#applied = this.#applied.then(async () => {
           await this.#configure(message);
         });
@@ -161,6 +183,14 @@ export class WorkerRuntime {
       case 'readiness':
         this.#context.gatewayReady = message.ready;
         return;
+      case 'keys':
+        this.#applied = this.#applied.then(() => {
+          this.#callers.takeKeys(message, this.#context.snapshot);
+        });
+        return;
+      case 'jwks':
+        this.#callers.takeJwks(message);
+        return;
       case 'unlisten':
         this.#applied = this.#applied.then(() => {
           this.#unlisten(message.key);
@@ -174,6 +204,13 @@ export class WorkerRuntime {
         return;
       case 'limits':
         this.#limits.receive(message.reply);
+        return;
+      case 'struck':
+        this.#context.guards.struck(message.guard, message.client, message.tally, message.own);
+        return;
+      case 'limit-overrides':
+        this.#limitOverrides.change(message.entries, message.gone, message.filled);
+        for (const bucket of message.filled) this.#context.guards.forget(bucket);
         return;
       case 'shares':
         this.#beat.shares.receive(message.generation, message.shares);
@@ -210,10 +247,15 @@ export class WorkerRuntime {
     try {
       const { configuration, workers, secrets, generation } = message;
       const services = this.#services(configuration, workers, secrets.affinity);
-      const snapshot = new Snapshot(generation, configuration, services, secrets.clientHash);
+      const { table } = this.#limitOverrides;
+      const guards = this.#context.guards.compile(configuration);
+      const { clientHash } = secrets;
+      const who = this.#callers;
+      const snapshot = new Snapshot(generation, configuration, services, clientHash, table, guards, who);
       built = await this.#compose(snapshot);
       snapshot.path = built;
-      this.#limits.configure(configuration, workers);
+      this.#limits.configure(configuration, workers, message.gateway);
+      this.#context.guards.configure(configuration, guards);
       this.#quotas.hashSecret = secrets.clientHash;
       this.#context.viaName = message.viaName;
       this.#log.level = configuration.log.level;
@@ -232,6 +274,7 @@ export class WorkerRuntime {
       );
       this.#access.configure(accessPolicy(configuration));
       this.#context.snapshot = snapshot;
+      this.#callers.configured(configuration);
       this.#beat.shares.configure(generation, workers);
       this.#dropServices(services);
       void before?.path?.application.close();
@@ -329,13 +372,15 @@ export class WorkerRuntime {
   #report(): void {
     this.#access.flush();
     this.#meter.slot('log_lines_dropped_total', []).value = this.#access.dropped;
+    this.#limits.countTokens();
     void this.#dropEmptyServers();
     send({ type: 'report', dump: this.#meter.dump(), views: workerViews(this.#context, this.#limits) });
   }
 
   async #leave(code: number): Promise<void> {
     this.#report();
-    this.#limits.close();
+    await this.#limits.leave();
+    this.#context.guards.close();
     await Promise.all([...this.#context.services.values()].map(async (service) => await service.close()));
     await Promise.all([this.#access.end(), this.#processLog.end()]);
     // The last report is on its way through the channel; when that is closed everything was sent.
@@ -345,13 +390,6 @@ export class WorkerRuntime {
     });
     process.disconnect?.();
   }
-}
-
-function accessPolicy({ log }: Configuration): { mode: 'all' | 'errors' | 'off' | 'sampled'; ratio: number } {
-  const { access } = log;
-  return typeof access === 'string'
-    ? { mode: access, ratio: 1 }
-    : { mode: 'sampled', ratio: access.sampledRatio };
 }
 
 /** To the supervisor; a broken channel is told by `disconnect`. */

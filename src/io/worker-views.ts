@@ -45,7 +45,7 @@ export async function answerQuestion(
     case 'explain':
       return { what: 'explain', record: storyOf(question.requestId, context, explain) ?? null };
     case 'quota':
-      return { what: 'quota', quota: await quotas.answer(question.act, question.client) };
+      return { what: 'quota', quota: await quotas.answer(question.act, question.client, question.peek) };
     default:
       return question satisfies never;
   }

@@ -1,11 +1,11 @@
-import { ERRORS, errorRow, type ErrorCode } from './errors.ts';
+import { errorRow, type ErrorCode } from './errors.ts';
 
 /**
  * An operator's own page for a browser that meets a refusal (`errorPage`).
  *
  * The file is HTML with placeholders: `{{status}}`, `{{title}}`, `{{detail}}`, `{{code}}`, `{{requestId}}`, each as often as
  * wanted, each escaped so that it can stand in text and in a quoted attribute. It is taken apart once, when the
- * configuration is loaded; a code's page is put together at its first use, with gaps for the request id alone, since
+ * configuration is loaded; a refusal's page is put together at its first use, with gaps for the request id alone, since
  * refusing must stay cheap when there is much to refuse. A word in double braces that is no placeholder is a fault: it
  * would be shown to everybody as it stands.
  */
@@ -40,26 +40,30 @@ function isPlaceholder(name: string): name is Placeholder {
   return (PLACEHOLDERS as readonly string[]).includes(name);
 }
 
+export interface PageWords {
+  readonly title: string;
+  readonly detail: string;
+}
+
 export class ErrorPage {
   readonly #pieces: readonly string[];
-  readonly #prepared = new Map<ErrorCode, readonly string[]>();
+  readonly #prepared = new WeakMap<PageWords, readonly string[]>();
 
   /** @param text as `errorPageFaults` finds nothing wrong with */
   constructor(text: string) {
     this.#pieces = text.split(GAP);
   }
 
-  /** The whole page. */
-  body(code: ErrorCode, requestId: string): string {
-    let parts = this.#prepared.get(code);
-    if (parts === undefined) this.#prepared.set(code, (parts = this.#prepare(code)));
+  /** The whole page. @param words kept by whoever refuses so: the page is made once for each */
+  body(code: ErrorCode, requestId: string, words: PageWords = errorRow(code)): string {
+    let parts = this.#prepared.get(words);
+    if (parts === undefined) this.#prepared.set(words, (parts = this.#prepare(code, words)));
     return parts.length === 1 ? (parts[0] ?? '') : parts.join(escapeHtml(requestId));
   }
 
-  /** The page of a code, in parts between which the request id belongs. */
-  #prepare(code: ErrorCode): readonly string[] {
-    const { status, title, detail } = errorRow(code);
-    const values = { status: String(status), title, detail, code };
+  /** The page of a refusal, in parts between which the request id belongs. */
+  #prepare(code: ErrorCode, { title, detail }: PageWords): readonly string[] {
+    const values = { status: String(errorRow(code).status), title, detail, code };
     const parts = [''];
     for (const [index, piece] of this.#pieces.entries()) {
       const isName = index % 2 === 1;
@@ -95,9 +99,6 @@ small,code{color:#5b6472;overflow-wrap:anywhere}
 <p><small>If you report this, please mention <code>{{code}}</code> and the request <code>{{requestId}}</code>.</small></p></main></body></html>
 `;
 
-/** @returns the built-in page, prepared for all codes */
 export function builtInPage(): ErrorPage {
-  const page = new ErrorPage(BUILT_IN);
-  for (const code of Object.keys(ERRORS) as ErrorCode[]) page.body(code, '');
-  return page;
+  return new ErrorPage(BUILT_IN);
 }

@@ -71,6 +71,12 @@ export const ERRORS = {
   SPW_RATE_GLOBAL: row(503, 'Capacity used up', 'A limit shared by many callers is used up.', 'gateway', {
     type: CAPACITY,
   }),
+  SPW_TOKEN_KEYS_DOWN: row(
+    503,
+    'Tokens unverifiable',
+    'The keys to verify tokens with could not be loaded yet.',
+    'gateway',
+  ),
   SPW_RATE_STORE_DOWN: row(503, 'Limits unavailable', 'The rate limit store cannot be reached.', 'gateway'),
   SPW_SHED_CONCURRENCY: row(
     503,
@@ -141,7 +147,12 @@ export const ERRORS = {
       closes: true,
     },
   ),
-  SPW_UNKNOWN_KEY: row(401, 'Unknown key', 'The key of this request is not known here.', 'client'),
+  SPW_UNKNOWN_KEY: row(
+    401,
+    'Unknown key',
+    'The key or token of this request is not accepted here.',
+    'client',
+  ),
   SPW_FORBIDDEN: row(403, 'Forbidden', 'This address is not served.', 'client'),
   SPW_BODY_TOO_LARGE: row(413, 'Body too large', 'The body is larger than this listener accepts.', 'client', {
     closes: true,

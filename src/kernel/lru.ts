@@ -6,7 +6,7 @@
  * lookup and writes nothing, and an eviction costs nothing at all: an exact order of use would rewrite the map at each hit.
  *
  * Limits: never more than `capacity` entries; anything unused for a generation may go, which a flood of strangers hastens.
- * So put only what can be computed again. Keys are compared by value and may be secrets: nothing here is ever listed.
+ * So put only what can be computed again. Keys are compared by value and may be secrets: they are never listed.
  * Source: the two-space collectors; V8 and Go's sync.Map age the same way.
  */
 export class RecentMap<K, V> {
@@ -39,5 +39,20 @@ export class RecentMap<K, V> {
       this.#young = new Map();
     } else this.#old.delete(key);
     this.#young.set(key, value);
+  }
+
+  delete(key: K): void {
+    this.#young.delete(key);
+    this.#old.delete(key);
+  }
+
+  clear(): void {
+    this.#young = new Map();
+    this.#old = new Map();
+  }
+
+  *values(): Generator<V> {
+    yield* this.#young.values();
+    yield* this.#old.values();
   }
 }

@@ -1,5 +1,5 @@
 import { builtInPage, type ErrorPage } from './error-page.ts';
-import { ERRORS, errorRow, type ErrorCode } from './errors.ts';
+import { ERRORS, errorRow, type ErrorCode, type ErrorRow } from './errors.ts';
 
 /**
  * The body of an answer that the gateway gives by itself.
@@ -7,7 +7,7 @@ import { ERRORS, errorRow, type ErrorCode } from './errors.ts';
  * RFC 9457 `application/problem+json` unless the caller wants something else: a browser that opens a page gets one small
  * page (`error-page.ts`, the operator's own where there is one), a caller that takes neither JSON nor HTML gets two lines of text. Refusing must be cheap
  * when there is much to refuse, so each body is built beforehand in two halves with a gap for the request id; an answer is
- * a concatenation. Texts come from the error table alone: no address, no stack, nothing an instance said. All bodies but
+ * a concatenation. Texts come from the error table, or from the figures of a limit: no address, no stack, nothing an instance said. All bodies but
  * an operator's page are ASCII, so their length in characters is their length in bytes, except where `members` says otherwise.
  * Quality values in `Accept` are not weighed: naming a type is wanting it.
  */
@@ -25,11 +25,17 @@ interface Halves {
   readonly after: string;
 }
 
-interface Prepared {
+/** Made once for whatever is refused in these words. */
+export interface PreparedProblem {
+  readonly title: string;
+  readonly detail: string;
   /** Up to the request id. */
   readonly json: string;
   readonly text: Halves;
 }
+
+/** What is said instead of the error table's words: figures of a limit, no more than its caller may know. ASCII. */
+export type ProblemWords = Partial<Pick<ErrorRow, 'type' | 'title' | 'detail'>>;
 
 const JSON_TYPE = 'application/problem+json';
 const HTML_TYPE = 'text/html; charset=utf-8';
@@ -44,6 +50,7 @@ const ACCEPT_READ = 512;
  * @param navigation a browser wants to show a page: HTML is preferred where both are taken.
  * @param members more of the JSON body, from `problemMembers`.
  * @param page the operator's own page.
+ * @param prepared the words of this refusal, where the code's own say less.
  */
 export function formatProblem(
   code: ErrorCode,
@@ -52,8 +59,8 @@ export function formatProblem(
   navigation: boolean,
   members = '',
   page: ErrorPage = BUILT_IN,
+  prepared: PreparedProblem = PREPARED[code],
 ): Problem {
-  const prepared = PREPARED[code];
   const form = formOf(accept, navigation);
   switch (form) {
     case 'json': {
@@ -61,7 +68,7 @@ export function formatProblem(
       return { contentType: JSON_TYPE, body: `${prepared.json}${id}"${members}}` };
     }
     case 'html':
-      return { contentType: HTML_TYPE, body: page.body(code, requestId) };
+      return { contentType: HTML_TYPE, body: page.body(code, requestId, prepared) };
     case 'text':
       return { contentType: TEXT_TYPE, body: prepared.text.before + requestId + prepared.text.after };
     default:
@@ -101,10 +108,13 @@ export function problemMembers(extra: ProblemExtra): string {
 
 const OWN_MEMBERS: ReadonlySet<string> = new Set(['type', 'title', 'status', 'detail', 'code', 'requestId']);
 
-function prepare(code: ErrorCode): Prepared {
-  const { type, title, status, detail } = errorRow(code);
+/** The bodies of a code in other words, to be made once. */
+export function prepareProblem(code: ErrorCode, words: ProblemWords = {}): PreparedProblem {
+  const { type, title, status, detail } = { ...errorRow(code), ...words };
   const json = JSON.stringify({ type, title, status, detail, code }).slice(0, -1);
   return {
+    title,
+    detail,
     json: `${json},"requestId":"`,
     text: { before: `${status} ${title}: ${detail}\n${code} `, after: '\n' },
   };
@@ -112,6 +122,6 @@ function prepare(code: ErrorCode): Prepared {
 
 const BUILT_IN = builtInPage();
 
-const PREPARED: Readonly<Record<ErrorCode, Prepared>> = Object.fromEntries(
-  (Object.keys(ERRORS) as ErrorCode[]).map((code) => [code, prepare(code)]),
-) as Record<ErrorCode, Prepared>;
+const PREPARED: Readonly<Record<ErrorCode, PreparedProblem>> = Object.fromEntries(
+  (Object.keys(ERRORS) as ErrorCode[]).map((code) => [code, prepareProblem(code)]),
+) as Record<ErrorCode, PreparedProblem>;

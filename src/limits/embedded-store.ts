@@ -8,8 +8,10 @@
  * most that bucket's missing units. A dense array makes the draw fair, which a map's own order would not be.
  */
 import type { Random } from '../kernel/random.ts';
-import { decideLevels, TERMS_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
-import type { LimitStore, StoreCall, StoreView } from './store.ts';
+import { SplitMap } from '../kernel/split-map.ts';
+import { decideLevels, refundedTat, TERMS_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
+import { SlotTable } from './slot-table.ts';
+import type { LimitStore, SlotsCall, StoreCall, StoreView } from './store.ts';
 
 /** About 26 MB of buckets in the supervisor. Half would forget real clients of a large site; double doubles the heap. */
 export const SUPERVISOR_BUCKETS = 200_000;
@@ -22,21 +24,27 @@ const SAMPLED = 8;
 /** Places made at first; the arrays double up to the capacity, so that an idle worker holds almost nothing. */
 const FIRST_PLACES = 1024;
 
+/** Half would forget clients that hold slots on a large site until they are renewed; double is another 20 MB in the supervisor. */
+const MOST_SLOT_CLIENTS = 50_000;
+
 export class EmbeddedStore implements LimitStore {
   readonly #capacity: number;
   readonly #random: Random;
-  readonly #places = new Map<string, number>();
+  readonly #places = new SplitMap<number>();
   readonly #keys: string[] = [];
+  readonly #slots: SlotTable;
   #tats: Float64Array;
   #cursor = 0;
   #calls = 0;
-  /** TATs of the decision at hand. */
+  /** TATs of the decision at hand, after it and before. */
   readonly #scratch: number[] = [];
+  readonly #before: number[] = [];
 
   /** @param capacity the most buckets kept. */
   constructor(capacity: number, random: Random) {
     this.#capacity = capacity;
     this.#random = random;
+    this.#slots = new SlotTable(Math.min(capacity, MOST_SLOT_CLIENTS));
     this.#tats = new Float64Array(Math.min(FIRST_PLACES, capacity));
   }
 
@@ -48,7 +56,7 @@ export class EmbeddedStore implements LimitStore {
   }
 
   /**
-   * Decides over `keys[first … first + levels - 1]` with the terms at the same place and appends to `reply`, see
+   * Decides over `keys[first … first + levels - 1]`, whose terms begin at `from`, and appends to `reply`, see
    * `decideLevels`. `now`: monotonic ms.
    */
   decideInto(
@@ -58,20 +66,60 @@ export class EmbeddedStore implements LimitStore {
     levels: number,
     now: number,
     reply: number[],
+    from = first * TERMS_PER_LEVEL,
   ): void {
     this.#calls++;
     const nowTicks = Math.floor(now * TICKS_PER_MS);
     const tats = this.#scratch;
+    const before = this.#before;
     for (let i = 0; i < levels; i++) {
       const place = this.#places.get(keys[first + i] as string);
-      tats[i] = place === undefined ? nowTicks : (this.#tats[place] as number);
+      before[i] = tats[i] = place === undefined ? nowTicks : (this.#tats[place] as number);
     }
     const granted = reply.length + 1;
-    decideLevels(tats, terms, first * TERMS_PER_LEVEL, levels, nowTicks, reply);
+    decideLevels(tats, terms, from, levels, nowTicks, reply);
     for (let i = 0; i < levels; i++) {
-      if ((reply[granted + 4 * i] as number) > 0)
+      const isWanted = (terms[from + i * TERMS_PER_LEVEL + 3] as number) > 0;
+      if ((reply[granted + 4 * i] as number) > 0 || (isWanted && (tats[i] as number) < (before[i] as number)))
         this.#put(keys[first + i] as string, tats[i] as number, nowTicks);
     }
+  }
+
+  refund(
+    keys: readonly string[],
+    units: readonly number[],
+    unitTicks: readonly number[],
+    now: number,
+  ): boolean {
+    for (let i = 0; i < keys.length; i++)
+      this.refundOne(keys[i] as string, units[i] as number, unitTicks[i] as number, now);
+    return true;
+  }
+
+  /** Gives units back to one bucket. `now`: monotonic ms. */
+  refundOne(key: string, units: number, unitTicks: number, now: number): void {
+    const place = this.#places.get(key);
+    if (place === undefined) return;
+    const tat = refundedTat(this.#tats[place] as number, units, unitTicks);
+    if (tat <= Math.floor(now * TICKS_PER_MS)) this.#remove(place);
+    else this.#tats[place] = tat;
+  }
+
+  slots(call: SlotsCall, now: number): boolean {
+    call.answered(this.grantSlots(call.key, call.worker, call.need, call.keep, call.most, now), now);
+    return true;
+  }
+
+  /** See `grantSlots` of `slot-table.ts`. `now`: monotonic ms. */
+  grantSlots(key: string, worker: string, need: number, keep: number, most: number, now: number): number {
+    return this.#slots.grant(key, worker, need, keep, most, Math.floor(now * TICKS_PER_MS));
+  }
+
+  /** Charges a bucket until its TAT is at least this one, what another store knew of it; ticks. */
+  raise(key: string, tat: number, nowTicks: number): void {
+    const place = this.#places.get(key);
+    if (place === undefined) this.#put(key, tat, nowTicks);
+    else if ((this.#tats[place] as number) < tat) this.#tats[place] = tat;
   }
 
   /** Forgets a bucket: it is full again. False when there was none. */
@@ -84,7 +132,9 @@ export class EmbeddedStore implements LimitStore {
 
   /** Throws out buckets that are full again, among the next `count`; for the owner's idle moments. */
   sweep(now: number, count = 1000): void {
-    this.#sweepTo(Math.floor(now * TICKS_PER_MS), count);
+    const nowTicks = Math.floor(now * TICKS_PER_MS);
+    this.#sweepTo(nowTicks, count);
+    this.#slots.sweep(nowTicks, count);
   }
 
   #sweepTo(nowTicks: number, count: number): void {
@@ -103,6 +153,10 @@ export class EmbeddedStore implements LimitStore {
 
   gateways(): number {
     return 1;
+  }
+
+  workers(): number {
+    return 0;
   }
 
   pauseMs(): number {

@@ -1,23 +1,29 @@
 /**
  * What an answer says about limits. The only file that knows draft-ietf-httpapi-ratelimit-headers-11:
  *
- *     RateLimit-Policy: "client";q=5;w=30, "route";q=2;w=1
+ *     RateLimit-Policy: "client";q=5;w=30, "route";q=2;w=1, "concurrency";q=50;qu="concurrent-requests"
  *     RateLimit: "client";r=3;t=12
  *
- * Written by hand because names and figures are known to need no escaping; a test compares with structured-headers.
+ * The policies are serialized by structured-headers when limits are compiled, once for each. `RateLimit` changes with every
+ * answer and is written by hand: its names and figures are known to need no escaping, and a test compares.
  * Only a caller's own, enforced limits are shown: shared levels and observed ones are nobody's business. `RateLimit`
  * is the policy that this request is refused by, or else the one nearest to empty: `r` whole units left, `t` whole
  * seconds until full, or when refused until this cost fits. `legacy` says the same in X-RateLimit-*; -Reset is seconds
  * from now. An upstream's own fields are not touched: these are appended.
  */
+import { serializeItem } from 'structured-headers';
 import type { Random } from '../kernel/random.ts';
-import { isOwn, type Charge, type LevelState, type LimitDecision } from './limiter.ts';
+import { isOwn, type Charge, type Level, type LevelState, type LimitDecision } from './decision.ts';
+import type { CompiledRate } from './gcra.ts';
+import type { SlotLimit } from './slots.ts';
 
 export type FieldStyle = 'draft' | 'legacy';
 
+const NO_SLOT = '"concurrency";r=0';
+
 /**
  * Appends names and values to a header list; none when no own limit applies.
- * @param policy from `policyText`, of the same charges
+ * @param policy from `PolicyTexts`, of the same charges
  */
 export function addFields(
   headers: string[],
@@ -29,6 +35,8 @@ export function addFields(
   if (policy === '') return;
   const shown = shownCharge(charges, decision);
   if (style === 'draft') headers.push('RateLimit-Policy', policy);
+  // Nobody knows when requests in flight will end, so there is no `t`.
+  if (decision.refusedBy === 'concurrency' && style === 'draft') headers.push('RateLimit', NO_SLOT);
   if (shown < 0) return;
   const state = decision.levels[shown] as LevelState;
   const { level, rate } = charges[shown] as Charge;
@@ -59,14 +67,58 @@ function isShown(charge: Charge): boolean {
   return charge.enforced && isOwn(charge);
 }
 
-/** The value of `RateLimit-Policy`: the same for every request with these charges. Empty when none is shown. */
-export function policyText(charges: readonly Charge[]): string {
-  let text = '';
-  for (const charge of charges) {
-    if (!isShown(charge)) continue;
-    text += `${text === '' ? '' : ', '}"${charge.level}";q=${charge.rate.quota};w=${charge.rate.windowSeconds}`;
+/**
+ * The values of `RateLimit-Policy`. Each limit's part is serialized at its first use and kept as long as the limit: a
+ * client's text is then a concatenation, which costs a hundredth of the serializing.
+ */
+export class PolicyTexts {
+  readonly #parts = new WeakMap<CompiledRate, Map<Level, string>>();
+  /** By how many requests may be in flight: as many as tiers have figures. */
+  readonly #slotParts = new Map<number, string>();
+
+  /** The same for every request with these limits. Empty when none is shown. */
+  of(charges: readonly Charge[], slots?: SlotLimit): string {
+    let text = '';
+    for (const charge of charges) {
+      if (isShown(charge)) text += (text === '' ? '' : ', ') + this.#part(charge);
+    }
+    if (slots?.enforced === true) text += (text === '' ? '' : ', ') + this.#slotsPart(slots.most);
+    return text;
   }
-  return text;
+
+  #part({ level, rate }: Charge): string {
+    let parts = this.#parts.get(rate);
+    if (parts === undefined) this.#parts.set(rate, (parts = new Map<Level, string>()));
+    let part = parts.get(level);
+    if (part === undefined) parts.set(level, (part = policyPart(level, rate)));
+    return part;
+  }
+
+  #slotsPart(most: number): string {
+    let part = this.#slotParts.get(most);
+    if (part === undefined) this.#slotParts.set(most, (part = slotsPart(most)));
+    return part;
+  }
+}
+
+function slotsPart(most: number): string {
+  return serializeItem([
+    'concurrency',
+    new Map<string, number | string>([
+      ['q', most],
+      ['qu', 'concurrent-requests'],
+    ]),
+  ]);
+}
+
+function policyPart(level: Level, { quota, windowSeconds }: CompiledRate): string {
+  return serializeItem([
+    level,
+    new Map([
+      ['q', quota],
+      ['w', windowSeconds],
+    ]),
+  ]);
 }
 
 /** Index of the charge that `RateLimit` speaks of, or -1. */

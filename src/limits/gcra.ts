@@ -84,7 +84,9 @@ function floorNear(value: number): number {
  * Decides over `levels` buckets at once.
  *
  * @param tats in: the TAT of each level, any value ≤ `now` for a bucket that does not exist; out: the new TAT of each
- * level whose `granted` is above 0, and only those are to be stored.
+ * level. To be stored are those whose `granted` is above 0, and those that came down although something was wanted: a
+ * bucket beyond its depth (the clock was stepped back, the limit is another) would else be emptied anew with each look,
+ * and nobody admitted before the old moment, however long he waits.
  * @param terms five numbers a level, beginning at `from`: unitTicks, burst, must (least worth having), want (most),
  * veto (1 = a refusal of this level refuses all).
  * @param reply gets ok (1 or 0) and four numbers a level appended: granted, remaining, waitTicks, fullTicks.
@@ -121,4 +123,9 @@ export function decideLevels(
     tats[i] = value;
     reply.push(granted, Math.floor((now + depth - value) / unit), wait, value - now);
   }
+}
+
+/** The TAT of a bucket that gets units back; at or before `now` the bucket is full, and its key goes. */
+export function refundedTat(tat: number, units: number, unitTicks: number): number {
+  return tat - units * unitTicks;
 }

@@ -6,35 +6,38 @@
  * workers do not ask for each single unit (2^k off: 12,512 trips a second instead of 4,445 at 20 times the limit), but
  * never past the time in which half the bucket comes back, or it would overflow and units would be lost, nor past
  * 500 ms, which is below every `retry-after`: who waits as told is asked for. A cheaper request still asks; a grant
- * forgets everything. Bounded: the oldest refusals go first, and losing one costs a trip, never an admission too many.
+ * ends hold and row. Bounded: the oldest refusals go first, and losing one costs a trip, never an admission too many.
  */
+import { RecentMap } from '../kernel/lru.ts';
 import type { Random } from '../kernel/random.ts';
 import { between } from '../kernel/random.ts';
 import type { CompiledRate } from './gcra.ts';
 import { TICKS_PER_MS } from './gcra.ts';
 
-/** About 10 MB when full. Half would cost trips in an attack from 50,000 addresses; double only memory. */
-const MOST_HOLDS = 50_000;
+/** About 7 MB when full. Half would cost trips in an attack from 40,000 addresses; double only memory. */
+const MOST_HOLDS = 40_000;
 /** 2^6 times a wait is past 500 ms for every wait above 8 ms already. */
 const MOST_DOUBLINGS = 6;
 /** Below the least `retry-after` of 1 s with room for the way back; at 1 s honest callers would be refused unheard. */
 const LONGEST_STRETCH_MS = 500;
+/** The design's second; double would keep refunds from honest callers for longer than they remember. */
+const RECENT_MS = 1000;
 
 export interface Hold {
   readonly rate: CompiledRate;
   /** The least cost that is refused. */
-  readonly cost: number;
+  cost: number;
   /** Until then, monotonic ms. */
   readonly until: number;
   /** When the bucket is full again as far as known here, monotonic ms. */
   readonly fullAt: number;
   /** Refusals in a row before this one. */
-  readonly row: number;
+  row: number;
 }
 
 export class Holds {
   readonly #random: Random;
-  readonly #holds = new Map<string, Hold>();
+  readonly #holds = new RecentMap<string, Hold>(MOST_HOLDS);
 
   constructor(random: Random) {
     this.#random = random;
@@ -46,23 +49,46 @@ export class Holds {
     return hold !== undefined && now < hold.until && cost >= hold.cost ? hold : undefined;
   }
 
-  /** The store refused `cost` units of this bucket: they fit in `waitMs`, it is full in `fullMs`. */
-  refused(key: string, cost: number, rate: CompiledRate, waitMs: number, fullMs: number, now: number): void {
+  /**
+   * The store refused `cost` units of this bucket: they fit in `waitMs`, it is full in `fullMs`.
+   * @returns until when it is on hold
+   */
+  refused(
+    key: string,
+    cost: number,
+    rate: CompiledRate,
+    waitMs: number,
+    fullMs: number,
+    now: number,
+  ): number {
     const before = this.#holds.get(key);
     const row = before === undefined ? 0 : Math.min(before.row + 1, MOST_DOUBLINGS);
     const stretched = waitMs * 2 ** row * between(this.#random, 1, 1.5);
     const half = rate.depthTicks / 2 / TICKS_PER_MS;
     const span = Math.min(stretched, Math.max(waitMs, Math.min(half, LONGEST_STRETCH_MS)));
-    // Set anew, so that the map's order is the order of the last refusals.
-    this.#holds.delete(key);
-    this.#holds.set(key, { rate, cost, until: now + span, fullAt: now + fullMs, row });
-    if (this.#holds.size > MOST_HOLDS) {
-      const oldest = this.#holds.keys().next();
-      if (oldest.done !== true) this.#holds.delete(oldest.value);
+    const until = now + span;
+    this.#holds.set(key, { rate, cost, until, fullAt: now + fullMs, row });
+    return until;
+  }
+
+  /** The bucket has room again: nothing is refused and the row is over, but that it was limited stays known a while. */
+  granted(key: string, now: number): void {
+    const hold = this.#holds.get(key);
+    if (hold === undefined) return;
+    if (now - hold.until > RECENT_MS) this.#holds.delete(key);
+    else {
+      hold.cost = Infinity;
+      hold.row = -1;
     }
   }
 
-  granted(key: string): void {
+  /** Whether the bucket refused in the last second, by the store's word or on hold. */
+  isRecent(key: string, now: number): boolean {
+    const hold = this.#holds.get(key);
+    return hold !== undefined && now - hold.until <= RECENT_MS;
+  }
+
+  forget(key: string): void {
     this.#holds.delete(key);
   }
 

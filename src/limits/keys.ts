@@ -23,6 +23,11 @@ export function routeKey(hash: string, route: string): string {
   return `spw:{c.${hash}}:r.${route}`;
 }
 
+/** The client's concurrency slots, a hash. @param hash the client's keyed hash */
+export function slotsKey(hash: string): string {
+  return `spw:{c.${hash}}:n`;
+}
+
 export function tierKey(tier: string): string {
   return `spw:{g}:tier.${tier}`;
 }

@@ -1,19 +1,25 @@
-import { RecentMap } from '../kernel/lru.ts';
-import type { Charge, LevelState } from './limiter.ts';
-
 /**
  * Tokens taken ahead of use, so that most decisions at a large limit need no trip to the store.
  *
  * Signal: this worker's own demand on a bucket, a count that fades with 400 ms. Decision: when a request asks the store
  * anyway, ask for a few more units of each bucket that is worth it; the next requests take those, and a refill leaves in
- * the background when half is gone. Leased tokens are charged when they are granted, so the long-run total stays within
+ * the background when a third is left. Leased tokens are charged when they are granted, so the long-run total stays within
  * the limit; what a moment can admit beyond it is what is held: with N workers N · B, and B is chosen such that this
  * stays within `maxOverAdmission` of a second's rate and the burst. A limit too small for that is never leased.
  *
+ * A request that lacks something at one level keeps aside what it found at the others: reserved tokens are nobody else's,
+ * count as held, and come back when the request is refused.
+ *
  * Cold start: nothing is held, the first decisions ask. Idle gap: tokens end 100 ms after the last grant and are lost,
  * so an idle worker keeps nothing from the others. Limits: with many workers a bucket falls back to asking each time.
+ * A reload or a worker more cuts what is held when the bucket is next asked for.
  * Source: limits.md §4, with its simulation; Doorman, "Global distributed client side rate limiting".
  */
+import { RecentMap } from '../kernel/lru.ts';
+import { NOT_ASKED, type Charge, type LevelState } from './decision.ts';
+import type { Flight } from './flight.ts';
+import type { CompiledRate } from './gcra.ts';
+import { levelOf, newLease, type Lease } from './lease.ts';
 
 export interface LeasePolicy {
   /** `auto`: where the rate makes it worth it; `exact`: never; `leased`: from two tokens on. */
@@ -26,131 +32,207 @@ export interface LeasePolicy {
 const TTL_MS = 100;
 /** Demand fades so fast. Half follows single bursts, double is late when a client falls silent. */
 const FADE_MS = 400;
-/** A lease below this saves too little; at half crumbs cost more trips than asking, at double small limits never lease. */
-const LEAST_AUTO = 4;
-const LEAST_FORCED = 2;
-/** As many buckets as the worker remembers; dropping one loses what it holds, nothing is over-admitted. */
-const MOST_LEASES = 50_000;
+/** Held at most: what is used in half a life. Half of it doubles the trips, double lets tokens expire unused. */
+const USEFUL_PER_DEMAND = TTL_MS / 2 / FADE_MS;
+/**
+ * What is left when a refill is sent, a sixth of a life's use: far more than a trip takes. At half as in limits.md a
+ * generous limit costs 0.108 trips a request at 400/s, so 0.085; at a sixth requests would begin to wait for slow stores.
+ */
+const REFILL_BELOW = 1 / 3;
+/** A lease below this is not begun: at half crumbs cost more trips than asking, at double small limits never lease. */
+const LEAST_BEGUN = 4;
+/** Below this a lease ends; at the same figure as above a demand at the edge would change its way with each request. */
+const LEAST_KEPT = 2;
+/**
+ * Buckets remembered, some 3 MB; dropping one loses what it holds, nothing is over-admitted. A lease is worth it from 80
+ * units a second on, so a busy worker has some hundreds; half would let a spray of addresses push them out between two of
+ * their requests, double only keeps more strangers.
+ */
+const MOST_LEASES = 8192;
 
-interface Lease {
-  tokens: number;
-  expiresMs: number;
-  /** Units asked for lately, fading. */
-  demand: number;
-  demandMs: number;
-  /** The store's last word on the bucket. */
-  remaining: number;
-  fullMs: number;
-  refilling: boolean;
+/** Units of all leases so far. */
+export interface LeaseTokens {
+  granted: number;
+  spent: number;
+  /** Not used in time, or cut. */
+  expired: number;
+  /** Given back: by requests that were not served, and by a worker that leaves. */
+  refunded: number;
 }
 
-/** A refill of one bucket. */
-export interface RefillTerm {
-  readonly charge: Charge;
-  readonly least: number;
-  readonly most: number;
+/** Units to be given back to the store. */
+export interface RefundedUnits {
+  readonly keys: string[];
+  readonly units: number[];
+  readonly unitTicks: number[];
 }
 
-const NONE: readonly never[] = Object.freeze([]);
+const EXACT: LeasePolicy = Object.freeze({ enforcement: 'exact', maxOverRatio: 0 });
 
 export class Leases {
   readonly #leases = new RecentMap<string, Lease>(MOST_LEASES);
-  /** The leases of the charges that were taken last, in their order: looked up once for a whole decision. */
-  readonly #taken: Lease[] = [];
-  #policy: LeasePolicy = { enforcement: 'exact', maxOverRatio: 0 };
+  /** The leases of the charges looked at last, in their order: looked up once for a whole decision. */
+  readonly #found: (Lease | undefined)[] = [];
+  readonly tokens: LeaseTokens = { granted: 0, spent: 0, expired: 0, refunded: 0 };
+  #policy: LeasePolicy = EXACT;
   #holders = 1;
+  #era = 0;
 
   configure(policy: LeasePolicy): void {
     this.#policy = policy;
+    this.#era++;
+    this.#found.length = 0;
   }
 
   /** Live workers of all gateways: together they hold no more than the policy allows. */
   setHolders(holders: number): void {
+    if (holders === this.#holders) return;
     this.#holders = Math.max(1, holders);
+    this.#era++;
   }
 
   /**
-   * Takes `cost` of every bucket if all of them hold it, of none otherwise; notes the demand in any case. After a yes
-   * `refills` and `levels` speak of these charges.
+   * Takes `cost` of every bucket if all of them hold it, of none otherwise. Like `look`: `found`, `lacks` and
+   * `levels` speak of these charges from then on.
    */
   take(charges: readonly Charge[], cost: number, now: number): boolean {
-    if (this.#policy.enforcement === 'exact') return false;
-    const taken = this.#taken;
-    taken.length = 0;
-    let all = true;
-    for (const charge of charges) {
-      const lease = this.#leaseOf(charge, now);
-      if (lease === undefined) {
-        all = false;
-        continue;
-      }
-      lease.demand = lease.demand * Math.exp((lease.demandMs - now) / FADE_MS) + cost;
-      lease.demandMs = now;
-      if (lease.tokens < cost) all = false;
-      taken.push(lease);
+    this.look(charges, now);
+    for (let i = 0; i < charges.length; i++) if (this.lacks(i, cost)) return false;
+    for (let i = 0; i < charges.length; i++) {
+      const lease = this.#found[i] as Lease;
+      lease.tokens -= cost;
+      this.demanded(lease, cost, now);
     }
-    if (!all) return false;
-    for (const lease of taken) lease.tokens -= cost;
+    this.tokens.spent += cost * charges.length;
     return true;
   }
 
-  /**
-   * The fewest units worth having from a bucket, at least the cost: half a lease where there is one. At the limit a
-   * store has one unit at a time, and taking each as it comes would cost a trip each.
-   */
-  least(charge: Charge, cost: number, now: number): number {
-    const lease = this.#policy.enforcement === 'exact' ? undefined : this.#leaseOf(charge, now);
-    if (lease === undefined) return cost;
-    return Math.max(cost, Math.min(Math.ceil(this.#size(charge, lease) / 2), charge.rate.burst));
+  /** Looks up the leases of these charges. */
+  look(charges: readonly Charge[], now: number): void {
+    if (this.#policy.enforcement === 'exact') return;
+    for (let i = 0; i < charges.length; i++) this.#found[i] = this.#leaseOf(charges[i] as Charge, now);
   }
 
-  /**
-   * How many units a request should ask the store for: its cost, and what the lease lacks. One asks at a time, or a
-   * crowd that misses together would be granted a lease each; `refilled` must follow.
-   */
-  wanted(charge: Charge, cost: number, now: number): number {
-    const lease = this.#policy.enforcement === 'exact' ? undefined : this.#leaseOf(charge, now);
-    if (lease === undefined || lease.refilling) return cost;
-    const lacking = this.#size(charge, lease) - lease.tokens;
-    if (lacking <= 0) return cost;
-    lease.refilling = true;
-    return cost + lacking;
+  /** The lease of the charge in this place; undefined where its limit is too small for one. */
+  found(place: number): Lease | undefined {
+    return this.#found[place];
   }
 
-  /** Units that the store granted beyond what a request used, and its figures for the bucket. */
-  granted(charge: Charge, units: number, remaining: number, fullMs: number, now: number): void {
-    const lease = this.#leases.get(charge.key);
-    if (lease === undefined) return;
+  /** Whether the charge in this place has to be asked for. */
+  lacks(place: number, cost: number): boolean {
+    const lease = this.#found[place];
+    return lease === undefined || lease.tokens < cost;
+  }
+
+  /** What brings all that a request with these charges lacks, if one flight does. */
+  flightFor(charges: readonly Charge[], cost: number): Flight | undefined {
+    let flight: Flight | undefined;
+    for (let place = 0; place < charges.length; place++) {
+      const lease = this.#found[place];
+      if (lease === undefined) return undefined;
+      const need = cost - lease.tokens;
+      if (need <= 0) continue;
+      if (lease.flight === undefined || need > lease.sure - lease.promised) return undefined;
+      if (flight !== undefined && flight !== lease.flight) return undefined;
+      ({ flight } = lease);
+    }
+    return flight;
+  }
+
+  /** Units have been asked for, `sure` at least if any come. */
+  departed(lease: Lease, flight: Flight, sure: number): void {
+    lease.flight = flight;
+    lease.sure = sure;
+    lease.promised = 0;
+  }
+
+  /** Whether some bucket of the charges taken last should be refilled. */
+  isDue(charges: readonly Charge[], now: number): boolean {
+    for (let i = 0; i < charges.length; i++) {
+      const lease = this.#found[i] as Lease;
+      if (lease.flight !== undefined || now < lease.restsUntilMs) continue;
+      const size = this.sizeOf(lease);
+      if (size > 0 && lease.tokens < size * REFILL_BELOW) return true;
+    }
+    return false;
+  }
+
+  /** Counts what a request asks for, whatever becomes of it. */
+  demanded(lease: Lease, cost: number, now: number): void {
+    if (now !== lease.demandMs) {
+      lease.demand *= Math.exp((lease.demandMs - now) / FADE_MS);
+      lease.demandMs = now;
+    }
+    lease.demand += cost;
+  }
+
+  /** What this worker should hold now: half of what it uses while tokens live, 0 where that is not worth it. */
+  sizeOf(lease: Lease): number {
+    const size = Math.min(lease.most, Math.floor(lease.demand * USEFUL_PER_DEMAND));
+    if (this.#policy.enforcement === 'leased') return Math.max(LEAST_KEPT, size);
+    lease.worth = size >= (lease.worth ? LEAST_KEPT : LEAST_BEGUN);
+    return lease.worth ? size : 0;
+  }
+
+  /** Keeps up to `cost` aside for a request that must ask elsewhere; `spend` or `giveBack` must follow. */
+  reserve(lease: Lease, cost: number): number {
+    const units = Math.min(lease.tokens, cost);
+    lease.tokens -= units;
+    lease.reserved += units;
+    return units;
+  }
+
+  /** The request was admitted. */
+  spend(lease: Lease, reserved: number): void {
+    lease.reserved -= reserved;
+    this.tokens.spent += reserved;
+  }
+
+  /** The request was refused elsewhere. */
+  giveBack(lease: Lease, reserved: number, now: number): void {
+    lease.reserved -= reserved;
+    lease.tokens += reserved;
+    this.#expire(lease, now < lease.expiresMs ? Math.max(0, lease.tokens - this.#cap(lease)) : lease.tokens);
+  }
+
+  /** The store's figures for a bucket; until `restsUntilMs` it has too few. */
+  heard(lease: Lease, remaining: number, fullMs: number, restsUntilMs: number): void {
     lease.remaining = remaining;
     lease.fullMs = fullMs;
+    lease.restsUntilMs = restsUntilMs;
+  }
+
+  /** Units that the store granted beyond what a request used. */
+  granted(lease: Lease, units: number, now: number): void {
     if (units <= 0) return;
+    if (now >= lease.expiresMs) this.#expire(lease, lease.tokens);
     lease.tokens += units;
     lease.expiresMs = now + TTL_MS;
+    this.tokens.granted += units;
   }
 
-  /**
-   * Of the charges that were taken last: the buckets that are under half of their lease and not being refilled; they
-   * count as being refilled from now on.
-   */
-  refills(charges: readonly Charge[]): readonly RefillTerm[] {
-    let terms: RefillTerm[] | undefined;
-    for (let i = 0; i < charges.length; i++) {
-      const charge = charges[i] as Charge;
-      const lease = this.#taken[i] as Lease;
-      if (lease.refilling) continue;
-      const size = this.#size(charge, lease);
-      if (size === 0 || lease.tokens * 2 > size) continue;
-      lease.refilling = true;
-      const least = Math.min(Math.ceil(size / 2), charge.rate.burst);
-      (terms ??= []).push({ charge, least, most: Math.max(size - lease.tokens, least) });
-    }
-    return terms ?? NONE;
+  /** A grant that came after its deadline: kept up to what may be held, for what is left of its life. */
+  grantedLate(lease: Lease, units: number, askedMs: number, now: number): void {
+    const expiresMs = askedMs + TTL_MS;
+    if (units <= 0) return;
+    this.tokens.granted += units;
+    if (now >= lease.expiresMs) this.#expire(lease, lease.tokens);
+    const room = now < expiresMs ? Math.max(0, this.sizeOf(lease) - lease.tokens - lease.reserved) : 0;
+    const kept = Math.min(units, room);
+    this.tokens.expired += units - kept;
+    if (kept === 0) return;
+    lease.tokens += kept;
+    lease.expiresMs = Math.max(lease.expiresMs, expiresMs);
   }
 
-  /** The store has answered, or will not: somebody else may ask. */
-  refilled(charge: Charge): void {
-    const lease = this.#leases.get(charge.key);
-    if (lease !== undefined) lease.refilling = false;
+  /** Units of a request that came to nothing, put with what is held; false when there is no place for them. */
+  returned(key: string, units: number, now: number): boolean {
+    const lease = this.#leases.get(key);
+    if (lease === undefined || now >= lease.expiresMs) return false;
+    if (lease.tokens + lease.reserved + units > this.sizeOf(lease)) return false;
+    lease.tokens += units;
+    this.tokens.refunded += units;
+    return true;
   }
 
   /** Units held of a bucket that have not ended. */
@@ -162,16 +244,35 @@ export class Leases {
   /** Lets go of what is held of a bucket; the demand that was seen stays true. */
   drop(key: string): void {
     const lease = this.#leases.get(key);
-    if (lease !== undefined) lease.tokens = 0;
+    if (lease !== undefined) this.#expire(lease, lease.tokens);
+  }
+
+  /** Takes out everything that is held, for the store, and leases no more: this worker leaves. */
+  drain(now: number): RefundedUnits {
+    const refunded: RefundedUnits = { keys: [], units: [], unitTicks: [] };
+    for (const lease of this.#leases.values()) {
+      if (lease.tokens === 0) continue;
+      if (now >= lease.expiresMs) {
+        this.#expire(lease, lease.tokens);
+        continue;
+      }
+      refunded.keys.push(lease.key);
+      refunded.units.push(lease.tokens);
+      refunded.unitTicks.push(lease.rate.unitTicks);
+      this.tokens.refunded += lease.tokens;
+      lease.tokens = 0;
+    }
+    this.configure(EXACT);
+    return refunded;
   }
 
   /** Figures for the answer of the request whose charges were taken last. */
   levels(charges: readonly Charge[]): LevelState[] {
     const levels: LevelState[] = [];
     for (let i = 0; i < charges.length; i++) {
-      const { tokens, remaining, fullMs } = this.#taken[i] as Lease;
-      const { burst } = (charges[i] as Charge).rate;
-      levels.push({ remaining: Math.min(burst, remaining + tokens), waitMs: 0, fullMs });
+      const lease = this.#found[i];
+      // A reload to `exact` or a drain came while it waited: it is served, and no lease is found any more.
+      levels.push(lease === undefined ? NOT_ASKED : levelOf(lease));
     }
     return levels;
   }
@@ -179,39 +280,37 @@ export class Leases {
   #leaseOf(charge: Charge, now: number): Lease | undefined {
     let lease = this.#leases.get(charge.key);
     if (lease === undefined) {
-      if (this.#most(charge) < this.#least) return undefined;
-      lease = {
-        tokens: 0,
-        expiresMs: 0,
-        demand: 0,
-        demandMs: now,
-        remaining: 0,
-        fullMs: 0,
-        refilling: false,
-      };
+      const most = this.#most(charge.rate);
+      if (this.#policy.enforcement === 'auto' && most < LEAST_BEGUN) return undefined;
+      lease = newLease(charge, most, this.#era, now);
       this.#leases.set(charge.key, lease);
-    } else if (now >= lease.expiresMs) lease.tokens = 0;
+      return lease;
+    }
+    if (lease.tokens > 0 && now >= lease.expiresMs) this.#expire(lease, lease.tokens);
+    if (lease.era !== this.#era || lease.rate !== charge.rate) this.#adapt(lease, charge.rate);
     return lease;
   }
 
-  get #least(): number {
-    return this.#policy.enforcement === 'leased' ? LEAST_FORCED : LEAST_AUTO;
+  /** Another policy, other limits or more workers: what is held beyond the new measure is let go. */
+  #adapt(lease: Lease, rate: CompiledRate): void {
+    lease.era = this.#era;
+    lease.rate = rate;
+    lease.most = this.#most(rate);
+    this.#expire(lease, Math.max(0, lease.tokens - this.#cap(lease)));
+  }
+
+  #cap({ most }: Lease): number {
+    return this.#policy.enforcement === 'leased' ? Math.max(LEAST_KEPT, most) : most;
+  }
+
+  #expire(lease: Lease, units: number): void {
+    lease.tokens -= units;
+    this.tokens.expired += units;
   }
 
   /** The most that one worker may hold of a bucket. */
-  #most({ rate }: Charge): number {
+  #most(rate: CompiledRate): number {
     const over = (this.#policy.maxOverRatio * (rate.ratePerSecond + rate.burst)) / this.#holders;
     return Math.floor(Math.min(rate.burst / 2, over));
-  }
-
-  /** What this worker should hold now: half of what it uses while tokens live, 0 where that is not worth it. */
-  #size(charge: Charge, lease: Lease): number {
-    const most = this.#most(charge);
-    const useful = Math.floor(((lease.demand / FADE_MS) * TTL_MS) / 2);
-    const size =
-      this.#policy.enforcement === 'leased'
-        ? Math.min(most, Math.max(useful, LEAST_FORCED))
-        : Math.min(most, useful);
-    return size < this.#least ? 0 : size;
   }
 }

@@ -1,81 +1,36 @@
 /**
  * The worker's decision on rate limits: may this request pass, at all its levels at once?
  *
- * Order: a bucket on hold refuses here, without a trip; otherwise one call to the store decides over all levels; if the
+ * Order: what the worker holds of every bucket is enough, and nobody is asked; a bucket on hold that lacks units refuses
+ * here, without a trip; otherwise what is held is kept aside and one call to the store decides over the rest; if the
  * store is unfit or late, the request is decided by what `onUnavailable` says (`local`: this worker's share of every
- * limit, limit / (gateways × workers), in memory that outlives the outage; `allow`; `deny`). All or nothing: who is
- * refused at one level is charged at none. Observed levels are charged and counted but never refuse.
+ * limit; `allow`; `deny`). All or nothing: who is refused at one level is charged at none, and what was kept aside comes
+ * back. Observed levels are charged and counted but never refuse, also not by the store's absence.
  *
  * A decision is a value where it can be: `decided` is then called inside `decide`.
- * Limits of the method: while the store is lost, connections that cluster on one worker get only that worker's share.
  */
-import type { ErrorCode } from '../kernel/errors.ts';
 import type { Random } from '../kernel/random.ts';
-import { EmbeddedStore, WORKER_BUCKETS } from './embedded-store.ts';
-import type { CompiledRate } from './gcra.ts';
-import { REPLY_PER_LEVEL, TERMS_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
-import { holdRemaining, Holds, holdWaitMs } from './hold.ts';
-import { Leases, type LeasePolicy } from './leases.ts';
+import {
+  isOwn,
+  NOT_ASKED,
+  passed,
+  type Charge,
+  type Level,
+  type LevelState,
+  type LimitCaller,
+  type LimitDecision,
+  type OnUnavailable,
+} from './decision.ts';
+import { Waiting } from './flight.ts';
+import { REPLY_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
+import { holdRemaining, Holds, holdWaitMs, type Hold } from './hold.ts';
+import type { Lease } from './lease.ts';
+import { Leases, type LeasePolicy, type LeaseTokens } from './leases.ts';
+import { PendingDecision } from './pending.ts';
 import { Refill } from './refill.ts';
-import { Refusals } from './refusals.ts';
-import type { LimitStore, StoreCall, StoreReply } from './store.ts';
-
-/** In order of precedence when several refuse. The first two are a caller's own, the others are shared by many. */
-const LEVELS = ['client', 'route', 'tier', 'route-total', 'global'] as const;
-
-export type Level = (typeof LEVELS)[number];
-
-/** Whether the bucket is the caller's own and not shared with others. */
-export function isOwn({ level }: { readonly level: Level }): boolean {
-  return level === 'client' || level === 'route';
-}
-
-export interface Charge {
-  /** The bucket, see `keys.ts`. */
-  readonly key: string;
-  readonly level: Level;
-  readonly rate: CompiledRate;
-  /** False: observed, so charged and counted, but it never refuses. */
-  readonly enforced: boolean;
-}
-
-/** What a request asks; the exchange itself, so that nothing is made for the question. */
-export interface LimitCaller {
-  /** At most one of each level, no bucket twice. */
-  readonly charges: readonly Charge[];
-  /** Whole units, charged at every level; 0 = free. */
-  readonly cost: number;
-  /** Exactly once, inside `decide` or later. */
-  decided(decision: LimitDecision): void;
-}
-
-export interface LevelState {
-  /** Whole units left after this decision; -1 when this level was not asked. */
-  readonly remaining: number;
-  /** Until this request would fit, ms; 0 when it does. */
-  readonly waitMs: number;
-  /** Until the bucket is full again, ms. */
-  readonly fullMs: number;
-}
-
-export interface LimitDecision {
-  readonly ok: boolean;
-  /** The first refusing level in the order of precedence. */
-  readonly refusedBy: Level | '';
-  /** Empty when ok. */
-  readonly code: ErrorCode | '';
-  /** The longest wait of the refusing levels, ms. */
-  readonly retryAfterMs: number;
-  /** Whole seconds of chance to be added to `Retry-After`, at most. */
-  readonly jitterSeconds: number;
-  readonly path: 'none' | 'lease' | 'store' | 'hold' | 'fallback';
-  /** In the order of the charges; empty when no level was asked. */
-  readonly levels: readonly LevelState[];
-  /** Observed levels that would have refused. */
-  readonly observed: readonly Level[];
-}
-
-export type OnUnavailable = 'local' | 'allow' | 'deny';
+import { denial, Refusals } from './refusals.ts';
+import { Shares } from './shares.ts';
+import type { LimitStore, StoreReply } from './store.ts';
 
 export interface LimiterOptions {
   readonly store: LimitStore;
@@ -86,19 +41,14 @@ export interface LimiterOptions {
 }
 
 const NOTHING: readonly never[] = Object.freeze([]);
-const NOT_ASKED: LevelState = Object.freeze({ remaining: -1, waitMs: 0, fullMs: 0 });
 const ASKED_NOBODY: LimitDecision = Object.freeze(passed('none', NOTHING, NOTHING));
 const ALLOWED: LimitDecision = Object.freeze(passed('fallback', NOTHING, NOTHING));
-/** `deny`: a second more than the pause, so that the store has been tried when the caller is back. */
-const DENY_EXTRA_MS = 1000;
-const DENY_JITTER_SECONDS = 2;
-/** No charge has this rank, so the first refusing level is always before it. */
-const NO_RANK: number = LEVELS.length;
+/** Later than this a unit given back could be spent beside the one that time has brought. */
+const GIVE_BACK_WITHIN_MS = 1000;
 
 export class Limiter {
-  readonly #random: Random;
   readonly #holds: Holds;
-  readonly #local: EmbeddedStore;
+  readonly #shares: Shares;
   readonly #refusals = new Refusals();
   readonly #leases = new Leases();
   #store: LimitStore;
@@ -106,30 +56,76 @@ export class Limiter {
   #workers: number;
 
   constructor(options: LimiterOptions) {
-    this.#random = options.random;
     this.#store = options.store;
     this.#onUnavailable = options.onUnavailable;
     this.#workers = options.workers;
     this.#holds = new Holds(options.random);
-    this.#local = new EmbeddedStore(WORKER_BUCKETS, this.#random);
+    this.#shares = new Shares(options.random);
   }
 
   /** `now`: monotonic ms. */
   decide(caller: LimitCaller, now: number): void {
-    if (caller.charges.length === 0 || caller.cost === 0) {
+    const { charges, cost } = caller;
+    if (charges.length === 0 || cost === 0) {
       caller.decided(ASKED_NOBODY);
       return;
     }
-    if (this.#holds.size() > 0 && this.#onHold(caller, now)) return;
-    if (this.#leases.take(caller.charges, caller.cost, now)) {
+    if (this.#leases.take(charges, cost, now)) {
       // Before the refill: a store may answer inside `decide`, and its answer may decide another request.
-      const levels = this.#leases.levels(caller.charges);
-      this.#refill(caller.charges, now);
+      const levels = this.#leases.levels(charges);
+      if (this.#leases.isDue(charges, now)) this.#refill(charges, now);
       caller.decided(passed('lease', levels, NOTHING));
       return;
     }
-    const call = new PendingDecision(this, caller, this.#leases, now);
-    if (!this.#store.decide(call, now)) this.fallBack(call, now);
+    if (this.#holds.size() > 0 && this.#onHold(caller, now)) return;
+    const flight = this.#leases.flightFor(charges, cost);
+    if (flight === undefined) this.#ask(caller, true, now);
+    else flight.join(new Waiting(this, caller, this.#leases, now));
+  }
+
+  /**
+   * Charges without letting anybody wait, for a request that is refused anyhow; true: it was within the limits, as far
+   * as is known now.
+   */
+  chargeOnly(charges: readonly Charge[], cost: number, now: number): boolean {
+    const bystander = new Bystander(charges, cost);
+    this.decide(bystander, now);
+    return bystander.within;
+  }
+
+  /**
+   * A request that was admitted by `decision` ends in our own refusal before anything was done for it: its units go back
+   * to the lease or to the store. Not later than a second after, and not to a client that was itself limited in the last
+   * second, or a flood would be rewarded.
+   */
+  giveBack(
+    charges: readonly Charge[],
+    cost: number,
+    decision: LimitDecision,
+    admittedMs: number,
+    now: number,
+  ): void {
+    const { ok, path, observed } = decision;
+    if (!ok || cost === 0 || (path !== 'lease' && path !== 'store')) return;
+    if (now - admittedMs > GIVE_BACK_WITHIN_MS) return;
+    for (const charge of charges) if (isOwn(charge) && this.#holds.isRecent(charge.key, now)) return;
+    const keys: string[] = [];
+    const units: number[] = [];
+    const unitTicks: number[] = [];
+    for (const { key, level, rate } of charges) {
+      // A level that would have refused was not charged.
+      if (observed.includes(level) || this.#leases.returned(key, cost, now)) continue;
+      keys.push(key);
+      units.push(cost);
+      unitTicks.push(rate.unitTicks);
+    }
+    if (keys.length > 0) this.#store.refund(keys, units, unitTicks, now);
+  }
+
+  /** This worker leaves: what it holds goes back to the store, and it asks for each unit from now on. */
+  drain(now: number): void {
+    const { keys, units, unitTicks } = this.#leases.drain(now);
+    if (keys.length > 0) this.#store.refund(keys, units, unitTicks, now);
   }
 
   /** A reload: keys hold no numbers, so buckets stay; holds were computed from the old limits and go. */
@@ -143,12 +139,21 @@ export class Limiter {
 
   setWorkers(workers: number): void {
     this.#workers = Math.max(1, workers);
-    this.#leases.setHolders(this.#store.gateways() * this.#workers);
+  }
+
+  /** Whether a bucket is known here to have no room for this cost; asks nobody and charges nothing. */
+  isOnHold(key: string, cost: number, now: number): boolean {
+    return this.#holds.size() > 0 && this.#holds.find(key, cost, now) !== undefined;
   }
 
   /** Units of this bucket that the worker holds as a lease: charged in the store already, not yet used. */
   leased(key: string, now: number): number {
     return this.#leases.held(key, now);
+  }
+
+  /** What became of leased units so far; only grows. */
+  get leaseTokens(): Readonly<LeaseTokens> {
+    return this.#leases.tokens;
   }
 
   /**
@@ -158,75 +163,149 @@ export class Limiter {
   forget(keys: readonly string[]): void {
     for (const key of keys) {
       this.#leases.drop(key);
-      this.#holds.granted(key);
-      this.#local.forget(key);
+      this.#holds.forget(key);
+      this.#shares.forget(key);
     }
+  }
+
+  /** For `Waiting`: the lease it waited for has come. */
+  served({ caller }: Waiting, now: number): void {
+    this.#leases.look(caller.charges, now);
+    caller.decided(passed('lease', this.#leases.levels(caller.charges), NOTHING));
+  }
+
+  /** For `Waiting`: it has not. */
+  unserved({ caller }: Waiting, mayAsk: boolean, now: number): void {
+    this.#leases.look(caller.charges, now);
+    if (!this.#onHold(caller, now)) this.#ask(caller, mayAsk, now);
   }
 
   /** For `PendingDecision`: the store has decided. */
   storeDecided(call: PendingDecision, reply: StoreReply, now: number): void {
-    const { charges, cost } = call.caller;
-    for (let i = 0; i < charges.length; i++) {
-      const charge = charges[i] as Charge;
-      const { key, rate, enforced } = charge;
-      const at = 1 + i * REPLY_PER_LEVEL;
-      if (call.asksMore(i)) this.#leases.refilled(charge);
-      this.#leases.granted(
-        charge,
-        (reply[at] as number) - cost,
-        reply[at + 1] as number,
-        (reply[at + 3] as number) / TICKS_PER_MS,
-        now,
-      );
-      const waitTicks = reply[at + 2] as number;
-      if (waitTicks > 0 && enforced) {
-        const fullMs = (reply[at + 3] as number) / TICKS_PER_MS;
-        this.#holds.refused(key, cost, rate, waitTicks / TICKS_PER_MS, fullMs, now);
-      } else if (this.#holds.size() > 0 && (reply[at] as number) > 0) this.#holds.granted(key);
+    for (let asked = 0; asked < call.keys.length; asked++) {
+      const place = call.places[asked] as number;
+      const at = 1 + asked * REPLY_PER_LEVEL;
+      const need = call.rides(asked) ? 0 : call.need(place);
+      const surplus = (reply[at] as number) - need;
+      this.#heard(call.charge(place), call.leases[place], surplus, reply, at, call.caller.cost, now);
     }
-    this.#finish(call.caller, reply, 'store', now);
+    this.#settle(call, reply, 'store', now);
+  }
+
+  /** For `Refill`: what it asked for has come, or a part. */
+  refilled(refill: Refill, reply: StoreReply, now: number): void {
+    for (let asked = 0; asked < refill.keys.length; asked++) {
+      const at = 1 + asked * REPLY_PER_LEVEL;
+      const charge = refill.charges[asked] as Charge;
+      this.#heard(charge, refill.leases[asked], reply[at] as number, reply, at, 1, now);
+    }
   }
 
   /** For `PendingDecision`: the store is unfit or late. */
   fallBack(call: PendingDecision, now: number): void {
-    const { caller } = call;
-    for (const [i, charge] of caller.charges.entries()) if (call.asksMore(i)) this.#leases.refilled(charge);
     switch (this.#onUnavailable) {
       case 'allow':
-        caller.decided(ALLOWED);
+        call.settle(true, NOTHING, now);
+        call.caller.decided(ALLOWED);
         return;
-      case 'deny':
-        caller.decided(this.#denial(now));
+      case 'deny': {
+        const denied = call.asksEnforced();
+        call.settle(!denied, NOTHING, now);
+        call.caller.decided(denied ? denial(this.#store.pauseMs(now)) : ALLOWED);
         return;
-      case 'local': {
-        const shares = Math.max(1, this.#store.gateways() * this.#workers);
-        const reply: number[] = [];
-        const { keys } = call;
-        this.#local.decideInto(keys, shareTerms(caller, shares), 0, keys.length, now, reply);
-        this.#finish(caller, reply, 'fallback', now);
       }
+      case 'local':
+        this.#settle(call, this.#shares.decide(call, this.#shareCount(), now), 'fallback', now);
     }
+  }
+
+  /** Takes in what the store said of one level, from `reply[at]` on; `surplus` units are the lease's. */
+  #heard(
+    charge: Charge,
+    lease: Lease | undefined,
+    surplus: number,
+    reply: StoreReply,
+    at: number,
+    cost: number,
+    now: number,
+  ): void {
+    const { key, rate, enforced } = charge;
+    const waitMs = (reply[at + 2] as number) / TICKS_PER_MS;
+    const fullTicks = reply[at + 3] as number;
+    const fullMs = fullTicks / TICKS_PER_MS;
+    if (this.#onUnavailable === 'local') this.#shares.seen(key, rate, fullTicks, this.#shareCount(), now);
+    let restsUntilMs = waitMs > 0 ? now + waitMs : 0;
+    if (waitMs > 0 && enforced) restsUntilMs = this.#holds.refused(key, cost, rate, waitMs, fullMs, now);
+    else if (this.#holds.size() > 0 && (reply[at] as number) > 0) this.#holds.granted(key, now);
+    if (lease === undefined) return;
+    this.#leases.heard(lease, reply[at + 1] as number, fullMs, restsUntilMs);
+    this.#leases.granted(lease, surplus, now);
+  }
+
+  #settle(call: PendingDecision, reply: StoreReply, path: 'store' | 'fallback', now: number): void {
+    const { caller } = call;
+    const ok = reply[0] === 1;
+    call.settle(ok, reply, now);
+    const levels = call.levels(reply);
+    let observed: Level[] | undefined;
+    for (let i = 0; i < levels.length; i++) {
+      const { enforced, level } = call.charge(i);
+      if ((levels[i] as LevelState).waitMs > 0 && !enforced) (observed ??= []).push(level);
+    }
+    caller.decided(
+      ok
+        ? passed(path, levels, observed ?? NOTHING)
+        : this.#refusal(caller, levels, observed ?? NOTHING, path, now),
+    );
+  }
+
+  #refusal(
+    caller: LimitCaller,
+    levels: readonly LevelState[],
+    observed: readonly Level[],
+    path: LimitDecision['path'],
+    now: number,
+  ): LimitDecision {
+    const refusal = this.#refusals.refusal(caller.charges, levels, observed, path, now);
+    // Only a reply that contradicts itself refuses without a level; it is told as a store that cannot be relied on.
+    return refusal ?? denial(this.#store.pauseMs(now));
+  }
+
+  /** Live workers of all gateways that may hold leases. */
+  #holders(): number {
+    const workers = this.#store.workers();
+    return workers > 0 ? workers : this.#shareCount();
+  }
+
+  /** Into how many parts a limit falls while the store is lost. */
+  #shareCount(): number {
+    return Math.max(1, this.#store.gateways() * this.#workers);
+  }
+
+  /** Asks the store for what is not held here; the leases have just been looked at. */
+  #ask(caller: LimitCaller, mayAsk: boolean, now: number): void {
+    this.#leases.setHolders(this.#holders());
+    const call = new PendingDecision(this, caller, this.#leases, now);
+    if (!mayAsk || !this.#store.decide(call, now)) call.unavailable(now);
   }
 
   /** Asks for what leases lack, in the background; a store that is unfit is asked again with the next request. */
   #refill(charges: readonly Charge[], now: number): void {
-    this.#leases.setHolders(this.#store.gateways() * this.#workers);
-    const terms = this.#leases.refills(charges);
-    if (terms.length === 0) return;
-    const refill = new Refill(this.#leases, terms);
-    if (!this.#store.decide(refill, now)) refill.unavailable();
+    this.#leases.setHolders(this.#holders());
+    const refill = new Refill(this, this.#leases, charges, now);
+    if (!this.#store.decide(refill, now)) refill.unavailable(now);
   }
 
+  /** Refuses by what is known here, if a bucket that the request would have to ask for is on hold. */
   #onHold(caller: LimitCaller, now: number): boolean {
     const { charges, cost } = caller;
     let held = false;
-    for (const charge of charges) {
-      if (charge.enforced && this.#holds.find(charge.key, cost, now) !== undefined) held = true;
-    }
+    for (let i = 0; i < charges.length && !held; i++)
+      held = this.#holdOf(i, charges, cost, now) !== undefined;
     if (!held) return false;
     const levels: LevelState[] = [];
-    for (const charge of charges) {
-      const hold = charge.enforced ? this.#holds.find(charge.key, cost, now) : undefined;
+    for (let i = 0; i < charges.length; i++) {
+      const hold = this.#holdOf(i, charges, cost, now);
       if (hold === undefined) levels.push(NOT_ASKED);
       else {
         levels.push({
@@ -240,144 +319,26 @@ export class Limiter {
     return true;
   }
 
-  #finish(caller: LimitCaller, reply: StoreReply, path: 'store' | 'fallback', now: number): void {
-    const { charges } = caller;
-    const levels: LevelState[] = [];
-    let observed: Level[] | undefined;
-    for (let i = 0; i < charges.length; i++) {
-      const at = 1 + i * REPLY_PER_LEVEL;
-      const waitMs = (reply[at + 2] as number) / TICKS_PER_MS;
-      levels.push({
-        remaining: reply[at + 1] as number,
-        waitMs,
-        fullMs: (reply[at + 3] as number) / TICKS_PER_MS,
-      });
-      const charge = charges[i] as Charge;
-      if (waitMs > 0 && !charge.enforced) (observed ??= []).push(charge.level);
-    }
-    caller.decided(
-      reply[0] === 1
-        ? passed(path, levels, observed ?? NOTHING)
-        : this.#refusal(caller, levels, observed ?? NOTHING, path, now),
-    );
-  }
-
-  #refusal(
-    caller: LimitCaller,
-    levels: readonly LevelState[],
-    observed: readonly Level[],
-    path: LimitDecision['path'],
-    now: number,
-  ): LimitDecision {
-    const { charges } = caller;
-    let first: Charge | undefined;
-    let firstRank = NO_RANK;
-    let longestMs = 0;
-    for (let i = 0; i < charges.length; i++) {
-      const charge = charges[i] as Charge;
-      const { waitMs } = levels[i] as LevelState;
-      if (!charge.enforced || waitMs <= 0) continue;
-      if (waitMs > longestMs) longestMs = waitMs;
-      const rank = LEVELS.indexOf(charge.level);
-      if (rank < firstRank) {
-        firstRank = rank;
-        first = charge;
-      }
-    }
-    // Only a reply that contradicts itself refuses without a level; it is told as a store that cannot be relied on.
-    if (first === undefined) return this.#denial(now);
-    return {
-      ok: false,
-      refusedBy: first.level,
-      code: CODES[first.level],
-      retryAfterMs: longestMs,
-      jitterSeconds: this.#jitterSeconds(first, longestMs, now),
-      path,
-      levels,
-      observed,
-    };
-  }
-
-  #denial(now: number): LimitDecision {
-    return {
-      ok: false,
-      refusedBy: '',
-      code: 'SPW_RATE_STORE_DOWN',
-      retryAfterMs: this.#store.pauseMs(now) + DENY_EXTRA_MS,
-      jitterSeconds: DENY_JITTER_SECONDS,
-      path: 'fallback',
-      levels: NOTHING,
-      observed: NOTHING,
-    };
-  }
-
-  /** One's own limit: a quarter of the wait. A shared one: as long as it takes to serve those refused in a second. */
-  #jitterSeconds(charge: Charge, waitMs: number, now: number): number {
-    if (isOwn(charge)) return Math.max(1, Math.ceil(Math.ceil(waitMs / 1000) / 4));
-    const refused = this.#refusals.count(charge.key, now);
-    return Math.min(30, Math.max(1, Math.ceil(refused / charge.rate.ratePerSecond)));
+  #holdOf(place: number, charges: readonly Charge[], cost: number, now: number): Hold | undefined {
+    const { key, enforced } = charges[place] as Charge;
+    if (!enforced || !this.#leases.lacks(place, cost)) return undefined;
+    return this.#holds.find(key, cost, now);
   }
 }
 
-/** One request on its way to the store and back. */
-export class PendingDecision implements StoreCall {
-  readonly caller: LimitCaller;
-  readonly keys: readonly string[];
-  readonly terms: readonly number[];
-  readonly #limiter: Limiter;
+/** A request that hears nothing of its decision. */
+class Bystander implements LimitCaller {
+  readonly charges: readonly Charge[];
+  readonly cost: number;
+  within = true;
 
-  constructor(limiter: Limiter, caller: LimitCaller, leases: Leases, now: number) {
-    this.#limiter = limiter;
-    this.caller = caller;
-    const { charges, cost } = caller;
-    const keys: string[] = [];
-    const terms: number[] = [];
-    for (const charge of charges) {
-      const { key, rate, enforced } = charge;
-      keys.push(key);
-      const least = leases.least(charge, cost, now);
-      terms.push(rate.unitTicks, rate.burst, least, leases.wanted(charge, cost, now), enforced ? 1 : 0);
-    }
-    this.keys = keys;
-    this.terms = terms;
+  constructor(charges: readonly Charge[], cost: number) {
+    this.charges = charges;
+    this.cost = cost;
   }
 
-  /** Whether more than the request's cost was asked of a level, for the worker's lease. */
-  asksMore(level: number): boolean {
-    return (this.terms[level * TERMS_PER_LEVEL + 3] ?? 0) > this.caller.cost;
-  }
-
-  answered(reply: StoreReply, now: number): void {
-    this.#limiter.storeDecided(this, reply, now);
-  }
-
-  unavailable(now: number): void {
-    this.#limiter.fallBack(this, now);
+  decided({ ok, refusedBy }: LimitDecision): void {
+    // A store that is lost says nothing about the caller.
+    this.within = ok || refusedBy === '';
   }
 }
-
-/** This worker's share of every limit: the rate through `shares`, the burst too, but room for any one request. */
-function shareTerms(caller: LimitCaller, shares: number): number[] {
-  const terms: number[] = [];
-  for (const { rate, enforced } of caller.charges) {
-    const burst = Math.max(Math.ceil(rate.burst / shares), rate.largestCost, caller.cost);
-    terms.push(rate.unitTicks * shares, burst, caller.cost, caller.cost, enforced ? 1 : 0);
-  }
-  return terms;
-}
-
-function passed(
-  path: LimitDecision['path'],
-  levels: readonly LevelState[],
-  observed: readonly Level[],
-): LimitDecision {
-  return { ok: true, refusedBy: '', code: '', retryAfterMs: 0, jitterSeconds: 0, path, levels, observed };
-}
-
-const CODES: Readonly<Record<Level, ErrorCode>> = {
-  client: 'SPW_RATE_CLIENT',
-  route: 'SPW_RATE_ROUTE',
-  tier: 'SPW_RATE_GLOBAL',
-  'route-total': 'SPW_RATE_GLOBAL',
-  global: 'SPW_RATE_GLOBAL',
-};

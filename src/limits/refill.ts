@@ -1,37 +1,73 @@
-import { REPLY_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
-import type { Leases, RefillTerm } from './leases.ts';
+/**
+ * A refill of leases in the background: no level vetoes another.
+ *
+ * One lease is enough to send it when it runs low; every other of the same request that lacks a part comes along.
+ */
+import type { Charge } from './decision.ts';
+import type { Lease } from './lease.ts';
+import type { Leases } from './leases.ts';
+import { Flight } from './flight.ts';
+import { REPLY_PER_LEVEL } from './gcra.ts';
+import { RIDES_FROM } from './pending.ts';
 import type { StoreCall, StoreReply } from './store.ts';
 
-/** Leases on their way from the store: nobody waits for them, and no level vetoes another. */
-export class Refill implements StoreCall {
-  readonly keys: readonly string[];
-  readonly terms: readonly number[];
-  readonly #leases: Leases;
-  readonly #wanted: readonly RefillTerm[];
+/** Who hears what came of it: the limiter. */
+export interface RefillListener {
+  refilled(refill: Refill, reply: StoreReply, now: number): void;
+}
 
-  constructor(leases: Leases, wanted: readonly RefillTerm[]) {
-    this.#leases = leases;
-    this.#wanted = wanted;
-    this.keys = wanted.map(({ charge }) => charge.key);
-    this.terms = wanted.flatMap(({ charge, least, most }) => [
-      charge.rate.unitTicks,
-      charge.rate.burst,
-      least,
-      most,
-      0,
-    ]);
-  }
+export class Refill extends Flight implements StoreCall {
+  readonly keys: string[] = [];
+  readonly terms: number[] = [];
+  /** The levels asked, in their order. */
+  readonly charges: Charge[] = [];
+  readonly leases: Lease[] = [];
+  readonly #listener: RefillListener;
+  readonly #all: Leases;
+  readonly #askedMs: number;
 
-  answered(reply: StoreReply, now: number): void {
-    for (const [index, { charge }] of this.#wanted.entries()) {
-      const at = 1 + index * REPLY_PER_LEVEL;
-      const fullMs = (reply[at + 3] as number) / TICKS_PER_MS;
-      this.#leases.refilled(charge);
-      this.#leases.granted(charge, reply[at] as number, reply[at + 1] as number, fullMs, now);
+  /** `leases` has just taken the units of these charges. */
+  constructor(listener: RefillListener, leases: Leases, charges: readonly Charge[], now: number) {
+    super();
+    this.#listener = listener;
+    this.#all = leases;
+    this.#askedMs = now;
+    for (let place = 0; place < charges.length; place++) {
+      const charge = charges[place] as Charge;
+      const lease = leases.found(place);
+      if (lease === undefined || lease.flight !== undefined || now < lease.restsUntilMs) continue;
+      const size = leases.sizeOf(lease);
+      const lacking = size - lease.tokens - lease.reserved;
+      if (lacking <= 0 || lacking < size * RIDES_FROM) continue;
+      const must = Math.min(lacking, Math.ceil(size / 2));
+      leases.departed(lease, this, must);
+      const { rate } = charge;
+      this.charges.push(charge);
+      this.leases.push(lease);
+      this.keys.push(charge.key);
+      this.terms.push(rate.unitTicks, rate.burst, must, lacking, 0);
     }
   }
 
-  unavailable(): void {
-    for (const { charge } of this.#wanted) this.#leases.refilled(charge);
+  answered(reply: StoreReply, now: number): void {
+    this.#landed();
+    this.#listener.refilled(this, reply, now);
+    this.release(true, now);
+  }
+
+  unavailable(now: number): void {
+    this.#landed();
+    this.release(false, now);
+  }
+
+  #landed(): void {
+    for (const lease of this.leases) lease.flight = undefined;
+  }
+
+  late(reply: StoreReply, now: number): void {
+    for (let asked = 0; asked < this.leases.length; asked++) {
+      const units = reply[1 + asked * REPLY_PER_LEVEL] as number;
+      this.#all.grantedLate(this.leases[asked] as Lease, units, this.#askedMs, now);
+    }
   }
 }

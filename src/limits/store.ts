@@ -18,6 +18,29 @@ export interface StoreCall {
   answered(reply: StoreReply, now: number): void;
   /** No answer in time or no connection: whether the store has charged is not known. */
   unavailable(now: number): void;
+  /** The answer after all, later than `unavailable`: what it granted has been charged. Not every answer comes. */
+  late?(reply: StoreReply, now: number): void;
+}
+
+/**
+ * One worker's question for concurrency slots of a client: it holds `granted` from the answer on, whatever it held
+ * before. Slots end by themselves unless they are asked for again, see `SLOT_TTL_MS` in `slot-table.ts`.
+ */
+export interface SlotsCall {
+  /** The client's hash of slots, see `slotsKey`. */
+  readonly key: string;
+  /** This worker's name among all workers of all gateways. */
+  readonly worker: string;
+  /** Slots that it needs in all; 0 gives back all but `keep`. */
+  readonly need: number;
+  /** Slots that requests may be using when the answer comes, so that cannot be taken away. */
+  readonly keep: number;
+  /** The client's limit, over all workers. */
+  readonly most: number;
+  /** At least `keep`. Less than `need`: the others hold the rest. More: there is plenty, and idle ones may be kept. */
+  answered(granted: number, now: number): void;
+  /** No answer in time or no connection: what the store counts for this worker is not known. */
+  unavailable(now: number): void;
 }
 
 /** What a store is for its callers: `suspect` and `open` take no calls, `returning` takes none for a moment more. */
@@ -42,8 +65,23 @@ export interface StoreView {
 export interface LimitStore {
   /** Takes the call (true) or is unfit (false, and the call will hear nothing). `now`: monotonic ms of this process. */
   decide(call: StoreCall, now: number): boolean;
+  /**
+   * Gives units back to buckets, with the next batch: taken (true) or unfit (false). Nothing is heard of it, and it is
+   * never sent twice: what is lost on the way was charged once, and comes back with time.
+   * @param unitTicks of each bucket's limit
+   */
+  refund(
+    keys: readonly string[],
+    units: readonly number[],
+    unitTicks: readonly number[],
+    now: number,
+  ): boolean;
+  /** Takes the call (true) or is unfit (false, and the call will hear nothing). */
+  slots(call: SlotsCall, now: number): boolean;
   /** Live gateways that share the store, at least 1; the last figure heard while the store is lost. */
   gateways(): number;
+  /** Live workers of all gateways as last heard, at least 1; 0 = the store cannot know, so gateways × own workers. */
+  workers(): number;
   /** How long until an unfit store is tried again, ms; 0 when it is fit. */
   pauseMs(now: number): number;
   view(now: number): StoreView;

@@ -61,6 +61,7 @@ const STEPS: ReadonlySet<string> = new Set([
 const PLUGIN_FEATURES: Readonly<Record<string, readonly Feature[]>> = {
   'request-context': ['forwarding'],
   'client-identity': ['clients'],
+  guard: ['limits'],
   'rate-limit': ['limits'],
   'load-shed': ['shedding'],
   upstream: ['upstreams', 'affinity'],

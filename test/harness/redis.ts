@@ -45,8 +45,9 @@ export class RedisServer {
   }
 
   /** A plain client for looking inside; the caller ends it. */
-  client(): Redis {
-    const client = new Redis(this.port, '127.0.0.1', { protocol: 2, disableClientInfo: true });
+  client(password = ''): Redis {
+    const options = { protocol: 2, disableClientInfo: true } as const;
+    const client = new Redis(this.port, '127.0.0.1', password === '' ? options : { ...options, password });
     client.on('error', ignore);
     return client;
   }
@@ -84,24 +85,29 @@ export class RedisServer {
   async #launch(): Promise<void> {
     const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.directory];
     args.push('--save', '', '--appendonly', 'no', ...this.#args);
-    const running = spawn(findExecutable('redis-server'), args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    this.#process = running;
-    // A test run that ends in the middle takes its servers along.
-    const takeAlong = (): void => void running.kill('SIGKILL');
-    process.once('exit', takeAlong);
-    running.once('exit', () => process.off('exit', takeAlong));
-    let output = '';
-    await new Promise<void>((resolve, reject) => {
-      running.stdout.on('data', (chunk: Buffer) => {
-        output += chunk.toString();
-        if (output.includes('Ready to accept connections')) resolve();
-      });
-      running.once('exit', (code) =>
-        reject(new Error(`redis-server ended with ${code}: ${output.slice(-500)}`)),
-      );
-      running.once('error', reject);
-    });
+    this.#process = await launch(args, 'Ready to accept connections');
   }
+}
+
+/** A redis-server process, once it has said the word on its standard output. */
+export async function launch(args: readonly string[], word: string): Promise<ChildProcess> {
+  const running = spawn(findExecutable('redis-server'), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  // A test run that ends in the middle takes its servers along.
+  const takeAlong = (): void => void running.kill('SIGKILL');
+  process.once('exit', takeAlong);
+  running.once('exit', () => process.off('exit', takeAlong));
+  let output = '';
+  await new Promise<void>((resolve, reject) => {
+    running.stdout.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+      if (output.includes(word)) resolve();
+    });
+    running.once('exit', (code) =>
+      reject(new Error(`redis-server ended with ${code}: ${output.slice(-500)}`)),
+    );
+    running.once('error', reject);
+  });
+  return running;
 }
 
 /** A TCP relay on a port of its own. Connections keep the target that they were opened to. */
@@ -111,6 +117,8 @@ export class Relay {
   readonly #pairs = new Set<readonly [Socket, Socket]>();
   #target: number;
   #delayMs = 0;
+  #lagMs = 0;
+  #refusing = false;
   /** Connections accepted so far. */
   accepted = 0;
 
@@ -136,6 +144,17 @@ export class Relay {
   /** New connections lead to another port. */
   retarget(port: number): void {
     this.#target = port;
+  }
+
+  /** From now on every answer comes this much later; 0 = as it comes. */
+  lag(ms: number): void {
+    this.#lagMs = ms;
+  }
+
+  /** Present connections are reset, new ones too, as long as it says so. */
+  refuse(refusing: boolean): void {
+    this.#refusing = refusing;
+    if (refusing) this.cut();
   }
 
   /** New connections hear nothing for this long. */
@@ -178,13 +197,17 @@ export class Relay {
 
   #accept(near: Socket): void {
     this.accepted++;
+    if (this.#refusing) {
+      near.resetAndDestroy();
+      return;
+    }
     const far = connect(this.#target, '127.0.0.1');
     const pair = [near, far] as const;
     this.#pairs.add(pair);
     const readyAt = performance.now() + this.#delayMs;
     near.on('data', (chunk) => void far.write(chunk));
     far.on('data', (chunk) => {
-      const wait = readyAt - performance.now();
+      const wait = Math.max(readyAt - performance.now(), this.#lagMs);
       if (wait <= 0) near.write(chunk);
       else setTimeout(() => near.write(chunk), wait);
     });

@@ -114,9 +114,14 @@ export function adminPortDouble(): AdminPortDouble {
     explain: async (requestId) =>
       requestId === 'req-1' ? { requestId, decision: 'shed', code: 'SPW_SHED_QUEUE_FULL' } : undefined,
     quota: async (client) => double.quotas[client] ?? { state: 'unknown' },
-    fillQuota: async (client) => {
-      calls.push(['fillQuota', client]);
+    fillQuota: async (client, by) => {
+      calls.push(['fillQuota', client, by]);
       return double.quotas[client] ?? { state: 'unknown' };
+    },
+    overrideQuota: async (client, figures, by) => {
+      calls.push(['overrideQuota', client, figures, by]);
+      const result = double.quotas[client] ?? { state: 'unknown' };
+      return result.state === 'no-route' ? { state: 'unknown' } : result;
     },
   };
   return double;

@@ -3,12 +3,19 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import type { QuotaView } from '../../src/io/admin-port.ts';
-import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
 import { eventually } from '../harness/ports.ts';
 import { RedisServer } from '../harness/redis.ts';
-import { ask, startService, valueOf } from './path-fixture.ts';
+import {
+  counted,
+  quota,
+  quotaNow,
+  refusedByBoth,
+  servedByBoth,
+  spend,
+  startLimited,
+} from './limits-admin-fixture.ts';
+import { ask, startService } from './path-fixture.ts';
 import type { Listening } from './path-fixture.ts';
 
 const HOUR_MS = 3_600_000;
@@ -25,105 +32,7 @@ afterAll(async () => {
 });
 
 async function start(store: string): Promise<Gateway> {
-  return await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 2
-${store}
-services: { shop: { instances: [${origin.url}], sla: 5s, readiness: { path: /ready, interval: 600s, timeout: 10s } } }
-clients:
-  unknownKeys: defaultTier
-  keys:
-    - { key: free-key, client: freddy, tier: free }
-    - { key: new-key, client: nadia, tier: free }
-    - { key: gold-key, client: gina, tier: gold }
-    - { key: open-key, client: olga, tier: open }
-    - { key: wide-key, client: wanda, tier: wide }
-tiers:
-  default: { rate: 2/h, burst: 4 }
-  free: { rate: 1/h, burst: 5, total: { rate: 100/h, burst: 100 } }
-  gold: { rate: 1000/h, burst: 1000 }
-  open: {}
-  wide: { rate: 1/h, burst: 400 }
-routes:
-  - { path: /, service: shop }
-  - { path: /login, service: shop, limits: { perClient: { rate: 30/h, burst: 2, mode: observe } } }
-`);
-}
-
-interface Seen {
-  readonly status: number;
-  readonly quota: QuotaView;
-  readonly detail: string;
-  readonly text: string;
-}
-
-async function quotaNow(gateway: Gateway, client: string, method = 'GET'): Promise<Seen> {
-  const { status, body } = await gateway.admin(`/v1/limits/${encodeURIComponent(client)}`, { method });
-  const { detail } = body as { detail: string };
-  return { status, quota: body as QuotaView, detail, text: JSON.stringify(body) };
-}
-
-/**
- * The same with the word of the store and of as many workers: asked again where a machine that stood still let one of
- * them miss its deadline. Twice is as good as once, be it a look or a filling.
- */
-async function quota(gateway: Gateway, client: string, method = 'GET', workers = 2): Promise<Seen> {
-  let seen = await quotaNow(gateway, client, method);
-  await eventually(`${workers} workers and their store answer`, async () => {
-    const complete = seen.status === 200 ? seen.quota.workers.answered === workers : seen.status !== 503;
-    if (!complete) seen = await quotaNow(gateway, client, method);
-    return complete;
-  });
-  return seen;
-}
-
-/** Whether a worker decided something by its own share, since the store did not answer within its deadline. */
-async function hasDecidedAlone(gateway: Gateway): Promise<boolean> {
-  const { body } = await gateway.admin('/metrics');
-  return /^spillway_limit_decisions_total\{path="fallback"\} [1-9]/m.test(String(body));
-}
-
-/** How often each status came, and which workers answered. */
-async function spend(
-  gateway: Gateway,
-  count: number,
-  key: string,
-  path = '/',
-): Promise<{ statuses: Record<number, number>; workers: ReadonlySet<string> }> {
-  const headers: Record<string, string> = key === '' ? {} : { 'x-api-key': key };
-  const statuses: Record<number, number> = {};
-  const workers = new Set<string>();
-  const answers = await Promise.all(
-    Array.from({ length: count }, async () => await ask(gateway.port, { path, headers })),
-  );
-  for (const { status, rawHeaders } of answers) {
-    statuses[status] = (statuses[status] ?? 0) + 1;
-    // A worker's name begins its request ids.
-    workers.add((valueOf(rawHeaders, 'x-request-id') ?? '').split('-')[0] ?? '');
-  }
-  return { statuses, workers };
-}
-
-/** Uses up the quota of 400, until each of the two workers has had to refuse. */
-async function refusedByBoth(gateway: Gateway): Promise<void> {
-  const refused = new Set<string>();
-  for (let asked = 0; asked < 400; asked += 50) await spend(gateway, 50, 'wide-key');
-  await eventually('both workers have refused', async () => {
-    const { statuses, workers } = await spend(gateway, 20, 'wide-key');
-    if (Object.keys(statuses).join() === '429') for (const worker of workers) refused.add(worker);
-    return refused.size === 2;
-  });
-}
-
-/** Each of the two workers serves, and neither refuses. */
-async function servedByBoth(gateway: Gateway): Promise<void> {
-  const served = new Set<string>();
-  for (let asked = 0; asked < 360 && served.size < 2; asked += 20) {
-    const { statuses, workers } = await spend(gateway, 20, 'wide-key');
-    expect(statuses).toEqual({ 200: 20 });
-    for (const worker of workers) served.add(worker);
-  }
-  expect(served.size).toBe(2);
+  return await startLimited(origin.url, store);
 }
 
 describe.each([
@@ -139,23 +48,14 @@ describe.each([
     await gateway[Symbol.asyncDispose]();
   });
 
-  /**
-   * Counts to the unit. They hold as long as the store answers the workers within its deadline; where the machine did
-   * not let it, what was counted says nothing, and is counted again, by a gateway and a store that know of nothing.
-   */
   async function exactly(work: () => Promise<void>): Promise<void> {
-    for (let tries = 1; ; tries++) {
-      try {
-        await work();
-        return;
-      } catch (error) {
-        if (tries === 10 || !(await hasDecidedAlone(gateway))) throw error;
-      }
+    const again = async (): Promise<void> => {
       await gateway[Symbol.asyncDispose]();
       await redis.restart();
       gateway = await start(section());
       await quota(gateway, 'wanda');
-    }
+    };
+    await counted(() => gateway, again, work);
   }
 
   test('what is spent is seen, a look charges nothing, and a filled quota serves from the next request on', async () => {
@@ -300,11 +200,6 @@ describe.each([
         expect(detail).toContain(`No client ${JSON.stringify(name)} is configured`);
       }
     }
-  });
-
-  test('an override is not there yet: 405', async () => {
-    const { status } = await gateway.admin('/v1/limits/freddy', { method: 'PUT', body: '{"rate":"5/s"}' });
-    expect(status).toBe(405);
   });
 
   test('a worker that stands still is missing from the figures, and forgets its refusals when it goes on', async () => {

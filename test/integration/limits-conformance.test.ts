@@ -3,12 +3,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { BucketStore } from '../../src/io/limit-store/gcra-limiter.ts';
 import { IpcLimitStore, serveLimitBatch } from '../../src/io/limit-store/ipc.ts';
 import type { LimitBatchMessage, LimitBatchReply } from '../../src/io/limit-store/ipc.ts';
+import { RedisClusterStore } from '../../src/io/limit-store/redis-cluster.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { EmbeddedStore } from '../../src/limits/embedded-store.ts';
 import { compileRate } from '../../src/limits/gcra.ts';
 import { RedisServer } from '../harness/redis.ts';
-import { Ask, terms } from '../unit/limits/fixtures.ts';
-import { ask, OpenStore, take, until } from './limits-stores.ts';
+import { RedisCluster } from '../harness/redis-fleet.ts';
+import { Ask, AskSlots, terms } from '../unit/limits/fixtures.ts';
+import { ask, OpenStore, slots, take, until } from './limits-stores.ts';
 
 interface Subject {
   readonly store: BucketStore;
@@ -23,6 +25,28 @@ async function redisSubject(): Promise<Subject> {
     stop: async () => {
       open.store.close();
       await server.stop();
+    },
+  };
+}
+
+async function clusterSubject(): Promise<Subject> {
+  const cluster = await RedisCluster.start();
+  const place = { url: null, sentinels: null, sentinelName: '', cluster: cluster.addresses };
+  const store = new RedisClusterStore({
+    place: { ...place, username: null, password: null, sentinelPassword: null, tls: null },
+    timeoutMs: 1000,
+    gateway: 'gw-1',
+    workers: 1,
+    gateways: 1,
+    random: seededRandom(1),
+    onState: () => {},
+  });
+  await until(() => store.view(performance.now()).state === 'fit', 'the cluster is fit');
+  return {
+    store,
+    stop: async () => {
+      store.close();
+      await cluster[Symbol.asyncDispose]();
     },
   };
 }
@@ -66,6 +90,7 @@ const slow = compileRate(0.01, 3);
 
 describe.each([
   ['redis', redisSubject],
+  ['redis cluster', clusterSubject],
   ['ipc', ipcSubject],
   ['memory', memorySubject],
 ] as const)('a %s store', (kind, open) => {
@@ -76,7 +101,11 @@ describe.each([
   afterAll(() => subject.stop());
 
   test('says what it is and that it is fit', () => {
-    expect(subject.store.view(performance.now())).toMatchObject({ kind, state: 'fit', reason: '' });
+    expect(subject.store.view(performance.now())).toMatchObject({
+      kind: kind.split(' ')[0],
+      state: 'fit',
+      reason: '',
+    });
     expect(subject.store.gateways()).toBe(1);
     expect(subject.store.pauseMs(performance.now())).toBe(0);
   });
@@ -149,6 +178,71 @@ describe.each([
     const replies = await Promise.all(calls.map((call) => call.done));
     expect(replies.filter((reply) => reply?.[0] === 1)).toHaveLength(100);
     expect(calls.every((call) => call.told === 1)).toBe(true);
+  });
+
+  test('units that are given back can be taken again, once, and never more than there were', async () => {
+    const now = performance.now();
+    expect(await take(subject.store, 'back', slow, 3)).toBe(true);
+    expect(subject.store.refund(['back', 'untouched'], [2, 2], [slow.unitTicks, slow.unitTicks], now)).toBe(
+      true,
+    );
+    expect((await ask(subject.store, ['back'], terms(slow, 0)))[2]).toBe(2);
+    expect((await ask(subject.store, ['untouched'], terms(slow, 0)))[2]).toBe(3);
+    expect(subject.store.refund(['back'], [50], [slow.unitTicks], now)).toBe(true);
+    expect((await ask(subject.store, ['back'], terms(slow, 0))).slice(2)).toEqual([3, 0, 0]);
+  });
+
+  test('what is given back in a turn is there for who asks after it in the same turn', async () => {
+    expect(await take(subject.store, 'same turn', slow, 3)).toBe(true);
+    subject.store.refund(['same turn'], [3], [slow.unitTicks], performance.now());
+    expect(await take(subject.store, 'same turn', slow, 3)).toBe(true);
+  });
+
+  test('workers never hold more slots together than the limit, whoever asks first', async () => {
+    expect(await slots(subject.store, 'crowded', 'a', 3, 5)).toBe(3);
+    expect(await slots(subject.store, 'crowded', 'b', 4, 5)).toBe(2);
+    expect(await slots(subject.store, 'crowded', 'a', 4, 5, 3)).toBe(3);
+    expect(await slots(subject.store, 'crowded', 'c', 1, 5)).toBe(0);
+  });
+
+  test('a slot that goes back is free for the others at once; a repeated question changes nothing', async () => {
+    expect(await slots(subject.store, 'passed on', 'a', 2, 2)).toBe(2);
+    expect(await slots(subject.store, 'passed on', 'a', 2, 2, 2)).toBe(2);
+    expect(await slots(subject.store, 'passed on', 'b', 1, 2)).toBe(0);
+    expect(await slots(subject.store, 'passed on', 'a', 1, 2, 1)).toBe(1);
+    expect(await slots(subject.store, 'passed on', 'b', 1, 2)).toBe(1);
+    expect(await slots(subject.store, 'passed on', 'a', 0, 2)).toBe(0);
+    expect(await slots(subject.store, 'passed on', 'b', 2, 2, 1)).toBe(2);
+  });
+
+  test('slots in use cannot be taken away; nobody gets one until there is room under the lowered limit', async () => {
+    expect(await slots(subject.store, 'lowered', 'a', 6, 8)).toBe(6);
+    expect(await slots(subject.store, 'lowered', 'a', 6, 3, 6)).toBe(6);
+    expect(await slots(subject.store, 'lowered', 'b', 1, 3)).toBe(0);
+    expect(await slots(subject.store, 'lowered', 'a', 2, 3, 2)).toBe(2);
+    expect(await slots(subject.store, 'lowered', 'b', 1, 3)).toBe(1);
+  });
+
+  test('where there is plenty a worker gets a quarter more, and a small limit has nothing to spare', async () => {
+    expect(await slots(subject.store, 'plenty', 'a', 8, 100)).toBe(10);
+    expect(await slots(subject.store, 'plenty', 'b', 45, 100)).toBe(45);
+    expect(await slots(subject.store, 'small', 'a', 1, 31)).toBe(1);
+  });
+
+  test('slots, units and decisions of one turn are each answered in the order in which they were asked', async () => {
+    const now = performance.now();
+    const first = new Ask(['mixed'], terms(slow, 2));
+    const second = new Ask(['mixed', 'mixed too'], [...terms(slow, 3), ...terms(slow, 1)]);
+    const held = new AskSlots('mixed slots', 'a', 2, 0, 3);
+    const more = new AskSlots('mixed slots', 'b', 2, 0, 3);
+    subject.store.decide(first, now);
+    subject.store.slots(held, now);
+    subject.store.refund(['mixed'], [2], [slow.unitTicks], now);
+    subject.store.slots(more, now);
+    subject.store.decide(second, now);
+    expect([await held.done, await more.done]).toEqual([2, 1]);
+    expect((await first.done)?.slice(0, 3)).toEqual([1, 2, 1]);
+    expect((await second.done)?.slice(0, 3)).toEqual([1, 3, 0]);
   });
 
   test('the cost is charged at every level', async () => {

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { compileRate } from '../../src/limits/gcra.ts';
 import { Limiter } from '../../src/limits/limiter.ts';
-import type { LimitDecision } from '../../src/limits/limiter.ts';
+import type { LimitDecision } from '../../src/limits/decision.ts';
 import { freePort, RedisServer } from '../harness/redis.ts';
 import { Ask, Caller, charge, terms } from '../unit/limits/fixtures.ts';
 import { ask, OpenStore, take, until } from './limits-stores.ts';
@@ -310,4 +310,24 @@ describe('a Redis that will not serve', () => {
     expect(open.store.view(performance.now()).missed).toBeLessThanOrEqual(30);
     await open.fit();
   });
+});
+
+test('whoever is back first takes nobody for gone: shares stay until all had the time to be heard', async () => {
+  const [first, second] = await Promise.all(
+    ['a', 'b'].map(async (gateway) => openAt(server.url, { gateway }).fit()),
+  );
+  if (first === undefined || second === undefined) throw new Error('not opened');
+  await until(() => first.store.gateways() === 2 && second.store.gateways() === 2, 'two gateways');
+  // One of them never comes back, the Redis comes back without a memory of either.
+  second.store.close();
+  await server.restart();
+  await first.unfit();
+  await first.fit();
+  const backAt = performance.now();
+  const redis = server.client();
+  await until(async () => (await redis.hlen('spw:{gw}:live')) === 1, 'the first is heard alone');
+  redis.disconnect();
+  if (performance.now() - backAt < 2500) expect(first.store.gateways()).toBe(2);
+  await until(() => first.store.gateways() === 1, 'the other is taken for gone');
+  expect(performance.now() - backAt).toBeGreaterThan(2500);
 });

@@ -1,11 +1,13 @@
 /** Stores against a real Redis, for the limiter's integration tests. */
 import { once } from 'node:events';
 import { EventEmitter } from 'node:events';
+import { Redis } from 'ioredis';
+import { redisOptions } from '../../src/io/limit-store/redis-options.ts';
 import { RedisLimitStore } from '../../src/io/limit-store/redis.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
 import type { CompiledRate } from '../../src/limits/gcra.ts';
 import type { LimitStore, StoreReply } from '../../src/limits/store.ts';
-import { Ask, terms } from '../unit/limits/fixtures.ts';
+import { Ask, AskSlots, terms } from '../unit/limits/fixtures.ts';
 
 /** A store that keeps what it was told and can be waited for. */
 export class OpenStore extends EventEmitter {
@@ -16,7 +18,7 @@ export class OpenStore extends EventEmitter {
   constructor(url: string, options: { timeoutMs?: number; gateway?: string; workers?: number } = {}) {
     super();
     this.store = new RedisLimitStore({
-      url,
+      client: new Redis(url, redisOptions(seededRandom(5))),
       timeoutMs: options.timeoutMs ?? 25,
       gateway: options.gateway ?? 'gw-1',
       workers: options.workers ?? 1,
@@ -58,6 +60,20 @@ export async function take(store: LimitStore, key: string, rate: CompiledRate, c
   const reply = await ask(store, [key], terms(rate, cost));
   if (typeof reply === 'string') throw new Error(`the store is ${reply}`);
   return reply[0] === 1;
+}
+
+/** What a worker holds of a client's slots from now on; an error when the store may not be asked. */
+export async function slots(
+  store: LimitStore,
+  key: string,
+  worker: string,
+  need: number,
+  most: number,
+  keep = 0,
+): Promise<number> {
+  const call = new AskSlots(key, worker, need, keep, most);
+  if (!store.slots(call, performance.now())) throw new Error('the store is unfit');
+  return await call.done;
 }
 
 /** Calls of a command so far, by `INFO commandstats`. */

@@ -94,12 +94,11 @@ test('only allowed, existing classes are imported', () => {
     cwd: new URL('../..', import.meta.url).pathname,
   })) {
     const text = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
-    for (const [, names = ''] of text.matchAll(
-      /import (?:type )?\{([^}]*)\} from 'rate-limiter-flexible'/g,
-    )) {
+    for (const [, names = ''] of text.matchAll(/import \{([^}]*)\} from 'rate-limiter-flexible'/g)) {
       imports++;
-      for (const name of names.split(',').map((part) => part.trim().replace(/^type /, ''))) {
-        if (name === '') continue;
+      for (const name of names.split(',').map((part) => part.trim())) {
+        // What is only a type is gone when it runs.
+        if (name === '' || name.startsWith('type ')) continue;
         expect(allowed, `${file} imports ${name}`).toContain(name);
         expect(rateLimiterFlexible, `${name} exists`).toHaveProperty(name);
       }

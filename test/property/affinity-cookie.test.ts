@@ -167,7 +167,9 @@ test('a spray of keys and addresses keeps giving the answer that a fresh chain g
     defaultTier: 'default',
     allow: ['10.0.0.0/9'],
     deny: ['10.192.0.0/10'],
+    tiers: new Set<string>(),
     hashSecret: 'x',
+    isHeld: () => false,
   } as const;
   const chain = new IdentityChain(policy);
   const random = seededRandom(SEED);
@@ -175,7 +177,8 @@ test('a spray of keys and addresses keeps giving the answer that a fresh chain g
     const second = Math.floor(random() * 256);
     const address = `10.${second}.${Math.floor(random() * 256)}.1`;
     const key = random() < 0.2 ? 'known' : `unknown ${round}`;
-    const input = { address, header: () => key, count: () => 1 };
+    const facts = { lookup: () => key, isRepeated: () => false, cookie: '' };
+    const input = { address, facts, connection: { subject: '' }, startedMs: 0 };
     const identity = chain.identify(input);
     expect(identity.code).toBe(second >= 192 ? 'SPW_FORBIDDEN' : '');
     expect(identity.exempt).toBe(second < 128);

@@ -1,8 +1,7 @@
 /**
  * The limit store of a gateway without Redis: the buckets live in the supervisor, workers ask over the message channel.
  *
- * One message a turn of the event loop carries all its decisions, as flat arrays: names, five numbers a level, levels
- * of each call. The same deadline, suspicion, pauses and heartbeats as for Redis hold for the supervisor (an empty
+ * One message a turn of the event loop carries all its calls, as flat arrays: names, numbers, and what each call is. The same deadline, suspicion, pauses and heartbeats as for Redis hold for the supervisor (an empty
  * message is a heartbeat), so that a supervisor that stands still delays nobody for longer than a deadline: the worker
  * then decides by its own share. Moments never cross the channel; the supervisor's own monotonic clock decides.
  */
@@ -10,21 +9,24 @@ import type { Random } from '../../kernel/random.ts';
 import type { EmbeddedStore } from '../../limits/embedded-store.ts';
 import { StoreFitness } from '../../limits/fitness.ts';
 import type { FitnessListener } from '../../limits/fitness.ts';
-import { REPLY_PER_LEVEL } from '../../limits/gcra.ts';
-import type { LimitStore, StoreCall, StoreView } from '../../limits/store.ts';
+import { REPLY_PER_LEVEL, TERMS_PER_LEVEL } from '../../limits/gcra.ts';
+import type { LimitStore, SlotsCall, StoreCall, StoreView } from '../../limits/store.ts';
 import { beforeDeadline } from './before-deadline.ts';
+import { RefundOrder, SlotsQuestion } from './calls.ts';
 import type { Batch } from './turn-batches.ts';
 import { TurnBatches } from './turn-batches.ts';
 
 /**
- * Number of the message, names of all buckets, five terms a level, levels of each call. No calls = a heartbeat, or with a
- * last element the order to forget these buckets.
+ * Number of the message, names of all calls, numbers of all calls, and a sign for each call: n > 0, a decision over n
+ * buckets, five terms each; 0, a question for slots: names of the hash and of the worker, then need, keep and most;
+ * -n, units for n buckets, with the ticks of a unit. No calls = a heartbeat, or with a last element the order to forget
+ * these buckets.
  */
 export type LimitBatchMessage = readonly [
   id: number,
   keys: readonly string[],
   terms: readonly number[],
-  levels: readonly number[],
+  calls: readonly number[],
   order?: 'forget',
 ];
 /** Number of the message, then all replies one after the other; for each forgotten bucket 1, or 0 when it was full. */
@@ -41,6 +43,8 @@ export interface IpcLimitStoreOptions {
   readonly random: Random;
   readonly onState: FitnessListener;
   readonly onTrip?: (tripMs: number) => void;
+  /** Told the calls and heartbeats that got no answer in time, by what came instead. */
+  readonly onUnanswered?: (kind: string, calls: number) => void;
   readonly clock?: () => number;
 }
 
@@ -68,6 +72,7 @@ export class IpcLimitStore implements LimitStore {
       clock: this.#clock,
       transmit: (batch) => this.#transmit(batch),
       onTrip: options.onTrip,
+      onUnanswered: options.onUnanswered,
     });
     // No first heartbeat to wait for: until it came back, a starting worker would hand out shares beside the store.
     this.#fitness.trusted(this.#clock());
@@ -77,6 +82,19 @@ export class IpcLimitStore implements LimitStore {
 
   decide(call: StoreCall, now: number): boolean {
     return this.#batches.add(call, now);
+  }
+
+  refund(
+    keys: readonly string[],
+    units: readonly number[],
+    unitTicks: readonly number[],
+    now: number,
+  ): boolean {
+    return this.#batches.add(new RefundOrder(keys, units, unitTicks), now);
+  }
+
+  slots(call: SlotsCall, now: number): boolean {
+    return this.#batches.add(new SlotsQuestion(call), now);
   }
 
   /** Forgets a bucket: it is full again. For operators. Rejects when the supervisor does not answer in time. */
@@ -106,7 +124,7 @@ export class IpcLimitStore implements LimitStore {
     }
     let at = 0;
     for (let i = 0; i < batch.calls.length; i++) {
-      const length = 1 + REPLY_PER_LEVEL * (batch.calls[i] as StoreCall).keys.length;
+      const length = replyLength(batch.calls[i] as StoreCall);
       this.#batches.replied(batch, i, reply[1].slice(at, at + length));
       at += length;
     }
@@ -114,6 +132,10 @@ export class IpcLimitStore implements LimitStore {
 
   gateways(): number {
     return 1;
+  }
+
+  workers(): number {
+    return 0;
   }
 
   pauseMs(now: number): number {
@@ -144,17 +166,22 @@ export class IpcLimitStore implements LimitStore {
   #transmit(batch: Batch): void {
     const keys: string[] = [];
     const terms: number[] = [];
-    const levels: number[] = [];
+    const signs: number[] = [];
     for (const call of batch.calls) {
       for (const key of call.keys) keys.push(key);
       for (const term of call.terms) terms.push(term);
-      levels.push(call.keys.length);
+      if (call instanceof SlotsQuestion) {
+        const { worker, need, keep, most } = call.call;
+        keys.push(worker);
+        terms.push(need, keep, most);
+        signs.push(0);
+      } else signs.push(call instanceof RefundOrder ? -call.keys.length : call.keys.length);
     }
     const id = this.#nextId++;
     // While the supervisor is silent only heartbeats are added; each throws out what nobody waits for any more.
     if (batch.beat) this.#forgetExpired();
     this.#unanswered.set(id, batch);
-    if (this.#sent([id, keys, terms, levels])) return;
+    if (this.#sent([id, keys, terms, signs])) return;
     this.#unanswered.delete(id);
     this.#fitness.refused(this.#clock(), 'closed');
     this.#fail(batch);
@@ -173,7 +200,8 @@ export class IpcLimitStore implements LimitStore {
   }
 
   #fail(batch: Batch): void {
-    for (let left = batch.left; left > 0; left--) this.#batches.refused(batch, batch.beat ? 'closed' : '');
+    for (let left = batch.left; left > 0; left--)
+      this.#batches.refused(batch, batch.beat ? 'closed' : '', 'closed');
   }
 
   #tick(): void {
@@ -189,17 +217,40 @@ export function serveLimitBatch(
   message: LimitBatchMessage,
   now: number,
 ): LimitBatchReply {
-  const [id, keys, terms, levels, order] = message;
+  const [id, keys, terms, calls, order] = message;
   if (order === 'forget') return [id, keys.map((key) => (store.forget(key) ? 1 : 0))];
   const replies: number[] = [];
   let first = 0;
-  for (const count of levels) {
-    store.decideInto(keys, terms, first, count, now, replies);
-    first += count;
+  let from = 0;
+  for (const sign of calls) {
+    if (sign > 0) {
+      store.decideInto(keys, terms, first, sign, now, replies, from);
+      first += sign;
+      from += sign * TERMS_PER_LEVEL;
+    } else if (sign === 0) {
+      const [key = '', worker = ''] = keys.slice(first, first + 2);
+      const [need = 0, keep = 0, most = 0] = terms.slice(from, from + 3);
+      replies.push(store.grantSlots(key, worker, need, keep, most, now));
+      first += 2;
+      from += 3;
+    } else {
+      for (let i = 0; i < -sign; i++) {
+        const [units = 0, unitTicks = 0] = terms.slice(from, from + 2);
+        store.refundOne(keys[first++] ?? '', units, unitTicks, now);
+        from += 2;
+      }
+      replies.push(-sign);
+    }
   }
   // A heartbeat is an idle moment: buckets that are full again leave without a timer of their own.
-  if (levels.length === 0) store.sweep(now);
+  if (calls.length === 0) store.sweep(now);
   return [id, replies];
+}
+
+/** Numbers of the reply to one call. */
+function replyLength(call: StoreCall): number {
+  const single = call instanceof SlotsQuestion || call instanceof RefundOrder;
+  return single ? 1 : 1 + REPLY_PER_LEVEL * call.keys.length;
 }
 
 function monotonicMs(): number {

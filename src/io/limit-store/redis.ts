@@ -1,22 +1,23 @@
 /**
- * The limit store in Redis (≥ 6.2 or compatible), standalone: one connection a worker.
+ * The limit store in one Redis (≥ 6.2 or compatible): a server, the primary that sentinels name, or one primary of a cluster
+ * (`redis-cluster.ts` holds one of these for each). One connection a worker.
  *
  * A decision is one EVALSHA whatever the levels; the calls of one turn of the event loop leave in one write. Nothing is
  * queued while there is no connection, nothing is sent twice after a cut, nothing waits past the deadline
  * (`turn-batches.ts`), and whether it may be asked at all is `StoreFitness`'s word. A socket that says nothing for a
  * second with a call outstanding is destroyed: TCP alone would take minutes to notice.
- *
- * A call is a `Command` of the client library with its own `resolve` and `reject`: the replies of a batch are settled
- * together, without a promise for each.
  */
-import { Command, Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { Random } from '../../kernel/random.ts';
-import { StoreFitness } from '../../limits/fitness.ts';
+import { SLOW, StoreFitness } from '../../limits/fitness.ts';
 import type { FitnessListener } from '../../limits/fitness.ts';
-import type { LimitStore, StoreCall, StoreReply, StoreView } from '../../limits/store.ts';
+import type { LimitStore, SlotsCall, StoreCall, StoreReply, StoreView } from '../../limits/store.ts';
 import { beforeDeadline } from './before-deadline.ts';
-import { redisOptions, refusalWord } from './redis-options.ts';
-import { BEAT, DECIDE, DECIDE_SHA, LIVE_KEY, LIVE_SECONDS } from './scripts.ts';
+import { RefundOrder, scriptArguments, SlotsQuestion } from './calls.ts';
+import { refusalWord } from './redis-options.ts';
+import { BEAT, LIVE_KEY, LIVE_SECONDS, SCRIPTS } from './scripts.ts';
+import { ScriptCall } from './script-call.ts';
+import type { NodeStore } from './script-call.ts';
 import type { Batch } from './turn-batches.ts';
 import { TurnBatches } from './turn-batches.ts';
 
@@ -30,8 +31,8 @@ const SILENT_MS = 1000;
 const OWN_STANDSTILL_MS = 250;
 
 export interface RedisLimitStoreOptions {
-  /** `redis://` or `rediss://`, with credentials and database as usual. */
-  readonly url: string;
+  /** Opened just now, see `redis-options.ts`; ended by `close`. */
+  readonly client: Redis;
   /** The longest that a decision waits, ms. */
   readonly timeoutMs: number;
   /** This gateway's name among those that share the Redis; the same for all its workers. */
@@ -45,35 +46,48 @@ export interface RedisLimitStoreOptions {
   readonly onState: FitnessListener;
   /** Told each round trip, ms. */
   readonly onTrip?: (tripMs: number) => void;
+  /** Told the calls and heartbeats that got no answer in time, by what came instead. */
+  readonly onUnanswered?: (kind: string, calls: number) => void;
   readonly clock?: () => number;
+  /** In a cluster: takes a call that this node has sent away (true), to be told its end as if this node had answered. */
+  readonly elsewhere?: (error: string, call: ScriptCall) => boolean;
 }
 
-export class RedisLimitStore implements LimitStore {
+export class RedisLimitStore implements LimitStore, NodeStore {
   readonly #redis: Redis;
   readonly #fitness: StoreFitness;
   readonly #batches: TurnBatches;
   readonly #clock: () => number;
   readonly #gateway: string;
   readonly #timeoutMs: number;
+  readonly #elsewhere: RedisLimitStoreOptions['elsewhere'];
   readonly #ticker: NodeJS.Timeout;
   #workers: number;
   #liveGateways: number;
   #liveWorkers: number;
+  /** Infinity while it is lost, and before it was ever fit. */
+  #fitSince = Infinity;
   #lastError = 'closed';
   #lastTick: number;
   #bytesRead = 0;
   #silentSince: number;
   #outstanding = 0;
   #closed = false;
+  /** Another key than that of all gateways, where only the connection is to be tried. */
+  #trialKey = '';
 
   constructor(options: RedisLimitStoreOptions) {
     this.#clock = options.clock ?? monotonicMs;
     this.#gateway = options.gateway;
     this.#timeoutMs = options.timeoutMs;
+    this.#elsewhere = options.elsewhere;
     this.#workers = options.workers;
     this.#liveGateways = options.gateways;
     this.#liveWorkers = options.gateways * options.workers;
-    this.#fitness = new StoreFitness(options.random, options.onState);
+    this.#fitness = new StoreFitness(options.random, (state, reason) => {
+      this.#fitSince = state === 'fit' ? this.#clock() : Infinity;
+      options.onState(state, reason);
+    });
     this.#batches = new TurnBatches({
       timeoutMs: options.timeoutMs,
       mostCalls: MOST_CALLS_IN_A_PIPELINE,
@@ -81,12 +95,17 @@ export class RedisLimitStore implements LimitStore {
       clock: this.#clock,
       transmit: (batch) => this.#transmit(batch),
       onTrip: options.onTrip,
+      onUnanswered: options.onUnanswered,
     });
     this.#lastTick = this.#clock();
     this.#silentSince = this.#lastTick;
-    this.#redis = new Redis(options.url, redisOptions(options.random));
+    this.#redis = options.client;
     // Without this listener the first refused connection ends the process.
-    this.#redis.on('error', (error: Error) => this.connectionError(error));
+    this.#redis.on('error', (error: Error) => {
+      this.connectionError(error);
+      // No sentinel could be asked: there was no connection that could close.
+      if (this.#redis.status === 'connecting') this.#fitness.disconnected(this.#clock(), this.#lastError);
+    });
     this.#redis.on('ready', () => this.#ready());
     this.#redis.on('close', () => {
       if (!this.#closed) this.#fitness.disconnected(this.#clock(), this.#lastError);
@@ -99,6 +118,19 @@ export class RedisLimitStore implements LimitStore {
     return this.#batches.add(call, now);
   }
 
+  refund(
+    keys: readonly string[],
+    units: readonly number[],
+    unitTicks: readonly number[],
+    now: number,
+  ): boolean {
+    return this.#batches.add(new RefundOrder(keys, units, unitTicks), now);
+  }
+
+  slots(call: SlotsCall, now: number): boolean {
+    return this.#batches.add(new SlotsQuestion(call), now);
+  }
+
   /**
    * Forgets a bucket: it is full again. For operators, not for requests. Rejects when Redis may not be asked now, or has
    * not answered by the deadline: then it may still come to it.
@@ -108,6 +140,33 @@ export class RedisLimitStore implements LimitStore {
     return (await beforeDeadline(this.#delete(key), this.#timeoutMs)) > 0;
   }
 
+  /** For a cluster: what the node is asked besides. */
+  get client(): Redis {
+    return this.#redis;
+  }
+
+  /** For a cluster: may the node be asked now? */
+  mayAsk(now: number): boolean {
+    return !this.#closed && this.#fitness.mayAsk(now);
+  }
+
+  /** For a cluster: heartbeats only try this node, by writing to this key of it; empty: they tell of this gateway. */
+  tryBy(key: string): void {
+    this.#trialKey = key;
+  }
+
+  /** For a cluster: sends here what another node has sent away; the answer is that node's to give. */
+  sendFor(call: ScriptCall, asking: boolean): boolean {
+    if (this.#closed || this.#redis.status !== 'ready') return false;
+    const { args, name, store, batch, index, hops } = call;
+    const stream = this.#redis.stream;
+    stream.cork();
+    if (asking) this.#redis.asking().catch((error: unknown) => this.connectionError(error));
+    this.#send(new ScriptCall(name, args as string[], store, batch, index, this, hops + 1));
+    stream.uncork();
+    return true;
+  }
+
   /** Workers of this gateway, told with the next heartbeat. */
   setWorkers(workers: number): void {
     this.#workers = workers;
@@ -115,6 +174,10 @@ export class RedisLimitStore implements LimitStore {
 
   gateways(): number {
     return this.#liveGateways;
+  }
+
+  workers(): number {
+    return this.#liveWorkers;
   }
 
   pauseMs(now: number): number {
@@ -143,18 +206,30 @@ export class RedisLimitStore implements LimitStore {
     this.#redis.disconnect();
   }
 
+  /** For a cluster: nobody could be asked instead; that says nothing about this node. */
+  abandon(batch: Batch): void {
+    this.#batches.refused(batch, '', 'moved');
+    this.#repeatWhenAllAnswered(batch);
+  }
+
+  /** For `ScriptCall`: it has come to an end on this connection. */
+  ended(): void {
+    this.#outstanding--;
+  }
+
   /** For `ScriptCall`: one reply of a batch. */
   replied(batch: Batch, index: number, reply: StoreReply): void {
-    this.#outstanding--;
-    if (batch.beat) this.#heard(reply);
+    if (batch.beat && this.#trialKey === '') this.#heard(reply);
     this.#batches.replied(batch, index, reply);
     this.#repeatWhenAllAnswered(batch);
   }
 
   /** For `ScriptCall`: one call of a batch failed. */
-  failed(batch: Batch, index: number, error: Error): void {
-    this.#outstanding--;
+  failed(call: ScriptCall, error: Error): void {
+    const { batch, index } = call;
+    if (this.#elsewhere?.(error.message, call) === true) return;
     if (error.message.startsWith('NOSCRIPT') && !batch.repeated) {
+      if (call.via !== this) call.via.loadScripts();
       batch.again.push(index);
       this.#repeatWhenAllAnswered(batch);
       return;
@@ -162,10 +237,11 @@ export class RedisLimitStore implements LimitStore {
     const word = refusalWord(error.message);
     if (word !== '') {
       this.#fitness.refused(this.#clock(), word);
-      this.#batches.refused(batch, batch.beat ? word : '');
+      this.#batches.refused(batch, batch.beat ? word : '', word);
     } else {
       // A lost connection is told by its own event; a reply that nobody expected counts against the store.
-      this.#batches.refused(batch, error.name === 'ReplyError' ? 'error' : '');
+      const answered = error.name === 'ReplyError';
+      this.#batches.refused(batch, answered ? 'error' : '', answered ? 'error' : this.#lastError);
     }
     this.#repeatWhenAllAnswered(batch);
   }
@@ -183,7 +259,9 @@ export class RedisLimitStore implements LimitStore {
   #transmit(batch: Batch): void {
     const stream = this.#redis.stream;
     stream.cork();
-    if (batch.beat) {
+    if (batch.beat && this.#trialKey !== '') {
+      this.#send(new ScriptCall('set', [this.#trialKey, 1, 'EX', LIVE_SECONDS], this, batch, 0));
+    } else if (batch.beat) {
       const args = [BEAT, 1, LIVE_KEY, this.#gateway, this.#workers, LIVE_SECONDS];
       this.#send(new ScriptCall('eval', args, this, batch, 0));
     } else {
@@ -194,10 +272,7 @@ export class RedisLimitStore implements LimitStore {
 
   #sendCall(batch: Batch, index: number): void {
     const call = batch.calls[index] as StoreCall;
-    const args: (string | number)[] = [DECIDE_SHA, call.keys.length];
-    for (const key of call.keys) args.push(key);
-    for (const term of call.terms) args.push(term);
-    this.#send(new ScriptCall('evalsha', args, this, batch, index));
+    this.#send(new ScriptCall('evalsha', scriptArguments(call), this, batch, index));
   }
 
   #send(call: ScriptCall): void {
@@ -212,23 +287,25 @@ export class RedisLimitStore implements LimitStore {
     batch.again = [];
     batch.repeated = true;
     // Too late for these calls: load for the next ones, but charge nothing that has been decided elsewhere.
-    this.#loadScript();
+    this.loadScripts();
     if (batch.expired) {
-      for (let i = 0; i < again.length; i++) this.#batches.refused(batch, '');
+      for (let i = 0; i < again.length; i++) this.#batches.refused(batch, '', SLOW);
       return;
     }
     for (const index of again) this.#sendCall(batch, index);
   }
 
-  #loadScript(): void {
-    this.#redis.script('LOAD', DECIDE).catch((error: unknown) => this.connectionError(error));
+  /** For `NodeStore`. */
+  loadScripts(): void {
+    for (const script of SCRIPTS)
+      this.#redis.script('LOAD', script).catch((error: unknown) => this.connectionError(error));
   }
 
   #ready(): void {
     const now = this.#clock();
     this.#lastError = 'closed';
     this.#outstanding = 0;
-    this.#loadScript();
+    this.loadScripts();
     this.#fitness.connected(now);
     this.#tick();
   }
@@ -236,12 +313,18 @@ export class RedisLimitStore implements LimitStore {
   connectionError(error: unknown): void {
     if (!(error instanceof Error)) return;
     const code: unknown = 'code' in error ? error.code : undefined;
-    this.#lastError = refusalWord(error.message) || (typeof code === 'string' ? code : 'error');
+    const word = error.message.startsWith('All sentinels') ? 'sentinels' : refusalWord(error.message);
+    this.#lastError = word || (typeof code === 'string' ? code : 'error');
   }
 
-  #heard(reply: StoreReply): void {
-    this.#liveGateways = Math.max(1, reply[0] ?? 1);
-    this.#liveWorkers = Math.max(1, reply[1] ?? 1);
+  /**
+   * At the start and after a loss the others have to be heard anew: until all have had the time, nobody is taken for gone.
+   * Else whoever is there first would think himself alone, and take the whole of each limit for his share.
+   */
+  #heard([gateways = 1, workers = 1]: StoreReply): void {
+    const settled = this.#clock() - this.#fitSince >= LIVE_SECONDS * 1000;
+    this.#liveGateways = Math.max(settled ? 1 : this.#liveGateways, gateways);
+    this.#liveWorkers = Math.max(settled ? 1 : this.#liveWorkers, workers);
   }
 
   #tick(): void {
@@ -269,36 +352,6 @@ export class RedisLimitStore implements LimitStore {
     this.#lastError = 'silent';
     stream?.destroy();
   }
-}
-
-/** One EVALSHA or EVAL of a batch. */
-class ScriptCall extends Command {
-  readonly store: RedisLimitStore;
-  readonly batch: Batch;
-  readonly index: number;
-  readonly end: (value: unknown) => void;
-
-  constructor(name: string, args: (string | number)[], store: RedisLimitStore, batch: Batch, index: number) {
-    super(name, args);
-    this.store = store;
-    this.batch = batch;
-    this.index = index;
-    // The library calls these as methods of the command. Its promise always resolves, so that it is never unhandled
-    // and whoever traces the library sees it end.
-    this.end = this.resolve;
-    this.resolve = takeReply;
-    this.reject = takeError;
-  }
-}
-
-function takeReply(this: ScriptCall, reply: unknown): void {
-  this.end(reply);
-  this.store.replied(this.batch, this.index, reply as StoreReply);
-}
-
-function takeError(this: ScriptCall, error: Error): void {
-  this.end(null);
-  this.store.failed(this.batch, this.index, error);
 }
 
 function monotonicMs(): number {

@@ -1,10 +1,13 @@
 /**
- * What runs inside Redis. `DECIDE` is `decideLevels` of `src/limits/gcra.ts` in Lua, on Redis's own clock: a gateway's
- * clock has no say. One call, one MGET, and one SET for each bucket that is charged; nothing is written on a refusal.
+ * What runs inside Redis. `DECIDE` is `decideLevels` of `src/limits/gcra.ts` in Lua, `REFUND` its `refundedTat`, `SLOTS` is
+ * `grantSlots` of `src/limits/slot-table.ts`, all on Redis's own clock: a gateway's clock has no say. A decision is one
+ * call, one MGET, and one SET for each bucket that is charged. On a refusal nothing is written, but
+ * that a bucket beyond its depth is brought back to it, see `decideLevels`.
  * Lua's numbers are doubles, like ours, and every figure is a whole number below 2^53, so both give the same results.
  */
 import { createHash } from 'node:crypto';
-import { EPOCH_SECONDS, TICKS_PER_SECOND } from '../../limits/gcra.ts';
+import { EPOCH_SECONDS, TICKS_PER_MS, TICKS_PER_SECOND } from '../../limits/gcra.ts';
+import { ROOMY_LIMIT, SLOT_TTL_MS, SPARE_PART } from '../../limits/slot-table.ts';
 
 /** The one line that reads the clock; the differential test puts another in its place. */
 export const CLOCK_LINE = `local t = redis.call('TIME'); local now = (t[1] - ${EPOCH_SECONDS}) * ${TICKS_PER_SECOND} + t[2] * 10`;
@@ -34,7 +37,7 @@ for i = 1, n do
   elseif ok == 1 then
     granted = min(tonumber(ARGV[i * 5 - 1]), room[i])
   end
-  if granted > 0 then
+  if granted > 0 or (v < (tonumber(tats[i] or now) or now) and tonumber(ARGV[i * 5 - 1]) > 0) then
     v = v + granted * unit[i]
     redis.call('SET', KEYS[i], string.format('%.0f', v), 'PX', math.ceil((v - now) / 10000) + 1)
   end
@@ -44,7 +47,67 @@ end
 return reply
 `;
 
-export const DECIDE_SHA = createHash('sha1').update(DECIDE).digest('hex');
+export const DECIDE_SHA = sha1(DECIDE);
+
+/** KEYS: the buckets. ARGV: units, T for each. A bucket that does not exist is full already. Reply: one number. */
+export const REFUND = `
+${CLOCK_LINE}
+local tats = redis.call('MGET', unpack(KEYS))
+for i = 1, #KEYS do
+  local tat = tonumber(tats[i] or nil)
+  if tat then
+    local v = tat - tonumber(ARGV[i * 2 - 1]) * tonumber(ARGV[i * 2])
+    if v <= now then
+      redis.call('DEL', KEYS[i])
+    else
+      redis.call('SET', KEYS[i], string.format('%.0f', v), 'PX', math.ceil((v - now) / 10000) + 1)
+    end
+  end
+end
+return { #KEYS }
+`;
+
+export const REFUND_SHA = sha1(REFUND);
+
+/**
+ * KEYS: a client's hash, a field `count:expiry` for each worker, expiry in ticks. ARGV: worker, need, keep, most.
+ * Reply: what the worker holds from now on.
+ */
+export const SLOTS = `
+${CLOCK_LINE}
+local key, worker, need, keep, most = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local all, others, last, ended = redis.call('HGETALL', key), 0, now + ${SLOT_TTL_MS * TICKS_PER_MS}, {}
+for i = 1, #all, 2 do
+  if all[i] ~= worker then
+    local count, expiry = string.match(all[i + 1], '^(%d+):(%d+)$')
+    if not expiry or tonumber(expiry) <= now then
+      ended[#ended + 1] = all[i]
+    else
+      others = others + tonumber(count)
+      if tonumber(expiry) > last then
+        redis.call('HSET', key, all[i], string.format('%s:%.0f', count, last))
+      end
+    end
+  end
+end
+local wanted = need
+if need > 0 and most >= ${ROOMY_LIMIT} and (others + need) * 2 < most then
+  wanted = need + math.ceil(need / ${SPARE_PART})
+end
+local granted = math.max(keep, math.min(wanted, most - others), 0)
+if granted == 0 then ended[#ended + 1] = worker end
+if #ended > 0 then redis.call('HDEL', key, unpack(ended)) end
+if granted > 0 then
+  redis.call('HSET', key, worker, string.format('%d:%.0f', granted, last))
+  redis.call('PEXPIRE', key, ${SLOT_TTL_MS})
+end
+return { granted }
+`;
+
+export const SLOTS_SHA = sha1(SLOTS);
+
+/** Everything that a connection calls by its digest. */
+export const SCRIPTS: readonly string[] = [DECIDE, REFUND, SLOTS];
 
 /**
  * A gateway says that it lives, and how many workers it has; who was not heard for three beats is forgotten.
@@ -68,5 +131,11 @@ return { gateways, workers }
 `;
 
 export const LIVE_KEY = 'spw:{gw}:live';
+/** The secret behind the names of clients, where the configuration has none. */
+export const SECRET_KEY = 'spw:{gw}:secret';
 /** Seconds after which a silent gateway is forgotten: three beats. At one and a half a late beat would shift shares. */
 export const LIVE_SECONDS = 3;
+
+function sha1(script: string): string {
+  return createHash('sha1').update(script).digest('hex');
+}

@@ -19,6 +19,8 @@ const OWN_LATENESS_MS = 5;
 const EARLY_MS = 1;
 const EXCUSES_IN_A_ROW = 3;
 
+const NOTHING: readonly never[] = Object.freeze([]);
+
 export class Batch {
   readonly beat: boolean;
   readonly calls: StoreCall[] = [];
@@ -30,6 +32,8 @@ export class Batch {
   ownLatenessMs = 0;
   /** The deadline has passed and the calls have been told. */
   expired = false;
+  /** Those of them that were told of no answer: only they hear a late one, or a grant would count twice. */
+  untold: readonly number[] = NOTHING;
   /** It passed because of us. */
   excused = false;
   /** Calls that are to be sent a second time (Redis had lost its script); a batch does so once. */
@@ -53,6 +57,8 @@ export interface TurnBatchesOptions {
   readonly transmit: (batch: Batch) => void;
   /** Told the round trip of every batch that was answered, ms. */
   readonly onTrip?: ((tripMs: number) => void) | undefined;
+  /** Told the calls and heartbeats that got no answer in time, by what came instead: `slow`, an error's word. */
+  readonly onUnanswered?: ((kind: string, calls: number) => void) | undefined;
 }
 
 export class TurnBatches {
@@ -108,8 +114,12 @@ export class TurnBatches {
     if (--batch.left === 0) this.#complete(batch);
   }
 
-  /** One call of the batch came to nothing; `reason` counts as a failure of the store when it is not empty. */
-  refused(batch: Batch, reason: string): void {
+  /**
+   * One call of the batch came to nothing; `reason` counts as a failure of the store when it is not empty.
+   * @param kind what it is counted as
+   */
+  refused(batch: Batch, reason: string, kind: string): void {
+    if (!batch.expired) this.#options.onUnanswered?.(kind, 1);
     if (reason !== '' && !batch.beat) this.#fitness.failed(this.#clock(), reason);
     if (reason !== '' && batch.beat && !batch.expired) this.#fitness.beatFailed(this.#clock(), reason);
     this.failed++;
@@ -163,6 +173,7 @@ export class TurnBatches {
     if (batch.left === 0) return;
     const now = this.#clock();
     batch.expired = true;
+    this.#options.onUnanswered?.(SLOW, batch.left);
     if (batch.ownLatenessMs > OWN_LATENESS_MS && this.#excuses < EXCUSES_IN_A_ROW) {
       this.#excuses++;
       batch.excused = true;
@@ -172,6 +183,9 @@ export class TurnBatches {
       else this.#fitness.missed(now);
     }
     if (this.#beat === batch) this.#beat = undefined;
+    const untold: number[] = [];
+    for (let i = 0; i < batch.calls.length; i++) if (batch.replies[i] === undefined) untold.push(i);
+    batch.untold = untold;
     for (let i = 0; i < batch.calls.length; i++) settle(batch, i, now);
   };
 
@@ -186,8 +200,8 @@ export class TurnBatches {
       else this.#fitness.answered(now, inTime);
       this.#options.onTrip?.(now - batch.sentAt);
     }
-    if (batch.expired) return;
-    for (let i = 0; i < batch.calls.length; i++) settle(batch, i, now);
+    if (batch.expired) for (const index of batch.untold) tellLate(batch, index, now);
+    else for (let i = 0; i < batch.calls.length; i++) settle(batch, i, now);
   }
 }
 
@@ -200,4 +214,10 @@ function settle(batch: Batch, index: number, now: number): void {
   const reply = batch.replies[index];
   if (reply === undefined) call.unavailable(now);
   else call.answered(reply, now);
+}
+
+/** Whoever was told that no answer came may still have use for it: what it granted has been charged. */
+function tellLate(batch: Batch, index: number, now: number): void {
+  const reply = batch.replies[index];
+  if (reply !== undefined) batch.calls[index]?.late?.(reply, now);
 }

@@ -71,7 +71,7 @@ describe('a host name', () => {
 
   test('of the store is looked up, and never shown, since its address is a secret', async () => {
     const { lines, asked } = await checked(
-      'services: { shop: { instances: [http://127.0.0.1:1] } }\nredis: { url: redis://:pw@store.example:6379, keySecret: a-secret-of-many-characters }\n',
+      'services: { shop: { instances: [http://127.0.0.1:1] } }\nredis: { url: redis://:pw@store.example:6379, keySecret: a-secret-of-many-characters, gateways: 2 }\n',
       knows({ 'store.example': 'ENOTFOUND' }),
     );
     expect(asked).toEqual(['store.example']);
@@ -83,7 +83,7 @@ describe('a host name', () => {
   test('is what no address and no name of this machine is: those ask nobody', async () => {
     const text = `services:
   shop: { instances: [http://127.0.0.1:1, 'http://[::1]:2', http://localhost:3, http://a.localhost:4, http://10.1:5] }
-redis: { url: redis://10.0.0.1:6379, keySecret: a-secret-of-many-characters }
+redis: { url: redis://10.0.0.1:6379, keySecret: a-secret-of-many-characters, gateways: 2 }
 `;
     const lookUp: LookUp = async () => {
       throw new Error('nobody may be asked');

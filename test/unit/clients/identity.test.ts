@@ -5,7 +5,10 @@ import {
   IdentityChain,
   type IdentityInput,
   type IdentityPolicy,
+  type TokenVerifier,
 } from '../../../src/clients/identity.ts';
+import type { TokenFacts } from '../../../src/clients/token-memory.ts';
+import { tokenDigest } from '../../../src/clients/token.ts';
 
 const POLICY: IdentityPolicy = {
   chain: [
@@ -27,24 +30,35 @@ const POLICY: IdentityPolicy = {
   defaultTier: 'default',
   allow: [],
   deny: [],
+  tiers: new Set(['default', 'free', 'gold']),
   hashSecret: 'a secret of the test',
+  isHeld: () => false,
 };
 
 interface Sent {
   readonly key?: string | readonly string[];
   readonly cookie?: string;
   readonly address?: string;
+  /** Lines of `authorization`. */
+  readonly token?: string | readonly string[];
+  readonly subject?: string;
 }
 
-function request({ key, cookie, address = '203.0.113.9' }: Sent): IdentityInput {
-  const lines = key === undefined ? [] : [key].flat();
+function request({ key, cookie = '', address = '203.0.113.9', token, subject = '' }: Sent): IdentityInput {
+  const fields: Readonly<Record<string, readonly string[]>> = {
+    'x-api-key': key === undefined ? [] : [key].flat(),
+    authorization: token === undefined ? [] : [token].flat(),
+  };
+  const linesOf = (name: string): readonly string[] => fields[name] ?? [];
   return {
     address,
-    header: (name) => {
-      if (name === 'x-api-key' && lines.length > 0) return lines.join(', ');
-      return name === 'cookie' ? cookie : undefined;
+    facts: {
+      lookup: (name) => (linesOf(name).length > 0 ? linesOf(name).join(', ') : undefined),
+      isRepeated: (name) => linesOf(name).length > 1,
+      cookie,
     },
-    count: (name) => (name === 'x-api-key' ? lines.length : 1),
+    connection: { subject },
+    startedMs: 1000,
   };
 }
 
@@ -119,6 +133,7 @@ test.each<[string, Sent]>([
     ...byAddress,
     kind: 'refused',
     code: 'SPW_UNKNOWN_KEY',
+    challenge: 'ApiKey realm="api"',
   });
 });
 
@@ -128,8 +143,8 @@ test('a character beyond a byte cannot be cut down to a known key', () => {
 });
 
 test('a known key sent twice is unknown, also where the request shows only the first line', () => {
-  const twice: IdentityInput = { address: '203.0.113.9', header: () => 'acme-1', count: () => 2 };
-  const once: IdentityInput = { ...twice, count: () => 1 };
+  const once = request({ key: 'acme-1' });
+  const twice = { ...once, facts: { ...once.facts, isRepeated: () => true } };
   const identities = chain({ chain: [{ kind: 'header', name: 'x-api-key' }] });
   expect([identities.identify(once).code, identities.identify(twice).code]).toEqual(['', 'SPW_UNKNOWN_KEY']);
 });
@@ -175,7 +190,7 @@ test('an allowed address is exempt with and without a key, an address that only 
 
 test('a known caller is answered with the same object again', () => {
   const identities = chain();
-  for (const sent of [{ key: 'acme-1' }, { address: '2001:db8::1' }, { key: 'nobody' }]) {
+  for (const sent of [{ key: 'acme-1' }, { address: '2001:db8::1' }, { subject: 'CN=shop' }]) {
     expect(identities.identify(request(sent))).toBe(identities.identify(request(sent)));
   }
 });
@@ -196,4 +211,152 @@ test('buckets tell neither name nor address, and another secret makes others', (
 
 test('a digest that is none is refused without showing it', () => {
   expect(() => chain({ keys: [{ key: 'sha256:abc', client: 'a', tier: 't' }] })).toThrow(/64 hex digits/);
+});
+
+// Tokens and certificates ------------------------------------------------------------------------------------------
+
+const GOOD = 'aaa.bbb.ccc';
+
+/** Knows one token of each client. */
+function verifier(issuer: string, known: Readonly<Record<string, TokenFacts>>): TokenVerifier {
+  const byDigest = new Map(Object.entries(known).map(([token, facts]) => [tokenDigest(token), facts]));
+  return { issuer, find: (digest) => byDigest.get(digest) };
+}
+
+function tokenChain(change: Partial<IdentityPolicy> = {}): IdentityChain {
+  const one = verifier('one', {
+    [GOOD]: { client: 'alice', tier: 'gold' },
+    'x.y.z': { client: 'acme', tier: '' },
+  });
+  return chain({
+    chain: [
+      { kind: 'jwt', header: 'Authorization', verifier: one },
+      { kind: 'header', name: 'x-api-key' },
+    ],
+    ...change,
+  });
+}
+
+test('a token that is known names client and tier at once; one that is not is pending, as a stranger', () => {
+  const identities = tokenChain();
+  const alice = identities.identify(request({ token: `Bearer ${GOOD}` }));
+  expect(alice).toMatchObject({ kind: 'client', client: 'alice', tier: 'gold' });
+  expect(identities.identify(request({ token: GOOD }))).toBe(alice);
+  const stranger = identities.identify(request({}));
+  expect(identities.identify(request({ token: 'Bearer new.new.new' }))).toEqual({
+    ...stranger,
+    kind: 'pending',
+  });
+  expect(identities.unverified(request({ token: 'Bearer new.new.new' }))?.token).toBe('new.new.new');
+});
+
+test('a token never falls through to something weaker, whatever unknownKeys says', () => {
+  const identities = tokenChain({ unknownKeys: 'defaultTier' });
+  for (const token of ['Bearer', 'Bearer nothing', 'a.b', 'a.b.c.d', 'Bearer a..c', ['a.b.c', 'a.b.c']])
+    expect(identities.identify(request({ token, key: 'acme-1' }))).toMatchObject({
+      kind: 'refused',
+      code: 'SPW_UNKNOWN_KEY',
+      challenge: 'Bearer realm="api", error="invalid_token"',
+    });
+  expect(identities.identify(request({ token: 'Basic YTpi', key: 'acme-1' })).client).toBe('acme');
+});
+
+test('who is called the same by key, token and certificate is one client, with the tier of its keys', () => {
+  const identities = tokenChain({
+    chain: [...tokenChainSteps(), { kind: 'mtls' }],
+    keys: [{ key: 'acme-1', client: 'acme', tier: 'free' }],
+  });
+  const byToken = identities.identify(request({ token: 'x.y.z' }));
+  expect(byToken).toEqual(identities.identify(request({ key: 'acme-1' })));
+  expect(byToken.tier).toBe('free');
+});
+
+function tokenChainSteps(): IdentityPolicy['chain'] {
+  const one = verifier('one', { 'x.y.z': { client: 'acme', tier: 'platinum' } });
+  return [
+    { kind: 'jwt', header: 'authorization', verifier: one },
+    { kind: 'header', name: 'x-api-key' },
+  ];
+}
+
+test('entries with one header are one step: the token is for the issuer that it names, else for the first', () => {
+  const [one, two] = [verifier('one', {}), verifier('two', { [GOOD]: { client: 'bob', tier: '' } })];
+  const identities = chain({
+    chain: [
+      { kind: 'jwt', header: 'authorization', verifier: one },
+      { kind: 'header', name: 'x-api-key' },
+      { kind: 'jwt', header: 'Authorization', verifier: two },
+    ],
+  });
+  expect(identities.identify(request({ token: GOOD })).client).toBe('bob');
+  const of = (iss: string): unknown => {
+    const claims = Buffer.from(JSON.stringify({ iss })).toString('base64url');
+    return identities.unverified(request({ token: `e30.${claims}.sig` }))?.verifier.issuer;
+  };
+  expect([of('one'), of('two'), of('three')]).toEqual(['one', 'two', 'one']);
+});
+
+test('a verified token is exempt at an allowed address and nowhere else', () => {
+  const identities = tokenChain({ allow: ['10.0.0.0/8'] });
+  const facts = { client: 'carol', tier: 'gold' };
+  expect(identities.verified(facts, '10.0.0.1')).toMatchObject({ client: 'carol', exempt: true });
+  expect(identities.verified(facts, '203.0.113.9')).toMatchObject({ client: 'carol', exempt: false });
+  expect(identities.verified(facts, '203.0.113.9')).toBe(identities.verified(facts, '203.0.113.9'));
+});
+
+test('a certificate names its subject; without one the chain goes on', () => {
+  const identities = chain({ chain: [{ kind: 'mtls' }, { kind: 'header', name: 'x-api-key' }] });
+  const subject = 'CN=shop,O=Acme';
+  expect(identities.identify(request({ subject, key: 'acme-1' }))).toMatchObject({
+    client: subject,
+    tier: 'default',
+  });
+  expect(identities.identify(request({ key: 'acme-1' })).client).toBe('acme');
+});
+
+test.each([
+  ['CN=ümlaut', 'CN=%C3%BCmlaut'],
+  ['100%', '100%25'],
+  ['two words', 'two words'],
+  [' lead', '%20lead'],
+  ['a\r\nx-admin: 1', 'a%0D%0Ax-admin:%201'],
+])('the name %j is shown as %j, which any header field can hold', (subject, shown) => {
+  const identities = chain({ chain: [{ kind: 'mtls' }] });
+  expect(identities.identify(request({ subject })).client).toBe(shown);
+});
+
+test('at an address on hold what is unseen is not looked at, right or wrong; what was seen passes', () => {
+  let held = false;
+  const identities = tokenChain({ isHeld: () => held, allow: ['10.0.0.0/8'] });
+  expect(identities.identify(request({ key: 'acme-1' })).client).toBe('acme');
+  held = true;
+  const answers = [
+    { key: 'acme-2' },
+    { key: 'nobody' },
+    { token: 'Bearer new.new.new' },
+    { token: 'junk' },
+  ].map((sent) => identities.identify(request(sent)));
+  for (const answer of answers) expect(answer).toMatchObject({ kind: 'refused', code: 'SPW_RATE_CLIENT' });
+  expect(identities.identify(request({ key: 'acme-1' })).client).toBe('acme');
+  expect(identities.identify(request({ token: GOOD })).client).toBe('alice');
+  // Once the limits have let the guess pass after all, it is looked at.
+  expect(identities.identify(request({ key: 'acme-2' }), true).client).toBe('acme');
+  expect(identities.identify(request({ address: '10.0.0.1', key: 'bolt-1' })).client).toBe('bolt');
+});
+
+test('renewed keys take the place of the old ones in one step, and nothing else changes', () => {
+  const identities = tokenChain();
+  const before = identities.identify(request({}));
+  const alice = identities.identify(request({ token: 'x.y.z' }));
+  expect([identities.identify(request({ key: 'acme-1' })).client, alice.tier]).toEqual(['acme', 'gold']);
+  identities.replaceKeys([{ key: 'new-1', client: 'acme', tier: 'free' }]);
+  expect(identities.identify(request({ key: 'acme-1' })).code).toBe('SPW_UNKNOWN_KEY');
+  expect(identities.identify(request({ key: 'new-1' }))).toMatchObject({ client: 'acme', tier: 'free' });
+  expect(identities.identify(request({ token: 'x.y.z' })).tier).toBe('free');
+  expect(identities.identify(request({}))).toBe(before);
+  expect([identities.tierOfClient('acme'), identities.tierOfClient('bolt')]).toEqual(['free', undefined]);
+  expect(() => identities.replaceKeys([{ key: 'sha256:bad', client: 'a', tier: 'free' }])).toThrow(
+    RangeError,
+  );
+  expect(identities.identify(request({ key: 'new-1' })).client).toBe('acme');
 });

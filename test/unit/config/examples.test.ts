@@ -58,8 +58,12 @@ describe('the examples', () => {
     const missing = keys(CONFIGURATION_NODE, '')
       .filter((path) => !NOT_YET.some((row) => fits(path, row.path)))
       .filter((path) => !written.has(path));
-    // The name that sentinels use means nothing without sentinels.
-    expect(missing).toEqual(['redis.sentinelName']);
+    // The other two ways to Redis, which exclude an address, and what belongs to them or to `rediss://`.
+    expect(missing.toSorted()).toEqual(
+      ['cluster', 'sentinelName', 'sentinelPassword', 'sentinels', 'tls.ca', 'tls.serverName'].map(
+        (key) => `redis.${key}`,
+      ),
+    );
   });
 });
 

@@ -26,6 +26,65 @@ limits: { global: { rate: 1/s } }
   });
 });
 
+describe('leases that a limit is too small for', () => {
+  const quotas = 'tiers: { free: { rate: 10/s, burst: 20 }, gold: { rate: 900/s, burst: 900 } }\n';
+  const leased = (text: string): string[] =>
+    warnings(`${route('limits: { perClient: { rate: 1/s } }')}${quotas}${text}`).filter((each) =>
+      each.includes('maxOverAdmission'),
+    );
+
+  test('are told where `leased` forces them, with what they may admit beyond it', () => {
+    const found = leased('limits: { enforcement: leased }\nworkers: 4\n');
+    expect(found.map((each) => each.slice(each.lastIndexOf(' at ')))).toEqual([
+      ' at routes[0].limits.perClient',
+      ' at tiers.free',
+    ]);
+    expect(found[0]).toContain('up to 8 with the 4 workers of all gateways: beyond `maxOverAdmission`');
+    const fleet = 'redis: { url: redis://h:6379, gateways: 3 }\n';
+    expect(leased(`limits: { enforcement: leased }\n${fleet}`)[0]).toContain(
+      'up to 6 for each of its workers',
+    );
+  });
+
+  test('are nothing to speak of under `auto`, nor where there is room for them', () => {
+    expect(leased('limits: { enforcement: auto }\n')).toEqual([]);
+    expect(leased('limits: { enforcement: leased, maxOverAdmission: 100% }\nworkers: 1\n')).toEqual([]);
+  });
+});
+
+describe('guards and penalties', () => {
+  const guarded = (text: string): string => route(`guard: { ${text} }`);
+  const penal = (text: string, more = 'rate: 1/s, '): string =>
+    `${REQUIRED}tiers: { free: { ${more}penalty: { ${text} } } }\n`;
+
+  test('have windows and blocks of whole seconds up to 24 days', () => {
+    for (const span of ['1s', '90s', '1.5m', '15m', '24d']) {
+      expect(warnings(guarded(`per: ${span}, blockFor: 24d`)), span).toEqual([]);
+    }
+    for (const span of ['500ms', '1.9s', '2500ms'])
+      expect(faults(guarded(`per: ${span}`))).toEqual([
+        '3:50 must be whole seconds, at least 1s, at routes[0].guard.per',
+      ]);
+    expect(faults(guarded('blockFor: 0.5s'))[0]).toContain('whole seconds');
+    expect(faults(penal('per: 1.5s, blockFor: 100ms'))).toHaveLength(2);
+    expect(faults(guarded('per: 25d'))[0]).toContain('between 1ms and 24d');
+  });
+
+  test('whose block is shorter than the window forgive more than was meant', () => {
+    const words = 'a block ends the window that it comes from, so more is forgiven than was meant';
+    expect(warnings(guarded('per: 15m, blockFor: 5m'))[0]).toContain(words);
+    expect(warnings(penal('per: 10m, blockFor: 5m'))[0]).toContain(words);
+    expect(warnings(penal('per: 5m, blockFor: 5m'))).toEqual([]);
+  });
+
+  test('a penalty needs something that refuses', () => {
+    expect(warnings(penal('refusals: 9', ''))[0]).toContain('none is ever refused');
+    expect(warnings(penal('refusals: 9'))).toEqual([]);
+    const routed = route('limits: { perClient: { rate: 5/s } }');
+    expect(warnings(`${routed}tiers: { free: { penalty: {} } }\n`)).toEqual([]);
+  });
+});
+
 describe('a limit must be countable', () => {
   test('a million a second is the fastest, a year the longest refill', () => {
     expect(load(`${REQUIRED}tiers: { a: { rate: 1000000/s } }\n`).ok).toBe(true);
@@ -164,7 +223,7 @@ describe('spans that contradict each other', () => {
   });
 
   test('a store without a key secret, and an identity behind `ip`, are warnings', () => {
-    expect(warnings(`${REQUIRED}redis: { url: redis://h }\n`)).toHaveLength(1);
+    expect(warnings(`${REQUIRED}redis: { url: redis://h, gateways: 1 }\n`)).toHaveLength(1);
     expect(warnings(`${REQUIRED}clients: { identify: [{ ip: {} }, { header: x-api-key }] }\n`)).toEqual([
       '4:35 never reached: `ip` names every caller, so it ends the chain, at clients.identify[1]',
     ]);
@@ -201,5 +260,40 @@ clients:
       '8:14 this key stands in the list twice, at clients.keys[1].key',
       '9:36 the client `a` already has the tier `default`, at clients.keys[2].tier',
     ]);
+  });
+});
+
+describe('a Redis that gateways share', () => {
+  const redis = (text: string): string[] =>
+    warnings(`${REQUIRED}redis: { ${text} }\n`).map((each) => each.slice(each.indexOf(' ') + 1));
+
+  test('wants a secret, and to know how many they are', () => {
+    expect(redis('url: redis://h')).toEqual([
+      'no `gateways`: one that starts while this Redis is away takes itself for the only one, and admits the whole of each limit, at redis',
+      'no `keySecret`: callers are hashed under a random key that lies in this Redis, and change their buckets if it is lost, at redis',
+    ]);
+    expect(redis('url: redis://h, keySecret: sixteen letters or more, gateways: 2')).toEqual([]);
+  });
+
+  test('in a cluster is asked twice where all share an exact limit', () => {
+    const text = `${REQUIRED}redis: { cluster: [a:1], keySecret: sixteen letters or more, gateways: 2 }\n`;
+    expect(warnings(`${text}limits: { enforcement: exact, global: { rate: 5/s } }\n`)).toEqual([
+      expect.stringContaining('each request then asks two nodes, at limits.enforcement'),
+    ]);
+    expect(warnings(`${text}limits: { global: { rate: 5/s } }\n`)).toEqual([]);
+  });
+
+  test('has its credentials where they are used', () => {
+    const said = (text: string): string[] => faults(`${REQUIRED}redis: { ${text} }\n`);
+    expect(said('url: redis://h, tls: {}')).toEqual([
+      expect.stringContaining('is never used with a `redis://` address: write `rediss://`, at redis.tls'),
+    ]);
+    expect(said('url: rediss://h, tls: { serverName: r.example }')).toEqual([]);
+    expect(said('cluster: [a:1], sentinelPassword: sesame')).toEqual([
+      expect.stringContaining('is for `sentinels`, and there are none, at redis.sentinelPassword'),
+    ]);
+    expect(said('sentinels: [a:1], username: gw, password: sesame, sentinelPassword: s, tls: {}')).toEqual(
+      [],
+    );
   });
 });

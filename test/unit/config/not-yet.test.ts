@@ -18,8 +18,8 @@ describe('keys that are accepted but not acted on', () => {
   });
 
   test('warn where they are written, at the key, with what happens instead', () => {
-    expect(warnings(`${REQUIRED}tiers:\n  gold:\n    concurrency: 5\n`)).toEqual([
-      '6:5 accepted, but this release does not act on it: requests in flight are not limited by client, at tiers.gold.concurrency',
+    expect(warnings(`${REQUIRED}tracing:\n  otlp: http://127.0.0.1:4318\n`)).toEqual([
+      '5:3 accepted, but this release does not act on it: no spans are sent; trace context is passed on, at tracing.otlp',
     ]);
   });
 

@@ -2,16 +2,9 @@
  * Which worker is asked what when an operator looks at a client or fills its quota; workers are scripted, the questions
  * and their patience real, time is vitest's.
  */
-import type { ChildProcess } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { configurationSchema } from '../../../config/schema.ts';
-import { AdminLimits } from '../../../src/io/admin-limits.ts';
-import type { BucketFigures, QuotaAct, QuotaAnswer } from '../../../src/io/client-quota.ts';
-import type { ToWorker } from '../../../src/io/ipc.ts';
-import { Questions } from '../../../src/io/questions.ts';
-import { WorkerProcess } from '../../../src/io/worker-pool.ts';
-
-type Script = (act: QuotaAct) => QuotaAnswer | undefined;
+import type { QuotaAnswer } from '../../../src/io/client-quota.ts';
+import { bench, known, lost, OWN, SHARED, type Script } from './admin-limits-bench.ts';
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
@@ -19,64 +12,6 @@ beforeEach(() => {
 afterEach(() => {
   vi.useRealTimers();
 });
-
-const OWN: BucketFigures = {
-  key: 'spw:{c.a}:t',
-  level: 'client',
-  name: 'free',
-  enforced: true,
-  ratePerSecond: 1 / 60,
-  burst: 10,
-  remaining: 4,
-  leased: 0,
-  waitMs: 0,
-  fullMs: 360_000,
-};
-const SHARED: BucketFigures = {
-  ...OWN,
-  key: 'spw:{g}:global',
-  level: 'global',
-  name: '',
-  ratePerSecond: 0.35,
-};
-
-function known(limits: readonly BucketFigures[], configured = true): QuotaAnswer {
-  return { state: 'known', client: 'acme', configured, tier: 'free', limits };
-}
-
-const lost: QuotaAnswer = { state: 'unavailable', reason: 'ECONNREFUSED' };
-
-/** One worker a script; `undefined` = it does not answer. */
-function bench(scripts: readonly Script[], redis = true) {
-  const asked: string[] = [];
-  const questions = new Questions();
-  const workers = scripts.map((script, index) => {
-    const send = (message: ToWorker): void => {
-      if (message.type !== 'ask' || message.question.what !== 'quota') return;
-      asked.push(`${index} ${message.question.act}`);
-      const answer = script(message.question.act);
-      const worker = workers[index];
-      if (answer === undefined || worker === undefined) return;
-      queueMicrotask(() => {
-        questions.answered(worker, message.id, { what: 'quota', quota: answer });
-      });
-    };
-    const child = { connected: true, send } as unknown as ChildProcess;
-    return new WorkerProcess(`w${index}`, index, child, 0, 0);
-  });
-  const configuration = configurationSchema.parse({
-    listeners: [{ port: 1 }],
-    services: { shop: { instances: ['http://127.0.0.1:1'] } },
-    routes: [{ path: '/', service: 'shop' }],
-    ...(redis ? { redis: { url: 'redis://127.0.0.1:1', timeout: '100ms' } } : {}),
-  });
-  const limits = new AdminLimits({
-    pool: { all: () => workers },
-    questions,
-    current: () => ({ configuration }),
-  });
-  return { limits, asked };
-}
 
 describe('a look', () => {
   test("takes the store's figures once and adds what all workers hold, up to the burst", async () => {
@@ -172,13 +107,16 @@ describe('a look', () => {
     });
   });
 
-  test('who is not configured is known by what is missing from an own bucket, and by nothing else', async () => {
+  test('who is not configured is known by what is missing from an own bucket or by a block, and by nothing else', async () => {
     const full = { ...OWN, remaining: 10, fullMs: 0 };
     expect(await bench([() => known([full, SHARED], false)]).limits.look('ip:x')).toEqual({
       state: 'unknown',
     });
     expect(await bench([() => known([full, SHARED])]).limits.look('acme')).toMatchObject({ state: 'known' });
     expect(await bench([() => known([OWN], false)]).limits.look('ip:x')).toMatchObject({ state: 'known' });
+    const blocked = { ...known([full, SHARED], false), blocked: true } as const;
+    const two = bench([() => known([full, SHARED], false), () => blocked]);
+    expect(await two.limits.look('ip:x')).toMatchObject({ state: 'known' });
     expect(await bench([() => ({ state: 'unknown' })]).limits.look('x')).toEqual({ state: 'unknown' });
   });
 });
@@ -189,14 +127,14 @@ describe('a filling', () => {
 
   test('is done by one worker, and then all forget', async () => {
     const { limits, asked } = bench([obeying, obeying, obeying]);
-    const result = await limits.fill('acme');
+    const result = await limits.fill('acme', 'me');
     expect(result).toMatchObject({ state: 'known', quota: { limits: [{ remaining: 10 }] } });
     expect(asked).toEqual(['0 look', '1 look', '2 look', '0 fill', '0 release', '1 release', '2 release']);
   });
 
   test('is done by a worker that has just reached the store', async () => {
     const { limits, asked } = bench([(act) => (act === 'look' ? lost : known([full])), obeying]);
-    await limits.fill('acme');
+    await limits.fill('acme', 'me');
     expect(asked).toContain('1 fill');
     expect(asked).not.toContain('0 fill');
   });
@@ -204,7 +142,7 @@ describe('a filling', () => {
   test('of nobody, or with no store, changes nothing', async () => {
     for (const script of [() => lost, () => known([full], false), () => ({ state: 'unknown' as const })]) {
       const { limits, asked } = bench([script, script]);
-      expect((await limits.fill('acme')).state).not.toBe('known');
+      expect((await limits.fill('acme', 'me')).state).not.toBe('known');
       expect(asked).toEqual(['0 look', '1 look']);
     }
   });
@@ -214,7 +152,7 @@ describe('a filling', () => {
     ['stays without an answer', (): undefined => undefined, 'no answer from the worker'],
   ] as const)('that %s is not called done, nor undone', async (_what, script, why) => {
     const { limits, asked } = bench([(act) => (act === 'fill' ? script() : known([OWN]))]);
-    const filling = limits.fill('acme');
+    const filling = limits.fill('acme', 'me');
     await vi.advanceTimersByTimeAsync(400);
     const result = await filling;
     expect(result).toMatchObject({
@@ -227,7 +165,7 @@ describe('a filling', () => {
 
   test('stands although no worker could say that it forgot', async () => {
     const { limits } = bench([(act) => (act === 'release' ? lost : obeying(act))]);
-    expect(await limits.fill('acme')).toMatchObject({
+    expect(await limits.fill('acme', 'me')).toMatchObject({
       state: 'known',
       quota: { workers: { asked: 1, answered: 0 }, limits: [{ remaining: 10 }] },
     });

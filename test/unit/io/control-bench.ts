@@ -48,7 +48,7 @@ export function configured(port: number, hash = `hash-${port}`): LoadedConfigura
     services: { shop: { instances: ['http://127.0.0.1:1'] } },
     routes: [{ path: '/', service: 'shop' }],
   });
-  return { configuration, hash };
+  return { configuration, hash, ownKeys: 0 };
 }
 
 export function listener(port: number): BoundListener {
@@ -92,6 +92,8 @@ export function controlBench(fork: ReturnType<typeof vi.fn>, workers: number) {
     viaName: 'gw',
     states: () => [],
     overrides: () => [],
+    limitOverrides: () => [],
+    gateway: 'a-gateway',
     workerCount: () => workers,
     tlsOf: () => tls.material,
   });

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { Exchange } from '../../../src/io/exchange.ts';
 import { ExchangeRecord } from '../../../src/io/exchange-record.ts';
 import { compileRate } from '../../../src/limits/gcra.ts';
-import type { LimitDecision } from '../../../src/limits/limiter.ts';
+import type { LimitDecision } from '../../../src/limits/decision.ts';
 
 /** What the record reads of an exchange, and nothing else. */
 function exchangeWith(more: Partial<Record<keyof Exchange, unknown>>): Exchange {
@@ -99,4 +99,13 @@ test('a long path is cut, so that targets of 8 KiB do not fill the ring', () => 
   expect(record.path).toMatch(/^\/x{1024}$/);
   record.fill(exchangeWith({ path: '/short', query: `?${'q'.repeat(8000)}` }), 200, 150);
   expect(record.path).toBe('/short');
+});
+
+test('a record tells how many requests its client may have in flight, and how many this worker had', () => {
+  const record = new ExchangeRecord();
+  const slotLimit = { key: 'n', most: 4, enforced: true };
+  record.fill(exchangeWith({ decision: refused, charges, slotLimit, clientInFlight: 3 }), 429, 142);
+  expect(record.told()).toMatchObject({ limits: { concurrency: { limit: 4, inFlightHere: 3 } } });
+  record.fill(exchangeWith({ decision: refused, charges }), 429, 142);
+  expect((record.told() as { limits: { concurrency: unknown } }).limits.concurrency).toBeUndefined();
 });

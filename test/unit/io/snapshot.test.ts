@@ -108,3 +108,23 @@ test('with limits off nobody is charged; observed, everybody is and nothing may 
     ]);
   }
 });
+
+test('routes that differ in methods or headers only have limits of their own; one that is not narrowed keeps its bucket', () => {
+  const snapshot = snapshotOf(TIERS);
+  const digests = (more: string): string[] => {
+    const configuration = loaded(`listeners: [{ port: 8080 }]
+services: { shop: { instances: [http://127.0.0.1:9001] } }
+routes: [{ path: /login, service: shop }${more}]
+`);
+    const { shop } = configuration.services;
+    if (shop === undefined) throw new Error('no service');
+    const options = { name: 'shop', workers: 1, fallbackSecret: 's', random: seededRandom(1), now: 0 };
+    const services = new Map([['shop', new ServiceRuntime(shop, options)]]);
+    return new Snapshot(1, configuration, services, 'a-secret').routes.map(({ digest }) => digest);
+  };
+  const all = digests(
+    ', { path: /login, service: shop, methods: [POST] }, { path: /login, service: shop, match: { headers: { x-beta: "1" } } }',
+  );
+  expect(new Set(all).size).toBe(3);
+  expect(all[0]).toBe(routeOf(snapshot, '/login').digest);
+});

@@ -21,6 +21,30 @@ describe('the embedded store', () => {
     expect(ask(store, 'a', 1000)).toBe(false);
   });
 
+  test('a bucket beyond its depth is brought back to it by a request: who waits as told is admitted', () => {
+    // A limit of 3 an hour was used up; then it is 1 a second.
+    const store = new EmbeddedStore(100, seededRandom(1));
+    const hourly = compileRate(3 / 3600, 3);
+    expect([0, 0, 0, 0].map((now) => ask(store, 'a', now, hourly))).toEqual([true, true, true, false]);
+    expect(ask(store, 'a', 100)).toBe(false);
+    expect(ask(store, 'a', 1099)).toBe(false);
+    expect(ask(store, 'a', 1100)).toBe(true);
+    // A burst and its rate, as for anybody.
+    expect(ask(store, 'a', 1100)).toBe(false);
+    expect([4100, 4100, 4100, 4100].map((now) => ask(store, 'a', now))).toEqual([true, true, true, false]);
+  });
+
+  test('a look brings nothing back', () => {
+    const store = new EmbeddedStore(100, seededRandom(1));
+    const hourly = compileRate(3 / 3600, 3);
+    for (let i = 0; i < 3; i++) ask(store, 'a', 0, hourly);
+    const look = new Ask(['a'], [perSecond.unitTicks, perSecond.burst, 0, 0, 1]);
+    store.decide(look, 100);
+    expect(look.reply).toEqual([1, 0, 0, 0, 30_000_000]);
+    expect(ask(store, 'a', 3000, hourly)).toBe(false);
+    expect(ask(store, 'a', 1_199_999, hourly)).toBe(false);
+  });
+
   test('a refused request makes no bucket', () => {
     const store = new EmbeddedStore(100, seededRandom(1));
     const call = new Ask(['a', 'b'], [...terms(perSecond), perSecond.unitTicks, 3, 4, 4, 1]);

@@ -1,9 +1,10 @@
 import { parseList, serializeList } from 'structured-headers';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
-import { addFields, policyText, retryAfterSeconds, type FieldStyle } from '../../../src/limits/fields.ts';
+import { addFields, PolicyTexts, retryAfterSeconds, type FieldStyle } from '../../../src/limits/fields.ts';
 import { compileRate } from '../../../src/limits/gcra.ts';
-import { Limiter, type Charge, type LimitDecision } from '../../../src/limits/limiter.ts';
+import type { Charge, LimitDecision } from '../../../src/limits/decision.ts';
+import { Limiter } from '../../../src/limits/limiter.ts';
 import { charge, decideNow, ScriptedStore } from './fixtures.ts';
 
 function limiter(): Limiter {
@@ -22,7 +23,7 @@ function limitFields(
   decision: LimitDecision,
 ): readonly (readonly [name: string, value: string])[] {
   const list: string[] = [];
-  addFields(list, style, charges, decision, policyText(charges));
+  addFields(list, style, charges, decision, new PolicyTexts().of(charges));
   const pairs: [string, string][] = [];
   for (let at = 0; at < list.length; at += 2) pairs.push([list[at] ?? '', list[at + 1] ?? '']);
   return pairs;
@@ -39,6 +40,33 @@ describe('the draft fields', () => {
       ['RateLimit-Policy', '"client";q=5;w=30'],
       ['RateLimit', '"client";r=3;t=12'],
     ]);
+  });
+
+  test('requests in flight are a policy without a window, and a refusal for them has no time', () => {
+    const slots = { key: 'n', most: 50, enforced: true };
+    const policy = new PolicyTexts().of([tenAMinute], slots);
+    expect(policy).toBe('"client";q=5;w=30, "concurrency";q=50;qu="concurrent-requests"');
+    expect(serializeList(parseList(policy))).toBe(policy);
+    expect(new PolicyTexts().of([], slots)).toBe('"concurrency";q=50;qu="concurrent-requests"');
+    expect(new PolicyTexts().of([], { ...slots, enforced: false })).toBe('');
+    const decision: LimitDecision = {
+      ok: false,
+      refusedBy: 'concurrency',
+      code: 'SPW_CONCURRENCY_CLIENT',
+      retryAfterMs: 1000,
+      jitterSeconds: 1,
+      path: 'hold',
+      levels: [],
+      observed: [],
+    };
+    const draft: string[] = [];
+    addFields(draft, 'draft', [tenAMinute], decision, policy);
+    expect(draft).toEqual(['RateLimit-Policy', policy, 'RateLimit', '"concurrency";r=0']);
+    const legacy: string[] = [];
+    addFields(legacy, 'legacy', [tenAMinute], decision, policy);
+    expect(legacy).toEqual([]);
+    const seconds = Array.from({ length: 50 }, (_, i) => retryAfterSeconds(decision, seededRandom(i + 1)));
+    expect(new Set(seconds)).toEqual(new Set([1, 2]));
   });
 
   test('refused: t is the wait of this cost', () => {
@@ -111,6 +139,14 @@ describe('the draft fields', () => {
       }
     }
   });
+});
+
+test('a policy is serialized once for a limit, whatever the client and its other limits', () => {
+  const texts = new PolicyTexts();
+  expect(texts.of([tenAMinute, twoASecond])).toBe('"client";q=5;w=30, "route";q=2;w=1');
+  expect(texts.of([{ ...tenAMinute, key: 'another' }])).toBe('"client";q=5;w=30');
+  expect(texts.of([{ ...tenAMinute, level: 'route' }])).toBe('"route";q=5;w=30');
+  expect(texts.of([{ ...tenAMinute, enforced: false }, twoASecond])).toBe('"route";q=2;w=1');
 });
 
 test('the legacy fields say the same in seconds from now', () => {

@@ -1,8 +1,16 @@
 /** What the limiter's tests share: a caller, a call of a store, a store whose answers the test gives. */
 import { EmbeddedStore } from '../../../src/limits/embedded-store.ts';
 import type { CompiledRate } from '../../../src/limits/gcra.ts';
-import type { Charge, Level, LimitCaller, LimitDecision, Limiter } from '../../../src/limits/limiter.ts';
-import type { LimitStore, StoreCall, StoreReply, StoreState, StoreView } from '../../../src/limits/store.ts';
+import type { Charge, Level, LimitCaller, LimitDecision } from '../../../src/limits/decision.ts';
+import type { Limiter } from '../../../src/limits/limiter.ts';
+import type {
+  LimitStore,
+  SlotsCall,
+  StoreCall,
+  StoreReply,
+  StoreState,
+  StoreView,
+} from '../../../src/limits/store.ts';
 import { seededRandom } from '../../../src/kernel/random.ts';
 
 export function charge(level: Level, rate: CompiledRate, enforced = true, key: string = level): Charge {
@@ -78,6 +86,36 @@ export class Ask implements StoreCall {
   }
 }
 
+/** A question for slots that keeps what it was told: what was granted, or -1 when no answer came. */
+export class AskSlots implements SlotsCall {
+  readonly key: string;
+  readonly worker: string;
+  readonly need: number;
+  readonly keep: number;
+  readonly most: number;
+  readonly done: Promise<number>;
+  #resolve: (granted: number) => void = () => {};
+
+  constructor(key: string, worker: string, need: number, keep: number, most: number) {
+    this.key = key;
+    this.worker = worker;
+    this.need = need;
+    this.keep = keep;
+    this.most = most;
+    this.done = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  answered(granted: number): void {
+    this.#resolve(granted);
+  }
+
+  unavailable(): void {
+    this.#resolve(-1);
+  }
+}
+
 /** Terms of one level that charges `cost` of a limit. */
 export function terms(rate: CompiledRate, cost = 1, veto = 1): number[] {
   return [rate.unitTicks, rate.burst, cost, cost, veto];
@@ -88,13 +126,18 @@ export class ScriptedStore implements LimitStore {
   readonly buckets = new EmbeddedStore(1000, seededRandom(7));
   mode: 'answers' | 'unfit' | 'late' = 'answers';
   asked = 0;
+  /** Buckets of the last call. */
+  last: readonly string[] = [];
   live = 1;
+  /** Workers of all gateways, as a heartbeat tells; 0: it does not. */
+  holders = 0;
   pause = 0;
   readonly waiting: StoreCall[] = [];
 
   decide(call: StoreCall, now: number): boolean {
     if (this.mode === 'unfit') return false;
     this.asked++;
+    this.last = call.keys;
     if (this.mode === 'late') {
       this.waiting.push(call);
       return true;
@@ -102,8 +145,25 @@ export class ScriptedStore implements LimitStore {
     return this.buckets.decide(call, now);
   }
 
+  refund(
+    keys: readonly string[],
+    units: readonly number[],
+    unitTicks: readonly number[],
+    now: number,
+  ): boolean {
+    return this.mode === 'unfit' ? false : this.buckets.refund(keys, units, unitTicks, now);
+  }
+
+  slots(call: SlotsCall, now: number): boolean {
+    return this.mode === 'unfit' ? false : this.buckets.slots(call, now);
+  }
+
   gateways(): number {
     return this.live;
+  }
+
+  workers(): number {
+    return this.holders;
   }
 
   pauseMs(): number {

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
 import { compileRate } from '../../../src/limits/gcra.ts';
 import { Limiter } from '../../../src/limits/limiter.ts';
-import type { Charge, LimitDecision, OnUnavailable } from '../../../src/limits/limiter.ts';
+import type { Charge, LimitDecision, OnUnavailable } from '../../../src/limits/decision.ts';
 import { retryAfterSeconds } from '../../../src/limits/fields.ts';
 import type { StoreCall } from '../../../src/limits/store.ts';
 import { Caller, charge, decideNow, ScriptedStore } from './fixtures.ts';

@@ -99,6 +99,19 @@ describe('the deadline', () => {
     expect(bench.fitness.state(bench.now())).toBe('fit');
   });
 
+  test('only who was told of no answer hears a late one: what was answered in time is not granted again', async () => {
+    const bench = new Bench();
+    const calls = [bench.add(), bench.add()];
+    const heard = calls.map((call) => Object.assign(call, { late: vi.fn<() => void>() }).late);
+    await vi.advanceTimersByTimeAsync(1);
+    const batch = bench.sent[0] as Batch;
+    bench.batches.replied(batch, 1, REPLY);
+    await vi.advanceTimersByTimeAsync(30);
+    bench.batches.replied(batch, 0, REPLY);
+    expect(calls.map((call) => call.told)).toEqual([1, 1]);
+    expect(heard.map((late) => late.mock.calls.length)).toEqual([1, 0]);
+  });
+
   test('is void when our own loop was late: the calls are decided elsewhere, the store is not suspected', async () => {
     const bench = new Bench();
     const call = bench.add();

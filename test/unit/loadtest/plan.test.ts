@@ -38,6 +38,16 @@ describe('the words of the load test', () => {
     expect(plan('start', 'cost').measures).toEqual(plan('cost').measures);
   });
 
+  test('limits is all of its parts, and each can be named', () => {
+    expect(plan('limits')).toMatchObject({
+      scenarios: [],
+      cases: [],
+      measures: [...(MEASURE_GROUPS['limits'] ?? [])],
+    });
+    expect(plan('limits').measures).toHaveLength(7);
+    expect(plan('limits-keys', 'limits-trips').measures).toEqual(['limits-trips', 'limits-keys']);
+  });
+
   test('a target leaves out what the bounds of measures do not need', () => {
     expect([...plan('cost', '--target', 'caddy').peers]).toEqual(['Caddy']);
     expect(plan('cost', '--target', 'gateway')).toMatchObject({ targets: ['gateway'], peers: new Set() });

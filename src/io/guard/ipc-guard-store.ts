@@ -1,0 +1,29 @@
+import type { ToSupervisor } from '../ipc.ts';
+import { guardKey, type GuardName, type GuardStore } from './guard-store.ts';
+
+/**
+ * Strikes without Redis: counted by the supervisor for all its workers (`guard-memory.ts`), which are all told of a block.
+ * A supervisor that is silent counts nothing; what each worker noted itself still blocks there.
+ */
+export class IpcGuardStore implements GuardStore {
+  readonly #send: (message: ToSupervisor) => boolean;
+
+  constructor(send: (message: ToSupervisor) => boolean) {
+    this.#send = send;
+  }
+
+  count(guard: GuardName, client: string): void {
+    const { name, rule } = guard;
+    this.#send({ type: 'strike', guard: name, client, key: guardKey(guard, client), rule });
+  }
+
+  forgive(guards: readonly GuardName[], client: string): Promise<void> {
+    for (const guard of guards)
+      this.#send({ type: 'forgive', guard: guard.name, key: guardKey(guard, client) });
+    return Promise.resolve();
+  }
+
+  close(): void {
+    // The channel outlives it.
+  }
+}

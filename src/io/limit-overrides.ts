@@ -1,0 +1,280 @@
+import type { RedisConfiguration } from '../../config/schema.ts';
+import type { Random } from '../kernel/random.ts';
+import { OverrideBook, type BookChange, type BookEntry } from '../limits/override-book.ts';
+import type { OverrideEntry } from '../limits/overrides.ts';
+import type { LimitScope } from './admin-port.ts';
+import { errorMessage } from './error-message.ts';
+import { ORDERS_AT_ONCE, type OverrideStore } from './limit-store/override-store.ts';
+import type { ToWorker } from './ipc.ts';
+import { rateText } from './rate-text.ts';
+
+/**
+ * Overrides in the supervisor: operators set and remove them, workers and the store are told, others' are heard of.
+ *
+ * Here at once: the workers' message leaves before the operator's answer. Everywhere within two seconds: each gateway
+ * looks at the store's version twice a second. Without Redis the book is all there is, and ends with the supervisor; while
+ * Redis is lost what is set holds for this gateway only, and is written as soon as it is back.
+ *
+ * Each of them is a line in the log when it is set, removed and ended. Limits: in an emergency without a reachable admin
+ * address there is none; the configuration is the way for what lasts.
+ */
+
+/** Half the load on Redis at double, and then a late look is past two seconds; at half nothing is gained for a person. */
+const LOOK_MS = 500;
+/** The runtime's timers end at 24 days. */
+const LONGEST_TIMER_MS = 86_400_000;
+
+/** The part of pino's logger that is used here. */
+interface OverrideLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+export interface LimitOverridesParts {
+  readonly now: () => number;
+  readonly wallMs: () => number;
+  readonly random: Random;
+  readonly log: OverrideLog;
+  /** This gateway's name, as the others are told it: the host's. */
+  readonly host: string;
+  readonly broadcast: (message: ToWorker) => void;
+}
+
+/** What an operator asks for. */
+export interface OverrideOrder {
+  readonly bucket: string;
+  /** As logs know it. */
+  readonly client: string;
+  readonly ratePerSecond: number;
+  readonly burst: number;
+  readonly ttlMs: number;
+  /** Who asked, for the log. */
+  readonly by: string;
+}
+
+export class LimitOverrides {
+  readonly #parts: LimitOverridesParts;
+  readonly #book = new OverrideBook();
+  /** Names of those that were set here; of others only the hash is known. */
+  readonly #names = new Map<string, string>();
+  #redis: RedisConfiguration | null = null;
+  #mark = '';
+  #store: OverrideStore | undefined = undefined;
+  /** What is asked of the store is asked in order. */
+  #work: Promise<unknown> = Promise.resolve();
+  #look: NodeJS.Timeout | undefined = undefined;
+  #end: NodeJS.Timeout | undefined = undefined;
+  #closed = false;
+
+  constructor(parts: LimitOverridesParts) {
+    this.#parts = parts;
+  }
+
+  /** Another store gets what is in force here. */
+  configure(redis: RedisConfiguration | null): void {
+    const mark = JSON.stringify(redis);
+    if (mark === this.#mark) return;
+    this.#mark = mark;
+    this.#redis = redis;
+    this.#store?.close();
+    this.#store = undefined;
+    clearTimeout(this.#look);
+    if (redis === null) return;
+    const opened = this.#enqueue(async () => {
+      await this.#open(redis);
+    });
+    opened.catch((error: unknown) => {
+      this.#parts.log.warn({ reason: errorMessage(error) }, 'limit overrides stay on this gateway');
+    });
+  }
+
+  find(bucket: string): BookEntry | undefined {
+    return this.#book.find(bucket);
+  }
+
+  /** For a worker that starts. */
+  entries(): OverrideEntry[] {
+    const now = this.#parts.now();
+    return this.#book.entries().map((entry) => told(entry, now));
+  }
+
+  /** Undefined when there is no place for one more. */
+  async set(order: OverrideOrder): Promise<LimitScope | undefined> {
+    const { bucket, client, ratePerSecond, burst, ttlMs, by } = order;
+    const { now, wallMs, host, log } = this.#parts;
+    if (!this.#book.hasRoom(bucket)) return undefined;
+    const endsMs = now() + ttlMs;
+    const entry = this.#book.set({
+      bucket,
+      ratePerSecond,
+      burst,
+      by: host,
+      endsMs,
+      untilMs: wallMs() + ttlMs,
+    });
+    this.#names.set(bucket, client);
+    this.#tell([entry], [], []);
+    const scope = await this.#share();
+    const kept = this.#book.find(bucket);
+    if (kept === undefined && now() < endsMs) return undefined;
+    log.info({ ...this.#fields(kept ?? entry), ttlMs, scope, by }, 'limit override set');
+    return scope;
+  }
+
+  /** Undefined when there was none. */
+  async remove(bucket: string, by: string): Promise<LimitScope | undefined> {
+    // It may have been set elsewhere a moment ago.
+    await this.#share();
+    const entry = this.#book.remove(bucket);
+    if (entry === undefined) return undefined;
+    this.#tell([], [bucket], []);
+    const scope = await this.#share();
+    this.#parts.log.info({ ...this.#fields(entry), scope, by }, 'limit override removed');
+    this.#names.delete(bucket);
+    return scope;
+  }
+
+  /** Its own buckets were filled: workers of other gateways should forget what they hold. */
+  async filled(bucket: string): Promise<LimitScope> {
+    this.#book.filled(bucket);
+    return await this.#share();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#look);
+    clearTimeout(this.#end);
+    this.#store?.close();
+  }
+
+  async #open(redis: RedisConfiguration): Promise<void> {
+    // Loaded where it is wanted: a gateway without Redis starts without the client library.
+    const { OverrideStore: Store } = await import('./limit-store/override-store.ts');
+    if (this.#closed || this.#redis !== redis) return;
+    const { random, now } = this.#parts;
+    const store = new Store(redis, {
+      random,
+      now,
+      onReady: () => void this.#enqueue(async () => await this.#sync(store)),
+    });
+    this.#store = store;
+    this.#lookAgain(store);
+  }
+
+  #lookAgain(store: OverrideStore): void {
+    if (this.#closed || this.#store !== store) return;
+    this.#look = setTimeout(() => {
+      void this.#enqueue(async () => await this.#sync(store)).then(() => {
+        this.#lookAgain(store);
+      });
+    }, LOOK_MS).unref();
+  }
+
+  /** Tells the store what it does not know. */
+  async #share(): Promise<LimitScope> {
+    if (this.#redis === null) {
+      this.#book.dropOrders();
+      return 'gateway';
+    }
+    const done = await this.#enqueue(async () => {
+      const store = this.#store;
+      return store !== undefined && (await this.#sync(store));
+    });
+    return done ? 'all-gateways' : 'this-gateway-only';
+  }
+
+  /** @returns false when the store does not answer; it is asked again with the next look */
+  async #sync(store: OverrideStore): Promise<boolean> {
+    if (this.#store !== store) return false;
+    const book = this.#book;
+    const { now, log } = this.#parts;
+    try {
+      const { life, version } = await store.look();
+      const verdict = book.judge(life, version);
+      if (verdict === 'restore') {
+        const restored = await store.restore(book.life, book.version, book.stored());
+        if (restored > 0) log.warn({ restored }, 'limit overrides that the store had forgotten written back');
+      }
+      if (verdict !== 'same') this.#heard(book.read(await store.read(), now()));
+      for (;;) {
+        const orders = book.orders(ORDERS_AT_ONCE);
+        if (orders.length === 0) return true;
+        const sentMs = now();
+        const refused = book.ordered(orders, await store.write(orders, sentMs), sentMs);
+        if (refused.length === 0) continue;
+        log.warn({ refused: refused.length }, 'limit overrides refused: there are too many');
+        this.#tell([], refused, []);
+      }
+    } catch {
+      return false;
+    }
+  }
+
+  #heard({ changed, gone, filled }: BookChange): void {
+    if (changed.length + gone.length > 0) {
+      const fields = { changed: changed.length, gone: gone.length };
+      this.#parts.log.info(fields, 'limit overrides of other gateways taken');
+    }
+    this.#tell(changed, gone, filled);
+  }
+
+  #tell(changed: readonly BookEntry[], gone: readonly string[], filled: readonly string[]): void {
+    if (changed.length + gone.length + filled.length > 0) {
+      const now = this.#parts.now();
+      const entries = changed.map((entry) => told(entry, now));
+      this.#parts.broadcast({ type: 'limit-overrides', entries, gone, filled });
+    }
+    this.#awaitEnd();
+  }
+
+  /** Workers end them by their own clocks; here it is for the log and the store. */
+  #awaitEnd(): void {
+    clearTimeout(this.#end);
+    const next = this.#book.nextEndMs();
+    if (this.#closed || next === Infinity) return;
+    const waitMs = Math.min(LONGEST_TIMER_MS, Math.max(0, Math.ceil(next - this.#parts.now())));
+    this.#end = setTimeout(() => {
+      this.#expire();
+      this.#awaitEnd();
+    }, waitMs).unref();
+  }
+
+  #expire(): void {
+    const ended = this.#book.expire(this.#parts.now());
+    for (const entry of ended) {
+      this.#parts.log.info(this.#fields(entry), 'limit override ended');
+      this.#names.delete(entry.bucket);
+    }
+    const store = this.#store;
+    const buckets = ended.filter(({ serial }) => serial > 0).map(({ bucket }) => bucket);
+    if (store === undefined || buckets.length === 0) return;
+    void this.#enqueue(async () => {
+      try {
+        await store.tidy(buckets);
+      } catch {
+        // It stays in the hash and counts for nothing.
+      }
+    });
+  }
+
+  #fields(entry: BookEntry): Readonly<Record<string, unknown>> {
+    const { bucket, ratePerSecond, burst, untilMs, by } = entry;
+    return {
+      client: this.#names.get(bucket) ?? bucket,
+      rate: rateText(ratePerSecond),
+      burst,
+      until: new Date(untilMs).toISOString(),
+      gateway: by,
+    };
+  }
+
+  async #enqueue<T>(job: () => Promise<T>): Promise<T> {
+    const done = this.#work.then(job);
+    this.#work = done.catch(() => undefined);
+    return await done;
+  }
+}
+
+function told({ bucket, ratePerSecond, burst, endsMs }: BookEntry, now: number): OverrideEntry {
+  return { bucket, ratePerSecond, burst, leftMs: Math.max(0, endsMs - now) };
+}

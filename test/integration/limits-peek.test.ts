@@ -1,0 +1,180 @@
+/**
+ * Looking and asking "what if": no look, peek or explanation changes a key, and what a peek says is what a request gets.
+ * One gateway, with a real Redis and without.
+ */
+import type { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import type { PeekView, QuotaView } from '../../src/io/admin-port.ts';
+import { startGateway } from '../harness/gateway.ts';
+import type { Gateway } from '../harness/gateway.ts';
+import { RedisServer } from '../harness/redis.ts';
+import { counted } from './limits-admin-fixture.ts';
+import { ask, startService, valueOf } from './path-fixture.ts';
+import type { Listening } from './path-fixture.ts';
+
+let origin: Listening;
+let redis: RedisServer;
+beforeAll(async () => {
+  redis = await RedisServer.start();
+  origin = await startService((_, response) => response.writeHead(200, { 'content-length': 2 }).end('ok'));
+});
+afterAll(async () => {
+  await origin[Symbol.asyncDispose]();
+  await redis.stop();
+});
+
+/** Every key of a limit with its bytes and its end; not the gateways' own signs of life. */
+async function dump(client: Redis): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const key of (await client.keys('*')).toSorted()) {
+    if (key === 'spw:{gw}:live' || key.endsWith(':secret')) continue;
+    const bytes = await client.dumpBuffer(key);
+    found[key] = `${bytes?.toString('hex') ?? ''} ${String(await client.call('PEXPIRETIME', key))}`;
+  }
+  return found;
+}
+
+describe.each([
+  ['embedded', (): string => ''],
+  ['redis', (): string => `redis: { url: '${redis.url}', timeout: 500ms, keySecret: a-secret-of-the-tests }`],
+] as const)('with the store %s', (store, section) => {
+  let gateway: Gateway;
+  const start = async (): Promise<void> => {
+    gateway = await startGateway(`
+listeners: [{ port: __PORT__, host: 127.0.0.1 }]
+workers: 2
+${section()}
+services: { shop: { instances: [${origin.url}], sla: 5s, readiness: { path: /ready, interval: 600s, timeout: 10s } } }
+clients: { keys: [{ key: gold-key, client: gina, tier: gold }, { key: open-key, client: olga, tier: open }] }
+tiers:
+  default: { rate: 2/h, burst: 8 }
+  gold: { rate: 1/h, burst: 20 }
+  open: { mode: observe, rate: 1/h, burst: 5 }
+limits: { global: { rate: 1/h, burst: 200 } }
+routes:
+  - { path: /, service: shop }
+  - { path: /dear, service: shop, cost: 5, limits: { perClient: { rate: 1/h, burst: 7 } } }
+`);
+  };
+  beforeAll(start);
+  afterAll(async () => {
+    await gateway[Symbol.asyncDispose]();
+  });
+
+  async function exactly(work: () => Promise<void>): Promise<void> {
+    const again = async (): Promise<void> => {
+      await gateway[Symbol.asyncDispose]();
+      await redis.restart();
+      await start();
+    };
+    await counted(() => gateway, again, work);
+  }
+
+  async function look(query: string, client = 'gina'): Promise<{ status: number; quota: QuotaView }> {
+    const { status, body } = await gateway.admin(`/v1/limits/${client}${query}`);
+    return { status, quota: body as QuotaView };
+  }
+
+  async function peek(query: string, client = 'gina'): Promise<PeekView | undefined> {
+    return (await look(query, client)).quota.peek;
+  }
+
+  test('a request gets what was foretold: passed, refused at its route, at its client, and when to come back', async () => {
+    await exactly(async () => {
+      const send = async (path: string) =>
+        await ask(gateway.port, { path, headers: { 'x-api-key': 'gold-key' } });
+      const passes = { ok: true, status: 0, code: '', refusedBy: '', retryAfterMs: 0 };
+      expect(await peek('?route=/dear')).toMatchObject({ route: '/dear', cost: 5, ...passes });
+      expect((await send('/dear')).status).toBe(200);
+
+      const refused = await peek('?route=/dear');
+      expect(refused).toMatchObject({ ok: false, status: 429, code: 'SPW_RATE_ROUTE', refusedBy: 'route' });
+      const waitMs = refused?.retryAfterMs ?? 0;
+      // Two units are left, three come back at one an hour.
+      expect(waitMs).toBeGreaterThan(2.9 * 3_600_000);
+      expect(waitMs).toBeLessThanOrEqual(3 * 3_600_000);
+      const answer = await send('/dear');
+      expect(answer.status).toBe(429);
+      expect(Number(valueOf(answer.rawHeaders, 'retry-after'))).toBeGreaterThanOrEqual(
+        Math.floor(waitMs / 1000) - 60,
+      );
+
+      // The route's own cost is only the default.
+      expect(await peek('?route=/dear&cost=2')).toMatchObject({ cost: 2, ...passes });
+      expect(await peek('?route=/&cost=15')).toMatchObject(passes);
+      expect(await peek('?route=/&cost=16')).toMatchObject({ code: 'SPW_RATE_CLIENT', refusedBy: 'client' });
+      expect(await peek('?route=/&cost=21')).toMatchObject({ ok: false, retryAfterMs: null });
+      expect(await peek('?route=/&cost=0')).toMatchObject(passes);
+
+      for (let sent = 0; sent < 15; sent++) expect((await send('/')).status).toBe(200);
+      expect(await peek('?route=/')).toMatchObject({ ok: false, status: 429, refusedBy: 'client' });
+      expect((await send('/')).status).toBe(429);
+    });
+  });
+
+  test('who only observes is told, and refuses nobody', async () => {
+    await exactly(async () => {
+      const send = async (path: string) =>
+        await ask(gateway.port, { path, headers: { 'x-api-key': 'open-key' } });
+      expect((await send('/dear')).status).toBe(200);
+      expect(await peek('?route=/', 'olga')).toMatchObject({ ok: true, observed: ['client'] });
+      expect((await send('/')).status).toBe(200);
+    });
+  });
+
+  test('no look, no peek and no explanation writes, moves or makes a key', async () => {
+    await exactly(async () => {
+      const { rawHeaders } = await ask(gateway.port, { path: '/dear', headers: { 'x-api-key': 'gold-key' } });
+      const id = valueOf(rawHeaders, 'x-request-id') ?? '';
+      const asked = async (): Promise<void> => {
+        for (const path of [
+          '/v1/limits/gina',
+          '/v1/limits/gina?route=/dear',
+          '/v1/limits/gina?route=/&cost=3',
+          '/v1/limits/olga?route=/',
+          // Never seen: its buckets are not there, and must not be after.
+          '/v1/limits/203.0.113.7?route=/dear',
+          '/v1/limits/203.0.113.7',
+          `/v1/explain/${id}`,
+        ]) {
+          expect([200, 404]).toContain((await gateway.admin(path)).status);
+        }
+      };
+      if (store === 'redis') {
+        const client = redis.client();
+        try {
+          const before = await dump(client);
+          expect(Object.keys(before).length).toBeGreaterThanOrEqual(3);
+          await asked();
+          expect(await dump(client)).toEqual(before);
+        } finally {
+          client.disconnect();
+        }
+        return;
+      }
+      // The embedded store has no dump: all figures are as they were, but for the time that passed.
+      const before = (await look('')).quota.limits;
+      await asked();
+      const after = (await look('')).quota.limits;
+      expect(after.map(({ remaining }) => remaining)).toEqual(before.map(({ remaining }) => remaining));
+      for (const [i, { fullMs }] of after.entries())
+        expect(fullMs).toBeLessThanOrEqual(before[i]?.fullMs ?? 0);
+      expect((await look('', '203.0.113.7')).status).toBe(404);
+    });
+  });
+
+  test.each([
+    ['?route=/nowhere', 404, 'There is no such route: known is /, /dear.'],
+    ['?cost=3', 400, 'name it with route='],
+    ['?route=/&cost=many', 400, '"cost" must be a whole number'],
+    ['?route=/&cost=-1', 400, '"cost" must be a whole number'],
+    ['?path=/', 400, 'Unknown parameter "path"'],
+  ])('%s is %i', async (query, status, why) => {
+    const answer = await gateway.admin(`/v1/limits/gina${query}`);
+    expect([answer.status, answer.body]).toEqual([
+      status,
+      expect.objectContaining({ detail: expect.stringContaining(why) }),
+    ]);
+  });
+});

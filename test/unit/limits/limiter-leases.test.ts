@@ -1,0 +1,393 @@
+import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../../../src/kernel/random.ts';
+import type { Charge } from '../../../src/limits/decision.ts';
+import { compileRate } from '../../../src/limits/gcra.ts';
+import { Limiter } from '../../../src/limits/limiter.ts';
+import type { StoreCall } from '../../../src/limits/store.ts';
+import { Ask, Caller, charge, decideNow, ScriptedStore, terms } from './fixtures.ts';
+
+const AUTO = { enforcement: 'auto', maxOverRatio: 0.05 } as const;
+
+/** A worker that leases, asked each millisecond from 0 to 199 for each of these. */
+function leasing(store: ScriptedStore, ...asked: readonly (readonly Charge[])[]): Limiter {
+  const limiter = new Limiter({ store, onUnavailable: 'local', workers: 1, random: seededRandom(5) });
+  limiter.configure({ onUnavailable: 'local', leases: AUTO });
+  for (let now = 0; now < 200; now++) for (const charges of asked) decideNow(limiter, charges, now);
+  return limiter;
+}
+
+/** Units left of a bucket in the store. */
+function room(store: ScriptedStore, { key, rate }: Charge, now: number): number {
+  const ask = new Ask([key], [rate.unitTicks, rate.burst, 0, 0, 0]);
+  store.buckets.decide(ask, now);
+  return ask.reply?.[2] ?? NaN;
+}
+
+/** Takes units out of a bucket beside the worker. */
+function takeOut(store: ScriptedStore, { key, rate }: Charge, units: number, now: number): void {
+  store.buckets.decide(new Ask([key], terms(rate, units)), now);
+}
+
+/** Spends until a refill has come: the lease is full. */
+function filled(store: ScriptedStore, limiter: Limiter, each: Charge, now: number): void {
+  const { asked } = store;
+  while (store.asked === asked) decideNow(limiter, [each], now);
+}
+
+const small = charge('client', compileRate(1, 2));
+const tier = charge('tier', compileRate(4000, 4000));
+const global = charge('global', compileRate(2000, 2000));
+
+describe('a request that lacks a level', () => {
+  test('asks for that alone and spends what is held of the others', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    filled(store, limiter, global, 200);
+    const held = limiter.leased('global', 200);
+    const left = room(store, global, 200);
+    expect(decideNow(limiter, [small, global], 200)).toMatchObject({ ok: true, path: 'store' });
+    expect(store.last).toEqual(['client']);
+    expect(limiter.leased('global', 200)).toBe(held - 1);
+    expect(room(store, global, 200)).toBe(left);
+  });
+
+  test('and is refused there gets back what was kept aside for it, and is charged nowhere', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [tier, global]);
+    for (let i = 0; i < 2; i++) decideNow(limiter, [small, tier, global], 200);
+    const before = [tier, global].map((each) => [limiter.leased(each.key, 201), room(store, each, 201)]);
+    for (const path of ['store', 'hold', 'hold'])
+      expect(decideNow(limiter, [small, tier, global], 201)).toMatchObject({
+        ok: false,
+        path,
+        refusedBy: 'client',
+      });
+    expect([tier, global].map((each) => [limiter.leased(each.key, 201), room(store, each, 201)])).toEqual(
+      before,
+    );
+  });
+
+  test('and waits for it does not lend what it keeps aside', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    store.mode = 'late';
+    const held = limiter.leased('global', 200);
+    const callers = Array.from({ length: 3 }, (_, i) => new Caller([{ ...small, key: `c${i}` }, global]));
+    for (const caller of callers) limiter.decide(caller, 200);
+    expect(limiter.leased('global', 200)).toBe(held - 3);
+    for (const call of store.waiting) call.unavailable(225);
+    expect(callers.map(({ decision }) => decision?.path)).toEqual(['fallback', 'fallback', 'fallback']);
+    // What was kept aside has been charged in the store, and the share of the outage decides over the rest.
+    expect(limiter.leased('global', 225)).toBe(held - 3);
+  });
+
+  test('fills on its way every lease that lacks a part', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [tier], [global]);
+    filled(store, limiter, tier, 200);
+    filled(store, limiter, global, 200);
+    // Of some 20 held more goes than they ride along for, and less than a refill is sent for.
+    const { asked } = store;
+    for (let i = 0; i < 8; i++) decideNow(limiter, [tier, global], 200);
+    expect(store.asked).toBe(asked);
+    decideNow(limiter, [small, tier, global], 200);
+    expect([...store.last].toSorted()).toEqual(['client', 'global', 'tier']);
+  });
+
+  test('an observed level has room for this request: it is charged and does not count as refusing', () => {
+    const store = new ScriptedStore();
+    const observed = charge('global', compileRate(1000, 1000), false);
+    const limiter = leasing(store, [observed]);
+    takeOut(store, observed, room(store, observed, 400) - 1, 400);
+    expect(decideNow(limiter, [observed], 400)).toMatchObject({ ok: true, path: 'store', observed: [] });
+    expect(room(store, observed, 400)).toBe(0);
+    expect(decideNow(limiter, [observed], 400)).toMatchObject({ ok: true, observed: ['global'] });
+  });
+});
+
+describe('requests that come while units are on their way', () => {
+  test('wait for them and make no trip', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    store.mode = 'late';
+    const asked = store.asked;
+    // The lease has ended.
+    const callers = Array.from({ length: 5 }, () => new Caller([global]));
+    for (const caller of callers) limiter.decide(caller, 320);
+    expect(store.asked).toBe(asked + 1);
+    store.buckets.decide(store.waiting[0] ?? (undefined as never), 321);
+    expect(callers.map(({ decision }) => decision?.path)).toEqual([
+      'store',
+      'lease',
+      'lease',
+      'lease',
+      'lease',
+    ]);
+    expect(callers.every(({ decision, told }) => decision?.ok === true && told === 1)).toBe(true);
+  });
+
+  test('are refused with it', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    takeOut(store, global, room(store, global, 320), 320);
+    store.mode = 'late';
+    const callers = Array.from({ length: 3 }, () => new Caller([global]));
+    for (const caller of callers) limiter.decide(caller, 320);
+    store.buckets.decide(store.waiting[0] ?? (undefined as never), 320);
+    expect(callers.map(({ decision }) => decision?.path)).toEqual(['store', 'hold', 'hold']);
+    expect(callers.every(({ decision, told }) => decision?.ok === false && told === 1)).toBe(true);
+  });
+
+  test('fall back with it, without a wait of their own', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    store.mode = 'late';
+    const callers = Array.from({ length: 3 }, () => new Caller([global]));
+    for (const caller of callers) limiter.decide(caller, 320);
+    const asked = store.asked;
+    store.waiting[0]?.unavailable(345);
+    expect(callers.map(({ decision }) => decision?.path)).toEqual(['fallback', 'fallback', 'fallback']);
+    expect(store.asked).toBe(asked);
+  });
+
+  test('not more of them than a grant is sure to serve', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    store.mode = 'late';
+    const asked = store.asked;
+    const callers = Array.from({ length: 60 }, () => new Caller([global]));
+    for (const caller of callers) limiter.decide(caller, 320);
+    expect(store.asked).toBeGreaterThan(asked + 1);
+    for (const call of store.waiting) store.buckets.decide(call, 321);
+    expect(callers.every(({ decision, told }) => decision?.ok === true && told === 1)).toBe(true);
+  });
+
+  test('a level of another request refused the trip: who waited asks for itself', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    takeOut(store, small, 2, 320);
+    store.mode = 'late';
+    const [first, second] = [new Caller([small, global]), new Caller([global])];
+    limiter.decide(first, 320);
+    limiter.decide(second, 320);
+    expect(store.waiting).toHaveLength(1);
+    store.buckets.decide(store.waiting[0] ?? (undefined as never), 321);
+    expect([first.decision?.refusedBy, second.told]).toEqual(['client', 0]);
+    store.buckets.decide(store.waiting[1] ?? (undefined as never), 322);
+    expect(second.decision).toMatchObject({ ok: true, path: 'store' });
+  });
+
+  test.each([
+    [
+      'a reload that leases no more',
+      (limiter: Limiter): void => {
+        limiter.configure({ onUnavailable: 'local', leases: { enforcement: 'exact', maxOverRatio: 0 } });
+      },
+    ],
+    [
+      'a worker that leaves',
+      (limiter: Limiter): void => {
+        limiter.drain(320);
+      },
+    ],
+  ])('are served by it after %s', (_, end) => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    store.mode = 'late';
+    const callers = Array.from({ length: 3 }, () => new Caller([global]));
+    for (const caller of callers) limiter.decide(caller, 320);
+    expect(store.waiting).toHaveLength(1);
+    end(limiter);
+    store.buckets.decide(store.waiting[0] ?? (undefined as never), 321);
+    expect(callers.map(({ decision, told }) => [decision?.ok, told])).toEqual([
+      [true, 1],
+      [true, 1],
+      [true, 1],
+    ]);
+  });
+
+  test('has it waited so long that another wait would be felt, its share decides', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    takeOut(store, small, 2, 320);
+    store.mode = 'late';
+    const second = new Caller([global]);
+    limiter.decide(new Caller([small, global]), 320);
+    limiter.decide(second, 320);
+    store.buckets.decide(store.waiting[0] ?? (undefined as never), 326);
+    expect(second.decision).toMatchObject({ ok: true, path: 'fallback' });
+    expect(store.waiting).toHaveLength(1);
+  });
+});
+
+describe('the size of a lease', () => {
+  test('four are worth beginning one, and two are worth keeping it', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store);
+    let now = 0;
+    /** Asks at this pace for two seconds; how many of the last second's needed no trip. */
+    const pace = (perSecond: number): number => {
+      let leased = 0;
+      for (let i = 0; i < 2 * perSecond; i++) {
+        now += 1000 / perSecond;
+        if (decideNow(limiter, [global], now).path === 'lease' && i >= perSecond) leased++;
+      }
+      return leased;
+    };
+    // 3 units are used in half a life.
+    expect(pace(68)).toBe(0);
+    expect(pace(120)).toBeGreaterThan(60);
+    expect(pace(68)).toBeGreaterThan(20);
+    expect(pace(30)).toBe(0);
+    expect(pace(68)).toBe(0);
+  });
+
+  test('falls at a reload with the policy or the limit, and what is held beyond it is let go', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    expect(limiter.leased('global', 200)).toBeGreaterThan(10);
+    limiter.configure({ onUnavailable: 'local', leases: { ...AUTO, maxOverRatio: 0.002 } });
+    decideNow(limiter, [global], 200);
+    expect(limiter.leased('global', 200)).toBeLessThanOrEqual(8);
+    const lowered = charge('global', compileRate(50, 10));
+    limiter.configure({ onUnavailable: 'local', leases: AUTO });
+    decideNow(limiter, [lowered], 200);
+    expect(limiter.leased('global', 200)).toBeLessThanOrEqual(5);
+    expect(limiter.leaseTokens.expired).toBeGreaterThan(0);
+  });
+
+  test('falls with each worker more, of all gateways as the store has heard', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    store.holders = 40;
+    // The next trip notices.
+    for (let now = 200; now < 240; now++) decideNow(limiter, [global], now);
+    expect(limiter.leased('global', 240)).toBeLessThanOrEqual(5);
+  });
+});
+
+describe('a worker that leaves', () => {
+  test('gives back what it holds, and asks for each unit from then on', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [tier], [global]);
+    takeOut(store, global, 500, 201);
+    const held = limiter.leased('global', 201);
+    const left = room(store, global, 201);
+    expect(held).toBeGreaterThan(0);
+    limiter.drain(201);
+    expect(room(store, global, 201)).toBe(left + held);
+    expect(limiter.leased('global', 201)).toBe(0);
+    expect(decideNow(limiter, [global], 201).path).toBe('store');
+    expect(limiter.leaseTokens.refunded).toBeGreaterThanOrEqual(held);
+  });
+
+  test('gives nothing back of what had ended', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    takeOut(store, global, 500, 400);
+    const left = room(store, global, 400);
+    limiter.drain(400);
+    expect(room(store, global, 400)).toBe(left);
+  });
+});
+
+describe('units of a request that was not served', () => {
+  test('go back to the lease, and where there is none to the store', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    const decision = decideNow(limiter, [small, global], 200);
+    const held = limiter.leased('global', 200);
+    expect(room(store, small, 200)).toBe(1);
+    limiter.giveBack([small, global], 1, decision, 200, 210);
+    expect(limiter.leased('global', 210)).toBe(held + 1);
+    expect(room(store, small, 210)).toBe(2);
+  });
+
+  test('stay charged later than a second after', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store);
+    const slow = charge('client', compileRate(0.1, 2));
+    const decision = decideNow(limiter, [slow], 200);
+    limiter.giveBack([slow], 1, decision, 200, 1201);
+    expect(room(store, slow, 1201)).toBe(1);
+  });
+
+  test('stay charged while the client was limited within the last second', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store);
+    const slow = charge('client', compileRate(1, 1));
+    const decision = decideNow(limiter, [slow, tier], 0);
+    expect(decideNow(limiter, [slow, tier], 0).ok).toBe(false);
+    const left = room(store, tier, 0);
+    limiter.giveBack([slow, tier], 1, decision, 0, 900);
+    expect(room(store, tier, 0)).toBe(left);
+    // Admitted again: that he was limited is not forgotten by it.
+    const again = decideNow(limiter, [slow, tier], 1500);
+    expect(again.ok).toBe(true);
+    limiter.giveBack([slow, tier], 1, again, 1500, 1900);
+    expect(room(store, slow, 1900)).toBe(0);
+  });
+
+  test('were not all charged: not by a share, and not at an observed level that had none', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store);
+    const observed = charge('route', compileRate(0.01, 1), false);
+    const own = charge('client', compileRate(0.01, 5));
+    decideNow(limiter, [own, observed], 0);
+    const decision = decideNow(limiter, [own, observed], 0);
+    expect(decision.observed).toEqual(['route']);
+    limiter.giveBack([own, observed], 1, decision, 0, 10);
+    expect([room(store, own, 10), room(store, observed, 10)]).toEqual([4, 0]);
+    store.mode = 'unfit';
+    const share = decideNow(limiter, [own], 20);
+    store.mode = 'answers';
+    limiter.giveBack([own], 1, share, 20, 30);
+    expect([share.path, room(store, own, 30)]).toEqual(['fallback', 4]);
+  });
+});
+
+describe('a charge that nobody waits for', () => {
+  test('says whether it was within the limit, as far as is known', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store);
+    expect([1, 2, 3, 4].map(() => limiter.chargeOnly([small], 1, 0))).toEqual([true, true, false, false]);
+    expect(limiter.chargeOnly([], 1, 0)).toBe(true);
+    expect(store.asked).toBe(3);
+    store.mode = 'late';
+    expect(limiter.chargeOnly([{ ...small, key: 'other' }], 1, 0)).toBe(true);
+    limiter.configure({ onUnavailable: 'deny' });
+    store.mode = 'unfit';
+    expect(limiter.chargeOnly([{ ...small, key: 'other' }], 1, 0)).toBe(true);
+  });
+});
+
+describe('a grant that comes after its deadline', () => {
+  function lateGrant(store: ScriptedStore, limiter: Limiter): Ask {
+    store.mode = 'late';
+    limiter.decide(new Caller([global]), 320);
+    const call: StoreCall = store.waiting[0] ?? (undefined as never);
+    call.unavailable(345);
+    const answer = new Ask(call.keys, call.terms);
+    store.buckets.decide(answer, 345);
+    return answer;
+  }
+
+  test('is kept while younger than a life, and ends when that is over', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    const { reply = [] } = lateGrant(store, limiter);
+    store.waiting[0]?.late?.(reply, 350);
+    expect(limiter.leased('global', 350)).toBeGreaterThan(4);
+    expect(limiter.leased('global', 420)).toBe(0);
+  });
+
+  test('is lost when older', () => {
+    const store = new ScriptedStore();
+    const limiter = leasing(store, [global]);
+    const { reply = [] } = lateGrant(store, limiter);
+    const { expired } = limiter.leaseTokens;
+    store.waiting[0]?.late?.(reply, 425);
+    expect(limiter.leased('global', 425)).toBe(0);
+    expect(limiter.leaseTokens.expired).toBeGreaterThan(expired);
+  });
+});
