@@ -95,7 +95,7 @@ export class AdminLimits {
   /** Ends an override and fills the client's own buckets; the quota as it stands after. */
   async fill(client: string, by: string): Promise<QuotaResult> {
     const { result, named, worker } = await this.#look(client);
-    if (named === undefined || result.state === 'unknown') return result;
+    if (named === undefined || (result.state === 'unknown' && !this.#mayBeBlockedElsewhere())) return result;
     const { limitOverrides } = this.#parts;
     const removed = await limitOverrides.remove(named.bucket, by);
     if (worker === undefined) return result.state === 'unavailable' ? withoutStore(result, removed) : result;
@@ -111,6 +111,16 @@ export class AdminLimits {
     // The store was lost since: the buckets are full all the same, by the word of the worker that filled them.
     const told = known > 0 ? quota : this.#view(named, [filled], 0, quota.workers.asked);
     return { state: 'known', quota: { ...told, scope } };
+  }
+
+  /** What only another gateway has blocked is in Redis alone until the client comes here. */
+  #mayBeBlockedElsewhere(): boolean {
+    const { redis, routes, tiers } = this.#parts.current().configuration;
+    if (redis === null) return false;
+    return (
+      routes.some(({ guard }) => guard !== null) ||
+      Object.values(tiers).some(({ penalty }) => penalty !== null)
+    );
   }
 
   /** Every worker forgets what it holds of the client's, and says how it stands. */

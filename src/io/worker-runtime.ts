@@ -378,8 +378,8 @@ export class WorkerRuntime {
   }
 
   async #leave(code: number): Promise<void> {
-    this.#report();
     await this.#limits.leave();
+    this.#report();
     this.#context.guards.close();
     await Promise.all([...this.#context.services.values()].map(async (service) => await service.close()));
     await Promise.all([this.#access.end(), this.#processLog.end()]);

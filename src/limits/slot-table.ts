@@ -81,6 +81,10 @@ export class SlotTable {
   readonly #capacity: number;
   /** By the time of the last question, so that whoever ends first is first. */
   readonly #clients = new Map<string, SlotHolder[]>();
+  /** Goes on where it was: one made anew walks over everything that was deleted, 60 µs a question in a spray. */
+  #order = this.#clients.entries();
+  /** The first of them, once `#order` has come to it. */
+  #first: readonly [string, SlotHolder[]] | undefined = undefined;
 
   /** @param capacity the most clients kept; past it the one that was quiet longest is forgotten until its renewal. */
   constructor(capacity: number) {
@@ -91,11 +95,11 @@ export class SlotTable {
   grant(key: string, worker: string, need: number, keep: number, most: number, now: number): number {
     const clients = this.#clients;
     const holders = clients.get(key) ?? [];
-    clients.delete(key);
+    this.#delete(key);
     const granted = grantSlots(holders, worker, need, keep, most, now);
     this.sweep(now, LOOKED_AT);
     if (holders.length === 0) return granted;
-    if (clients.size >= this.#capacity) this.#forgetFirst();
+    if (clients.size >= this.#capacity) this.#delete(this.#quietest()?.[0]);
     clients.set(key, holders);
     return granted;
   }
@@ -103,9 +107,9 @@ export class SlotTable {
   /** Throws out clients whose slots have all ended, of the `count` that were quiet longest. */
   sweep(now: number, count: number): void {
     for (let i = 0; i < count; i++) {
-      const first = this.#clients.entries().next();
-      if (first.done === true || first.value[1].some(({ expires }) => expires > now)) return;
-      this.#clients.delete(first.value[0]);
+      const first = this.#quietest();
+      if (first === undefined || first[1].some(({ expires }) => expires > now)) return;
+      this.#delete(first[0]);
     }
   }
 
@@ -114,8 +118,21 @@ export class SlotTable {
     return this.#clients.size;
   }
 
-  #forgetFirst(): void {
-    const first = this.#clients.keys().next();
-    if (first.done !== true) this.#clients.delete(first.value);
+  #quietest(): readonly [string, SlotHolder[]] | undefined {
+    if (this.#first !== undefined) return this.#first;
+    let next = this.#order.next();
+    if (next.done === true) {
+      // It has seen all there were, and one that has ended sees no more.
+      this.#order = this.#clients.entries();
+      next = this.#order.next();
+    }
+    this.#first = next.done === true ? undefined : next.value;
+    return this.#first;
+  }
+
+  #delete(key: string | undefined): void {
+    if (key === undefined) return;
+    this.#clients.delete(key);
+    if (this.#first?.[0] === key) this.#first = undefined;
   }
 }

@@ -79,7 +79,7 @@ async function login(gateway: Gateway, key: string, password = 'wrong'): Promise
   return await ask(gateway.port, {
     method: 'POST',
     path: '/login',
-    headers: { 'x-api-key': key, 'x-password': password },
+    headers: { ...(key === '' ? {} : { 'x-api-key': key }), 'x-password': password },
     body: 'name=ada',
   });
 }
@@ -381,12 +381,17 @@ describe('with Redis', () => {
     await redis.restart();
   });
 
-  test('an operator lifts a block for all workers', async () => {
+  test('an operator lifts a block for all workers, also one that only another gateway has met', async () => {
     await using gateway = await startGateway(configuration({ workers: 2, store: store() }));
     await blockedByBoth(gateway, 'bob-key');
     const filled = await gateway.admin('/v1/limits/bob', { method: 'DELETE' });
     expect(filled.status).toBe(200);
     expect(await keys()).toEqual([]);
     for (let i = 0; i < 10; i++) expect((await login(gateway, 'bob-key', 'right')).status).toBe(200);
+    await using other = await startGateway(configuration({ store: store() }));
+    await blockedByBoth(gateway, '');
+    expect((await other.admin('/v1/limits/127.0.0.1', { method: 'DELETE' })).status).toBe(200);
+    expect(await keys()).toEqual([]);
+    await eventually('it is served', async () => (await login(gateway, '', 'right')).status === 200);
   });
 });

@@ -2,12 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
 import type { LimitDecision } from '../../../src/limits/decision.ts';
 import { EmbeddedStore } from '../../../src/limits/embedded-store.ts';
-import { grantSlots, SLOT_RENEWAL_MS, SLOT_TTL_MS, SlotTable } from '../../../src/limits/slot-table.ts';
-import type { SlotHolder } from '../../../src/limits/slot-table.ts';
+import { SLOT_RENEWAL_MS, SLOT_TTL_MS } from '../../../src/limits/slot-table.ts';
 import { Slots } from '../../../src/limits/slots.ts';
 import type { ClientSlots, SlotCaller, SlotLimit } from '../../../src/limits/slots.ts';
 import type { LimitStore, SlotsCall, StoreView } from '../../../src/limits/store.ts';
-import { TICKS_PER_SECOND } from '../../../src/limits/gcra.ts';
 
 /** A request: what became of it, and the slot that it holds. */
 class Request implements SlotCaller {
@@ -356,31 +354,5 @@ describe('slots without the store', () => {
       'in flight',
       'hold',
     ]);
-  });
-});
-
-describe('the table of slots', () => {
-  test('slots end after five seconds unless they are asked for again', () => {
-    const holders: SlotHolder[] = [];
-    grantSlots(holders, 'a', 2, 0, 2, 0);
-    expect(grantSlots(holders, 'b', 1, 0, 2, 5 * TICKS_PER_SECOND - 1)).toBe(0);
-    expect(grantSlots(holders, 'b', 1, 0, 2, 5 * TICKS_PER_SECOND)).toBe(1);
-  });
-
-  test('a clock that was stepped back keeps nothing for longer', () => {
-    const holders: SlotHolder[] = [];
-    grantSlots(holders, 'a', 2, 0, 2, 3600 * TICKS_PER_SECOND);
-    expect(grantSlots(holders, 'b', 1, 0, 2, 0)).toBe(0);
-    expect(grantSlots(holders, 'b', 1, 0, 2, 5 * TICKS_PER_SECOND)).toBe(1);
-  });
-
-  test('a spray of clients ends by itself and never passes the capacity', () => {
-    const table = new SlotTable(100);
-    for (let i = 0; i < 1000; i++) table.grant(`c${i}`, 'a', 1, 0, 1, i);
-    expect(table.size()).toBe(100);
-    table.grant('last', 'a', 1, 0, 1, 6 * TICKS_PER_SECOND);
-    table.sweep(6 * TICKS_PER_SECOND, 1000);
-    expect(table.size()).toBe(1);
-    expect(table.grant('last', 'b', 1, 0, 1, 6 * TICKS_PER_SECOND)).toBe(0);
   });
 });
