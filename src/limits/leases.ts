@@ -3,7 +3,7 @@
  *
  * Signal: this worker's own demand on a bucket, a count that fades with 400 ms. Decision: when a request asks the store
  * anyway, ask for a few more units of each bucket that is worth it; the next requests take those, and a refill leaves in
- * the background when a third is left. Leased tokens are charged when they are granted, so the long-run total stays within
+ * the background when a quarter is left. Leased tokens are charged when they are granted, so the long-run total stays within
  * the limit; what a moment can admit beyond it is what is held: with N workers N · B, and B is chosen such that this
  * stays within `maxOverAdmission` of a second's rate and the burst. A limit too small for that is never leased.
  *
@@ -35,10 +35,11 @@ const FADE_MS = 400;
 /** Held at most: what is used in half a life. Half of it doubles the trips, double lets tokens expire unused. */
 const USEFUL_PER_DEMAND = TTL_MS / 2 / FADE_MS;
 /**
- * What is left when a refill is sent, a sixth of a life's use: far more than a trip takes. At half as in limits.md a
- * generous limit costs 0.108 trips a request at 400/s, so 0.085; at a sixth requests would begin to wait for slow stores.
+ * What is left when a refill is sent, an eighth of a life's use: far more than a trip takes. At half as in limits.md a
+ * generous limit at 400/s costs 0.11 trips a request, at a third 0.102, so 0.094; at an eighth requests would begin to wait
+ * for slow stores.
  */
-const REFILL_BELOW = 1 / 3;
+const REFILL_BELOW = 1 / 4;
 /** A lease below this is not begun: at half crumbs cost more trips than asking, at double small limits never lease. */
 const LEAST_BEGUN = 4;
 /** Below this a lease ends; at the same figure as above a demand at the edge would change its way with each request. */
