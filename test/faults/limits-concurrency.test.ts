@@ -44,8 +44,8 @@ test('two gateways of two workers each: never above the limit at the instance, a
   const ports = gateways.map(({ port }) => port);
   const until = performance.now() + 3000;
   const [eight, many] = await Promise.all([
-    hammer(ports, 'eight-key', '/work/eight?20', 16, until),
-    hammer(ports, 'many-key', '/work/many?40', 80, until),
+    hammer(ports, 'eight-key', '/busy/eight?20', 16, until),
+    hammer(ports, 'many-key', '/busy/many?40', 80, until),
   ]);
   const most = { eight: origin.most('eight'), many: origin.most('many') };
   if (await decidedAlone()) {
@@ -104,7 +104,7 @@ test(
     });
     origin.forget();
     const ports = gateways.map(({ port }) => port);
-    const statuses = await hammer(ports, 'eight-key', '/work/eight?20', 32, performance.now() + 2000);
+    const statuses = await hammer(ports, 'eight-key', '/busy/eight?20', 32, performance.now() + 2000);
     // Two gateways of two workers: 8 / 2 / 2 for each worker.
     expect(origin.most('eight')).toBeLessThanOrEqual(8);
     expect(origin.most('eight')).toBeGreaterThan(4);

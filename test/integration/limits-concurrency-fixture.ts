@@ -20,7 +20,7 @@ export interface HoldingOrigin extends AsyncDisposable {
   letGo(): void;
 }
 
-/** `/hold/NAME` and `/late/NAME` wait for `letGo`, `/work/NAME?MS` takes so long, `/stream/NAME` sends a head and waits for `letGo`. */
+/** `/hold/NAME` and `/late/NAME` wait for `letGo`, `/busy/NAME?MS` takes so long, `/stream/NAME` sends a head and waits for `letGo`. */
 export async function holdingOrigin(): Promise<HoldingOrigin> {
   const now = new Map<string, number>();
   const most = new Map<string, number>();
@@ -37,7 +37,7 @@ export async function holdingOrigin(): Promise<HoldingOrigin> {
       served.set(client, (served.get(client) ?? 0) + 1);
       held.delete(response);
     });
-    if (what === 'work') {
+    if (what === 'busy') {
       setTimeout(() => response.end('ok'), Number(url.search.slice(1)));
       return;
     }
