@@ -7,15 +7,15 @@ import type { Exchange } from './exchange.ts';
  * hand one caller's session to another.
  */
 export function addAffinity(exchange: Exchange, head: ResponseHead, status: number): void {
-  const service = exchange.route?.service;
-  const cookies = service?.cookies;
-  if (service === undefined || cookies === undefined || exchange.slot < 0) return;
+  const sessions = exchange.route?.service.sessions;
+  const cookies = sessions?.cookies;
+  if (sessions === undefined || cookies === undefined || exchange.slot < 0) return;
   const now = exchange.worker.now();
   const wallMs = exchange.worker.wallMs();
-  const tag = service.tagOfSlot(exchange.slot);
+  const tag = sessions.tagOfSlot(exchange.slot);
   const { pin } = exchange;
   if (pin !== undefined && pin.instance === tag) {
-    service.countSession(exchange.slot, pin.sid, now);
+    sessions.count(exchange.slot, pin.sid, now);
     if (!cookies.needsRefresh(pin, wallMs)) return;
   } else if (exchange.pickReason === 'spill' || exchange.pickReason === 'retry') {
     // Served elsewhere this once: the session stays where it is.
@@ -24,7 +24,7 @@ export function addAffinity(exchange: Exchange, head: ResponseHead, status: numb
   const { allowed, makePrivate } = maySetCookie(status, head.cacheControl);
   if (!allowed) return;
   const { cookie, sid } = cookies.issue(tag, wallMs, pin, exchange.secure);
-  service.countSession(exchange.slot, sid, now);
+  sessions.count(exchange.slot, sid, now);
   head.list.push('set-cookie', cookie);
   if (makePrivate) head.list.push('cache-control', 'private');
 }

@@ -186,9 +186,9 @@ export function additionsOf(exchange: Exchange, now: number): RequestAdditions {
     attempt: exchange.attempts,
     traceparent: isTraceparent(facts.traceparent) ? '' : newTraceparent(worker.random),
     cookie:
-      service?.cookies === undefined
+      service?.sessions.cookies === undefined
         ? undefined
-        : exchange.connection.session.rest(facts.cookie, service.cookieName),
+        : exchange.connection.session.rest(facts.cookie, service.sessions.cookieName),
     fallbackHost: exchange.instance,
     instanceHost: service?.configuration.hostHeader === 'instance' ? authorityOf(exchange) : '',
   };

@@ -18,7 +18,7 @@ export function chooseInstance(exchange: Exchange): ErrorCode | '' {
   const now = worker.now();
   const first = exchange.attempts === 0;
   const pinned = first ? pinnedSlot(exchange) : -1;
-  const makesPin = first && service.cookies !== undefined && pinned < 0;
+  const makesPin = first && service.sessions.cookies !== undefined && pinned < 0;
   const { tried } = exchange;
   let slot = service.balancer.pick({ pinned, tried, makesPin }, now);
   if (slot === ALL_AT_CAP && service.mode !== 'enforce') {
@@ -50,7 +50,7 @@ export function leaveInstance(exchange: Exchange, now: number): void {
 
 function pinnedSlot(exchange: Exchange): number {
   const service = exchange.route?.service;
-  const cookies = service?.cookies;
+  const cookies = service?.sessions.cookies;
   if (service === undefined || cookies === undefined) return -1;
   const { result, pin } = exchange.connection.session.read(
     cookies,
@@ -60,12 +60,12 @@ function pinnedSlot(exchange: Exchange): number {
   exchange.affinityResult = result;
   if (pin === undefined) return -1;
   exchange.pin = pin;
-  const slot = service.slotOfTag(pin.instance);
+  const slot = service.sessions.slotOfTag(pin.instance);
   if (slot < 0) {
     exchange.affinityResult = 'repin_down';
     return -1;
   }
-  if (!service.keepsPinned(slot, pin, exchange.worker.now())) {
+  if (!service.sessions.keepsPinned(slot, pin, exchange.worker.now())) {
     exchange.affinityResult = service.balancer.stateOf(slot) === 'draining' ? 'repin_drained' : 'repin_down';
     return -1;
   }

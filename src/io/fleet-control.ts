@@ -1,11 +1,12 @@
-import type { Configuration, ServiceConfiguration } from '../../config/schema.ts';
+import type { Configuration } from '../../config/schema.ts';
 import type { Evidence } from '../kernel/evidence.ts';
 import type { Random } from '../kernel/random.ts';
 import { ReadinessGraph, type ServiceReadiness } from '../readiness/graph.ts';
 import { instanceId } from '../upstreams/instance-id.ts';
-import { Fleet, FORGET_MS, type FleetPolicy, type InstanceView } from '../upstreams/fleet.ts';
+import { Fleet, FORGET_MS, type InstanceView } from '../upstreams/fleet.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import { errorMessage } from './error-message.ts';
+import { fleetPolicy, probeTargets } from './fleet-policies.ts';
 import type { ServiceStates } from './ipc.ts';
 import type { Meter } from './meter.ts';
 import { FIRST_LOOKS, Prober, type ProbeTarget } from './prober.ts';
@@ -293,48 +294,4 @@ export class FleetControl {
 
 function becauseMark(verdict: ServiceReadiness): string {
   return verdict.because.map((cause) => `${cause.subject}:${cause.state}:${cause.reason}`).join('|');
-}
-
-function fleetPolicy(service: string, configuration: ServiceConfiguration): FleetPolicy {
-  const { readiness, outlier } = configuration;
-  return {
-    service,
-    instances: configuration.instances,
-    slowStartMs: configuration.balancing.slowStart,
-    sessionTimeoutMs: configuration.drain.sessionTimeout,
-    readiness: { intervalMs: readiness.interval, rise: readiness.rise, fall: readiness.fall },
-    outlier: {
-      consecutiveFailures: outlier.consecutiveFailures,
-      errorRatio: outlier.ratio,
-      minRequests: outlier.minRequests,
-      windowMs: outlier.window,
-      baseEjectionMs: outlier.baseEjection,
-      maxEjectedRatio: outlier.maxEjected,
-    },
-  };
-}
-
-function probeTargets(
-  service: string,
-  configuration: ServiceConfiguration,
-  instances: readonly { readonly id: string; readonly url: string }[],
-): ProbeTarget[] {
-  const { path, interval, timeout, identity } = configuration.readiness;
-  const checks = configuration.dependsOn.filter((dependency) => 'check' in dependency);
-  const expectation = {
-    requiredChecks: checks.filter(({ mode }) => mode === 'required').map(({ check }) => check),
-    optionalChecks: checks.filter(({ mode }) => mode === 'optional').map(({ check }) => check),
-    identity: identity ?? undefined,
-  };
-  return instances.map(({ id, url }) => ({
-    service,
-    id,
-    url,
-    path,
-    intervalMs: interval,
-    timeoutMs: timeout,
-    tls: configuration.tls ?? undefined,
-    protocol: configuration.protocol,
-    expectation,
-  }));
 }

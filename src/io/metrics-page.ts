@@ -11,14 +11,8 @@
  * Limits: a worker killed by force takes the counts of its last second with it.
  */
 import { AggregatorRegistry, Registry } from 'prom-client';
-import {
-  METRICS,
-  metricRow,
-  type MeterDump,
-  type MetricName,
-  type MetricRow,
-  type SeriesDump,
-} from './meter.ts';
+import type { MeterDump, MetricName, SeriesDump } from './meter.ts';
+import { METRICS, metricRow, type MetricRow } from './metrics-table.ts';
 
 /** The content type of `page()`. */
 export const METRICS_CONTENT_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;

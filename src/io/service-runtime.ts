@@ -1,19 +1,18 @@
-import { sessionLeavesAt } from '../affinity/drain-time.ts';
-import { SessionCount } from '../affinity/session-count.ts';
-import { SessionCookies, type Pin } from '../affinity/session-cookie.ts';
 import type { ServiceConfiguration } from '../../config/schema.ts';
 import { Admission } from '../shedding/admission.ts';
-import type { AdmissionPolicy, ShedMode } from '../shedding/policy.ts';
+import type { ShedMode } from '../shedding/policy.ts';
 import { Balancer } from '../upstreams/balancer.ts';
 import { Breaker } from '../upstreams/breaker.ts';
 import { PassiveSlice, type AttemptVerdict, type PassiveReport } from '../upstreams/passive-slice.ts';
 import { RetryBudget } from '../upstreams/retry-budget.ts';
 import type { Random } from '../kernel/random.ts';
 import type { ServiceOverride, ServiceStates } from './ipc.ts';
-import { openPool, tlsConnectOptions } from './pools.ts';
 import type { TlsConnectOptions, UpstreamPool } from './upstream-pool.ts';
 import { breakerWords, whyNoneIsOpen } from './refusal-words.ts';
 import { ServiceAccount } from './service-account.ts';
+import { admissionPolicy, balancingPolicy, breakerPolicy } from './service-policies.ts';
+import { ServicePools } from './service-pools.ts';
+import { ServiceSessions } from './service-sessions.ts';
 
 /**
  * What a worker has learned of one service, and the connections to its instances.
@@ -37,18 +36,12 @@ export class ServiceRuntime {
   readonly balancer: Balancer;
   readonly breaker: Breaker;
   readonly budget: RetryBudget;
-  readonly #fallbackSecret: string;
-  readonly #pools = new Map<string, { readonly url: string; readonly pool: UpstreamPool }>();
-  #tls: TlsConnectOptions;
-  readonly #slotByTag = new Map<string, number>();
-  readonly #tagBySlot: string[] = [];
-  readonly #sessions = new Map<string, SessionCount>();
+  readonly sessions: ServiceSessions;
+  readonly #pools: ServicePools;
   #workers: number;
   #sequence = -1;
   #forcedMode: ShedMode | 'auto' = 'auto';
   configuration: ServiceConfiguration;
-  cookies: SessionCookies | undefined = undefined;
-  cookieName = '';
   /** Code of a state in which the service takes nothing; empty while it does. */
   blocked: 'SPW_DEPENDENCY_DOWN' | '' = '';
   blockedBecause = '';
@@ -65,27 +58,24 @@ export class ServiceRuntime {
     this.name = options.name;
     this.configuration = configuration;
     this.#workers = options.workers;
-    this.#fallbackSecret = options.fallbackSecret;
-    this.#tls = tlsConnectOptions(configuration.tls ?? undefined);
-    this.balancer = new Balancer(this.#balancingPolicy(), options.random);
+    this.#pools = new ServicePools(configuration);
+    this.balancer = new Balancer(balancingPolicy(configuration, options.workers), options.random);
     this.admission = new Admission(this.#admissionPolicy(), options.random, options.now);
-    this.breaker = new Breaker(this.#breakerPolicy(), options.random);
+    this.breaker = new Breaker(breakerPolicy(configuration), options.random);
     this.budget = new RetryBudget(configuration.retry.budget);
-    this.#configureCookies();
+    this.sessions = new ServiceSessions(this.name, configuration, options.fallbackSecret, this.balancer);
   }
 
   configure(configuration: ServiceConfiguration, workers: number, now: number): void {
-    // Read before anything changes: a file that is gone must leave all as it was.
-    const tls = tlsConnectOptions(configuration.tls ?? undefined);
-    if (poolMark(configuration) !== poolMark(this.configuration)) this.#closePools();
-    this.#tls = tls;
+    // Files are read before anything changes: one that is gone must leave all as it was.
+    this.#pools.configure(configuration);
     this.configuration = configuration;
     this.#workers = workers;
-    this.balancer.configure(this.#balancingPolicy());
+    this.balancer.configure(balancingPolicy(configuration, workers));
     this.admission.configure(this.#admissionPolicy(), now);
-    this.breaker.configure(this.#breakerPolicy());
+    this.breaker.configure(breakerPolicy(configuration));
     this.budget.configure(configuration.retry.budget);
-    this.#configureCookies();
+    this.sessions.configure(configuration);
   }
 
   /** Takes the supervisor's picture of the instances; an older one than the last is dropped. */
@@ -95,8 +85,7 @@ export class ServiceRuntime {
     this.balancer.update(states.instances, now);
     const alive = new Set(states.instances.filter(({ state }) => state !== 'gone').map(({ id }) => id));
     for (const id of this.#passive.keys()) if (!alive.has(id)) this.#passive.delete(id);
-    for (const id of this.#sessions.keys()) if (!alive.has(id)) this.#sessions.delete(id);
-    this.#indexTags(now);
+    this.sessions.update(alive, now);
     this.instances = alive.size;
     this.open = states.instances.some(({ opensNew, keepsPinned, panic }) => opensNew || keepsPinned || panic);
     this.whyClosed = this.open ? '' : whyNoneIsOpen(states.instances);
@@ -106,11 +95,7 @@ export class ServiceRuntime {
     this.blockedBecause = states.readiness.because
       .map((cause) => `${cause.subject}: ${cause.state}`)
       .join(' ← ');
-    for (const [id, { pool }] of this.#pools) {
-      if (alive.has(id)) continue;
-      this.#pools.delete(id);
-      retire(pool);
-    }
+    this.#pools.keepOnly(alive);
   }
 
   /** Why its breaker refuses. */
@@ -131,20 +116,7 @@ export class ServiceRuntime {
 
   /** The pool of an instance; opened at the first request that needs it. */
   pool(slot: number): UpstreamPool {
-    const id = this.balancer.idOf(slot);
-    const url = this.balancer.urlOf(slot);
-    const open = this.#pools.get(id);
-    if (open?.url === url) return open.pool;
-    // The same address may be spoken to in another way now; nothing goes out in clear text any more then.
-    if (open !== undefined) retire(open.pool);
-    const { timeout, protocol } = this.configuration;
-    const pool = openPool(url, {
-      protocol,
-      connectTimeoutMs: timeout.connect,
-      tls: this.#tls,
-    });
-    this.#pools.set(id, { url, pool });
-    return pool;
+    return this.#pools.of(this.balancer.idOf(slot), this.balancer.urlOf(slot));
   }
 
   /** The instance may speak HTTP/2, where a stream can be refused that was not looked at. */
@@ -155,43 +127,7 @@ export class ServiceRuntime {
 
   /** How an https instance is reached; the files were read when the configuration was taken. */
   get tls(): TlsConnectOptions {
-    return this.#tls;
-  }
-
-  #closePools(): void {
-    for (const { pool } of this.#pools.values()) retire(pool);
-    this.#pools.clear();
-  }
-
-  // Sessions ----------------------------------------------------------------------------------------------------------
-
-  /** The instance that a cookie's tag names, under any of the keys; -1 when it is not known (any more). */
-  slotOfTag(tag: string): number {
-    return this.#slotByTag.get(tag) ?? -1;
-  }
-
-  tagOfSlot(slot: number): string {
-    return this.#tagBySlot[slot] ?? '';
-  }
-
-  /** Whether the session may stay: its instance serves pinned sessions, and a drain has not yet come to this one. */
-  keepsPinned(slot: number, pin: Pin, now: number): boolean {
-    if (!this.balancer.keepsPinned(slot)) return false;
-    const drainForMs = this.balancer.drainForMs(slot, now);
-    return (
-      drainForMs < 0 || drainForMs < sessionLeavesAt(0, this.configuration.drain.sessionTimeout, pin.sid)
-    );
-  }
-
-  /** Notes that a session lives at an instance. */
-  countSession(slot: number, sid: string, now: number): void {
-    const id = this.balancer.idOf(slot);
-    let count = this.#sessions.get(id);
-    if (count === undefined) {
-      count = new SessionCount(this.configuration.affinity?.idle ?? 0);
-      this.#sessions.set(id, count);
-    }
-    count.add(sid, now);
+    return this.#pools.tls;
   }
 
   instanceFigures(
@@ -200,23 +136,12 @@ export class ServiceRuntime {
     return this.balancer.view(now).map(({ id, inFlight }) => ({
       id,
       inFlight,
-      sessionBits: this.#sessions.get(id)?.snapshot(now) ?? '',
+      sessionBits: this.sessions.bitsOf(id, now),
     }));
   }
 
-  #indexTags(now: number): void {
-    this.#slotByTag.clear();
-    this.#tagBySlot.length = 0;
-    if (this.cookies === undefined) return;
-    for (const { id, slot } of this.balancer.view(now)) {
-      this.#tagBySlot[slot] = this.cookies.tagOf(id);
-      for (const tag of this.cookies.tagsOf(id)) this.#slotByTag.set(tag, slot);
-    }
-  }
-
   async close(): Promise<void> {
-    await Promise.all([...this.#pools.values()].map(({ pool }) => pool.destroy()));
-    this.#pools.clear();
+    await this.#pools.destroy();
   }
 
   get mode(): ShedMode {
@@ -230,7 +155,7 @@ export class ServiceRuntime {
 
   /** Closes what a service that left the configuration still holds; running answers may end. */
   retirePools(): void {
-    this.#closePools();
+    this.#pools.retireAll();
   }
 
   /** What an attempt told of its instance; collected for the supervisor. */
@@ -255,62 +180,7 @@ export class ServiceRuntime {
     return reports;
   }
 
-  #admissionPolicy(): AdmissionPolicy {
-    const { sla, shedding } = this.configuration;
-    return {
-      slaMs: sla,
-      mode: this.mode,
-      queue: shedding.queue,
-      limit: shedding.limit,
-      workers: this.#workers,
-      // Of all instances: with one instance's cap each reload would halve the limit of several.
-      maxInFlight: this.balancer.openCap(),
-    };
+  #admissionPolicy(): ReturnType<typeof admissionPolicy> {
+    return admissionPolicy(this.configuration, this.mode, this.#workers, this.balancer.openCap());
   }
-
-  #balancingPolicy(): ConstructorParameters<typeof Balancer>[0] {
-    const { sla, balancing } = this.configuration;
-    return {
-      slaMs: sla,
-      slowStartMs: balancing.slowStart,
-      maxConcurrencyPerInstance: balancing.maxConcurrencyPerInstance,
-      workers: this.#workers,
-    };
-  }
-
-  #breakerPolicy(): ConstructorParameters<typeof Breaker>[0] {
-    const { breaker } = this.configuration;
-    return {
-      consecutive: breaker.consecutive,
-      errorRatio: breaker.ratio,
-      minRequests: breaker.minRequests,
-      openMs: breaker.open,
-    };
-  }
-
-  #configureCookies(): void {
-    const { affinity } = this.configuration;
-    if (affinity === null) {
-      this.cookies = undefined;
-      return;
-    }
-    this.cookieName = affinity.cookie;
-    this.cookies = new SessionCookies({
-      cookieName: affinity.cookie,
-      keys: affinity.keys.length > 0 ? affinity.keys : [{ id: 'auto', secret: this.#fallbackSecret }],
-      idleMs: affinity.idle,
-      absoluteMs: affinity.absolute,
-      service: this.name,
-    });
-  }
-}
-
-/** What a pool was opened with; a change means new pools. */
-function poolMark({ timeout, tls, protocol }: ServiceConfiguration): string {
-  return `${protocol} ${timeout.connect} ${JSON.stringify(tls)}`;
-}
-
-/** Lets running answers end; a failure would only mean that the pool was destroyed meanwhile. */
-function retire(pool: UpstreamPool): void {
-  pool.close().catch(() => undefined);
 }

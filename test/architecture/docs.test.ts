@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 
 import { describe, expect, test } from 'vitest';
 
-import { METRICS } from '../../src/io/meter.ts';
+import { METRICS } from '../../src/io/metrics-table.ts';
 import { ERRORS } from '../../src/kernel/errors.ts';
 
 function projectFile(name: string): string {

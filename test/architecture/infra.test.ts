@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 
-import { METRICS } from '../../src/io/meter.ts';
+import { METRICS } from '../../src/io/metrics-table.ts';
 import { parseDurationMs } from '../../src/kernel/units.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));

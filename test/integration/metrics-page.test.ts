@@ -1,6 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { MAX_SERIES, Meter, METRICS, type MeterDump } from '../../src/io/meter.ts';
+import { MAX_SERIES, Meter, type MeterDump } from '../../src/io/meter.ts';
+import { METRICS } from '../../src/io/metrics-table.ts';
 import { MetricsPage } from '../../src/io/metrics-page.ts';
 import { parseExposition, type Exposition } from './metrics-text.ts';
 

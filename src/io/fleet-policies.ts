@@ -1,0 +1,51 @@
+import type { ServiceConfiguration } from '../../config/schema.ts';
+import type { FleetPolicy } from '../upstreams/fleet.ts';
+import type { ProbeTarget } from './prober.ts';
+
+/** What of a service's configuration its fleet and its probes go by. */
+
+/** How a service's instances are judged. */
+export function fleetPolicy(service: string, configuration: ServiceConfiguration): FleetPolicy {
+  const { readiness, outlier } = configuration;
+  return {
+    service,
+    instances: configuration.instances,
+    slowStartMs: configuration.balancing.slowStart,
+    sessionTimeoutMs: configuration.drain.sessionTimeout,
+    readiness: { intervalMs: readiness.interval, rise: readiness.rise, fall: readiness.fall },
+    outlier: {
+      consecutiveFailures: outlier.consecutiveFailures,
+      errorRatio: outlier.ratio,
+      minRequests: outlier.minRequests,
+      windowMs: outlier.window,
+      baseEjectionMs: outlier.baseEjection,
+      maxEjectedRatio: outlier.maxEjected,
+    },
+  };
+}
+
+/** How these instances of a service are asked. */
+export function probeTargets(
+  service: string,
+  configuration: ServiceConfiguration,
+  instances: readonly { readonly id: string; readonly url: string }[],
+): ProbeTarget[] {
+  const { path, interval, timeout, identity } = configuration.readiness;
+  const checks = configuration.dependsOn.filter((dependency) => 'check' in dependency);
+  const expectation = {
+    requiredChecks: checks.filter(({ mode }) => mode === 'required').map(({ check }) => check),
+    optionalChecks: checks.filter(({ mode }) => mode === 'optional').map(({ check }) => check),
+    identity: identity ?? undefined,
+  };
+  return instances.map(({ id, url }) => ({
+    service,
+    id,
+    url,
+    path,
+    intervalMs: interval,
+    timeoutMs: timeout,
+    tls: configuration.tls ?? undefined,
+    protocol: configuration.protocol,
+    expectation,
+  }));
+}

@@ -1,0 +1,37 @@
+import type { ServiceConfiguration } from '../../config/schema.ts';
+import type { AdmissionPolicy, ShedMode } from '../shedding/policy.ts';
+import type { Balancer } from '../upstreams/balancer.ts';
+import type { Breaker } from '../upstreams/breaker.ts';
+
+/** What of a service's configuration each of its parts goes by. */
+
+/** @param maxInFlight of all open instances: with one instance's cap each reload would halve the limit of several */
+export function admissionPolicy(
+  { sla, shedding }: ServiceConfiguration,
+  mode: ShedMode,
+  workers: number,
+  maxInFlight: number,
+): AdmissionPolicy {
+  return { slaMs: sla, mode, queue: shedding.queue, limit: shedding.limit, workers, maxInFlight };
+}
+
+export function balancingPolicy(
+  { sla, balancing }: ServiceConfiguration,
+  workers: number,
+): ConstructorParameters<typeof Balancer>[0] {
+  return {
+    slaMs: sla,
+    slowStartMs: balancing.slowStart,
+    maxConcurrencyPerInstance: balancing.maxConcurrencyPerInstance,
+    workers,
+  };
+}
+
+export function breakerPolicy({ breaker }: ServiceConfiguration): ConstructorParameters<typeof Breaker>[0] {
+  return {
+    consecutive: breaker.consecutive,
+    errorRatio: breaker.ratio,
+    minRequests: breaker.minRequests,
+    openMs: breaker.open,
+  };
+}
