@@ -70,7 +70,10 @@ function clientName() {
 export const clientKey = z.strictObject({
   key: secret()
     .superRefine(checkKey)
-    .describe('the key as it is sent, or `sha256:` and 64 hex digits of its digest'),
+    .optional()
+    .describe(
+      'the key as it is sent, or `sha256:` and 64 hex digits of its digest; left out, only tokens and certificates name the client',
+    ),
   client: clientName().describe('who it belongs to; keys of one client share one quota'),
   tier: name().prefault('default').describe("the client's tier"),
 });

@@ -10,11 +10,11 @@ import { admin, listener, redis } from './edge-schema.ts';
 import type { Finding, Path } from './findings.ts';
 import { checkGuards } from './guards.ts';
 import { burstOf, globalFields, quotaFields, tierFields } from './limit-schema.ts';
-import { leaseWarning } from './leases.ts';
+import { leaseWarnings } from './leases.ts';
 import { isGiven, readable } from './readable.ts';
 import { route } from './route-schema.ts';
 import { service } from './service-schema.ts';
-import { checkSessionCookies } from './session-cookies.ts';
+import { checkCookiePrefixes, checkSessionCookies, type Entrance } from './session-cookies.ts';
 import type { Source } from './source.ts';
 import { isTree, placed, treeOf } from './tree.ts';
 import type { Tree } from './tree.ts';
@@ -54,6 +54,7 @@ export function checkFigures(source: Source): Finding[] {
   checkCookies(
     services,
     routes.map(({ own }) => own),
+    entrancesOf(root),
     report,
   );
 
@@ -73,11 +74,10 @@ export function checkFigures(source: Source): Finding[] {
     ofRoutes.push(...buckets);
     checkCost(own.cost, path, [...buckets, ...shared], report);
   }
-  const beyond = leaseWarning(root);
+  const ofLeases = leaseWarnings(root);
   for (const bucket of [...shared, ...ofRoutes]) {
     checkBurst(bucket, report);
-    const warning = beyond?.(bucket);
-    if (warning !== undefined) report('warning', bucket.path, warning);
+    for (const warning of ofLeases(bucket)) report('warning', bucket.path, warning);
   }
   checkGuards(root, (path, message) => {
     report('warning', path, message);
@@ -90,7 +90,7 @@ function checkEdges(root: Tree, report: Report): void {
     report(
       'warning',
       ['redis'],
-      'no `keySecret`: callers are hashed under a random key that lies in this Redis, and change their buckets if it is lost',
+      'no `keySecret`: callers are hashed under a random key that lies in this Redis, and change their buckets if that is emptied while no gateway runs',
     );
   }
   if (isTree(root.redis)) checkGateways(root, root.redis, report);
@@ -199,6 +199,7 @@ function checkService(own: Service, written: Tree, path: Path, report: Report): 
 function checkCookies(
   services: ReadonlyMap<string, Service>,
   routes: readonly Route[],
+  entrances: readonly Entrance[],
   report: Report,
 ): void {
   const sticky = [...services].flatMap(([name, { affinity = null }]) => [[name, { affinity }] as const]);
@@ -211,7 +212,17 @@ function checkCookies(
       ? []
       : [{ service: to, path, host, methods, match }],
   );
-  checkSessionCookies(new Map(sticky), leads, (path, message) => report('warning', path, message));
+  const warn = (path: Path, message: string): void => report('warning', path, message);
+  checkSessionCookies(new Map(sticky), leads, warn);
+  checkCookiePrefixes(new Map(sticky), entrances, warn);
+}
+
+function entrancesOf(root: Tree): readonly Entrance[] {
+  return placed(root, 'listeners').map(({ value }) => {
+    const { tls, redirectToHttps } = treeOf(value);
+    if (isTree(tls)) return 'tls';
+    return redirectToHttps === true || typeof redirectToHttps === 'number' ? 'redirect' : 'plain';
+  });
 }
 
 interface Quota {

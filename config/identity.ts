@@ -4,6 +4,7 @@
  */
 import { createPublicKey } from 'node:crypto';
 import { isLoopback } from '../src/kernel/loopback.ts';
+import { algorithmsOf, allNames } from '../src/kernel/signature-key.ts';
 import { jwt } from './client-schema.ts';
 import type { Finding, Path } from './findings.ts';
 import { isGiven, meantKeys, readable } from './readable.ts';
@@ -52,13 +53,18 @@ function checkJwt(written: Readonly<Record<string, unknown>>, path: Path, report
   const meant = meantKeys(jwt, written);
   if (meant.has('jwksUrl') === meant.has('keys'))
     report('error', path, 'needs exactly one of `jwksUrl` and `keys`');
-  const { jwksUrl, keys } = readable(jwt, written);
+  const { jwksUrl, keys, algorithms } = readable(jwt, written);
   if (typeof jwksUrl === 'string') checkUrl(new URL(jwksUrl), [...path, 'jwksUrl'], report);
   if (keys === null || keys === undefined) return;
   if (keys.length === 0) report('error', [...path, 'keys'], 'no key: no token could be verified');
+  const idle = keys.map((key) => whyIdle(key, algorithms));
+  // Beside one that verifies it is only of no use; copied key sets have such keys.
+  const severity = idle.includes('') ? 'warning' : 'error';
   keys.forEach((key, index) => {
+    const place = [...path, 'keys', index];
     const fault = faultOfKey(key);
-    if (fault !== '') report('error', [...path, 'keys', index], fault);
+    if (fault !== '') report('error', place, fault);
+    else if (idle[index]) report(severity, place, `${idle[index]}: no token is verified with it`);
   });
 }
 
@@ -67,6 +73,18 @@ function checkUrl({ protocol, username, password, hostname }: URL, path: Path, r
   else if (username !== '' || password !== '') report('error', path, 'holds a name or a password');
   else if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, '')))
     report('warning', path, 'is not encrypted: whoever is on the way can forge tokens');
+}
+
+/** Why tokens with these signatures never meet the key; '' if they may. */
+function whyIdle(key: Readonly<Record<string, unknown>>, algorithms?: readonly string[]): string {
+  const { use, key_ops: operations } = key;
+  if (use !== undefined && use !== 'sig') return 'is not for signatures (`use`)';
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify')))
+    return 'is not for verifying (`key_ops`)';
+  const able = algorithmsOf(key);
+  if (able.length === 0) return 'is of a type, curve or `alg` that no signature is made with here';
+  const fits = algorithms === undefined || allNames(algorithms).some((each) => able.includes(each));
+  return fits ? '' : 'is of a type, curve or `alg` for none of `algorithms`';
 }
 
 /** A key that verifies signatures, and nothing secret. */

@@ -18,6 +18,7 @@ export function joinKeysFile(
   file: string,
   environment: Environment,
   tiers: ReadonlySet<string>,
+  identify: unknown,
   missing: (message: string) => Finding,
 ): { readonly rows: DigestedKey[]; readonly findings: Finding[] } {
   const { keys, source, faults, warnings } = readKeysFile(file, environment, missing);
@@ -26,7 +27,7 @@ export function joinKeysFile(
     find: (key, message) => source?.find('error', [index, key], message) ?? missing(message),
   }));
   const all = [...own, ...read];
-  const findings = [...faults, ...warnings, ...unknownTiers(read, tiers), ...checkKeys(all)];
+  const findings = [...faults, ...warnings, ...unknownTiers(read, tiers), ...checkKeys(all, identify)];
   return { rows: digested(all), findings };
 }
 
@@ -65,7 +66,14 @@ export function readKeysAgain(
   const own = clients.keys
     .slice(0, ownKeys)
     .map((row): PlacedKey => ({ row, find: (_key, message) => missing(message) }));
-  const { rows, findings } = joinKeysFile(own, file, environment, new Set(Object.keys(tiers)), missing);
+  const { rows, findings } = joinKeysFile(
+    own,
+    file,
+    environment,
+    new Set(Object.keys(tiers)),
+    clients.identify,
+    missing,
+  );
   const faults = findings.filter(({ severity }) => severity === 'error').map(formatFinding);
   if (faults.length > 0) return { ok: false, faults };
   const renewed = { ...configuration, clients: { ...clients, keys: rows } };

@@ -6,6 +6,8 @@ import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 import type { clientKey } from './client-schema.ts';
 import type { Finding } from './findings.ts';
+import { isGiven } from './readable.ts';
+import { listOf, treeOf } from './tree.ts';
 
 type ClientKey = z.output<typeof clientKey>;
 
@@ -15,16 +17,21 @@ export interface PlacedKey {
   readonly find: (key: keyof ClientKey, message: string) => Finding;
 }
 
-/** A key as a configuration in force has it: by its digest. */
+/** A row as a configuration in force has it: its key by the digest. */
 export type DigestedKey = Pick<ClientKey, 'key' | 'client' | 'tier'>;
 
 /** The rows that can be read whole. */
 export function digested(keys: readonly PlacedKey[]): DigestedKey[] {
-  return keys.flatMap(({ row: { key, client, tier } }) =>
-    key === undefined || client === undefined || tier === undefined
-      ? []
-      : [{ key: keyDigest(key), client, tier }],
-  );
+  return keys.flatMap(({ row }) => {
+    const { key, client, tier } = row;
+    if (!('key' in row) || client === undefined || tier === undefined) return [];
+    return [key === undefined ? { client, tier } : { key: keyDigest(key), client, tier }];
+  });
+}
+
+/** Whether tokens or certificates may name clients, too. @param identify as it is written */
+function namesWithoutKeys(identify: unknown): boolean {
+  return listOf(identify).some((entry) => isGiven(treeOf(entry), 'jwt') || isGiven(treeOf(entry), 'mtls'));
 }
 
 /** `sha256:` and 64 lower-case hex digits of the key's SHA-256. */
@@ -33,8 +40,12 @@ export function keyDigest(key: string): string {
   return `sha256:${createHash('sha256').update(key, 'utf8').digest('hex')}`;
 }
 
-/** One key for two clients, and one client in two tiers, have no meaning. */
-export function checkKeys(keys: readonly PlacedKey[]): Finding[] {
+/**
+ * One key for two clients, and one client in two tiers, have no meaning; nor has a client whom nothing names.
+ * @param identify as it is written
+ */
+export function checkKeys(keys: readonly PlacedKey[], identify: unknown): Finding[] {
+  const needKeys = !namesWithoutKeys(identify);
   const findings: Finding[] = [];
   const digests = new Set<string>();
   const tiers = new Map<string, string>();
@@ -43,7 +54,8 @@ export function checkKeys(keys: readonly PlacedKey[]): Finding[] {
       const digest = keyDigest(row.key);
       if (digests.has(digest)) findings.push(find('key', 'this key stands in the list twice'));
       digests.add(digest);
-    }
+    } else if ('key' in row && needKeys)
+      findings.push(find('key', 'has no `key`, and neither a token nor a certificate names clients here'));
     if (row.client === undefined || row.tier === undefined) continue;
     const tier = tiers.get(row.client) ?? row.tier;
     if (tier !== row.tier)

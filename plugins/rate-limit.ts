@@ -35,7 +35,7 @@ class SlotTaker implements SlotCaller {
 
   slotGranted(slots: ClientSlots, now: number): void {
     const exchange = this.#exchange;
-    if (isOver(exchange)) {
+    if (exchange.isOver) {
       slots.release(now);
       return;
     }
@@ -46,7 +46,7 @@ class SlotTaker implements SlotCaller {
 
   slotRefused(refusal: LimitDecision, now: number): void {
     const exchange = this.#exchange;
-    if (isOver(exchange)) return;
+    if (exchange.isOver) return;
     if (this.limit.enforced) {
       exchange.decided(refusal);
       return;
@@ -54,9 +54,4 @@ class SlotTaker implements SlotCaller {
     if (refusal.refusedBy === 'concurrency') exchange.worker.recorder.wouldLimit(exchange, 'concurrency');
     exchange.worker.limiter.decide(exchange, now);
   }
-}
-
-/** The caller has left, or its time was over, while it waited. */
-function isOver({ finished, code }: Exchange): boolean {
-  return finished || code !== '';
 }

@@ -2,7 +2,7 @@
  * `npm test`: everything, as a stranger runs it on a fresh checkout.
  *
  * Makes sure of what npm cannot bring (`harness/executable.ts`: Debian's packages, installed when this may be done, no service
- * of theirs left running), runs both vitest projects, and ends with `N passed, N failed` alone on a line. Arguments are handed to
+ * of theirs left running), runs all vitest projects, and ends with `N passed, N failed` alone on a line. Arguments are handed to
  * vitest (`npm test -- --project unit shedding`). The exit code is vitest's.
  */
 import { spawnSync } from 'node:child_process';

@@ -1,8 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Two projects: `unit` needs nothing but Node; `system` opens sockets, starts processes and a real Redis. Their time limits
- * guard against hanging and nothing else, so they are far above what a slow machine takes.
+ * Two projects: `unit` needs nothing but Node; `system` is in a file of its own, since it consists of two. They run one after
+ * the other. Time limits guard against hanging and nothing else, so they are far above what a slow machine takes.
  */
 export default defineConfig({
   test: {
@@ -14,17 +14,11 @@ export default defineConfig({
           include: ['test/{unit,property,simulation,architecture}/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          // All cores, not all but one: on a machine of two that would be one.
+          maxWorkers: '100%',
         },
       },
-      {
-        test: {
-          name: 'system',
-          include: ['test/{integration,faults,security,e2e}/**/*.test.ts'],
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
-          fileParallelism: false,
-        },
-      },
+      'test/vitest.system.config.ts',
     ],
   },
 });

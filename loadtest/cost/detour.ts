@@ -3,12 +3,12 @@
  * second, in turn directly to the origin, through the gateway with every protection on, and through nginx.
  */
 import type { Measured, MeasureContext } from '../measure.ts';
-import { senderTooLate } from '../overload/rows.ts';
 import type { Row } from '../overload/rows.ts';
 import { startAnswering, startTarget, whyNot } from '../targets.ts';
-import { inTurns, median, quantile, spread } from '../turns.ts';
+import { inTurns } from '../turns.ts';
 import { Connections, paced, requestBytes } from './paced.ts';
-import type { PacedResult } from './paced.ts';
+import { addedRow, lateMs, lateNote, lostRow, turnCells, turnOf, TURN_HEAD } from './paced-turns.ts';
+import type { Figure, PacedTurn } from './paced-turns.ts';
 import { protectedYaml, returningCallers, startLogged } from './protected.ts';
 
 const ROUNDS = 5;
@@ -20,36 +20,6 @@ const CONNECTIONS = 32;
 interface Way {
   readonly name: 'direct' | 'gateway' | 'nginx';
   readonly connections: Connections;
-}
-
-interface Turn {
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly answers: number;
-  /** Refused or failed; what found no free connection was not sent. */
-  readonly lost: number;
-  readonly lateP99Ms: number;
-}
-
-function turnOf(result: PacedResult): Turn {
-  return {
-    p50Ms: quantile(result.latenciesMs, 0.5),
-    p99Ms: quantile(result.latenciesMs, 0.99),
-    answers: result.latenciesMs.length,
-    lost: result.refused + result.failed,
-    lateP99Ms: result.lateP99Ms,
-  };
-}
-
-type Figure = 'p50Ms' | 'p99Ms';
-
-/** Round by round: how much more than directly. */
-export function added(
-  through: readonly Pick<Turn, Figure>[],
-  direct: readonly Pick<Turn, Figure>[],
-  figure: Figure,
-): number[] {
-  return through.map((turn, round) => turn[figure] - (direct[round]?.[figure] ?? Number.NaN));
 }
 
 export async function detour(context: MeasureContext): Promise<Measured> {
@@ -85,53 +55,33 @@ export async function detour(context: MeasureContext): Promise<Measured> {
         await paced({ ratePerSecond: RATE_PER_SECOND, seconds, seed: seed + round, request, connections }),
       ),
   );
-  const of = (name: Way['name']): Turn[] => [...turns].find(([way]) => way.name === name)?.[1] ?? [];
-  // As the figures: what one bad turn does to both is not what is told.
-  const late = median([...turns.values()].flat().map(({ lateP99Ms }) => lateP99Ms));
-  const excuse = senderTooLate(late);
-  const row = (name: 'gateway' | 'nginx', figure: Figure, wanted: Partial<Row>): Row => ({
-    what: `${figure === 'p50Ms' ? 'p50' : 'p99'} through ${name === 'gateway' ? 'the gateway' : name} − directly`,
-    unit: 'fine ms',
-    ...wanted,
-    // A late sender is late on all ways: a difference of such figures is chance, also where it is small.
-    ...(excuse === undefined || figure === 'p50Ms'
-      ? { value: median(added(of(name), of('direct'), figure)) }
-      : { value: undefined, excuse }),
-  });
+  const of = (name: Way['name']): PacedTurn[] => [...turns].find(([way]) => way.name === name)?.[1] ?? [];
+  const late = lateMs([...turns.values()].flat());
+  const row = (name: 'gateway' | 'nginx', figure: Figure, most?: number): Row =>
+    addedRow(
+      `${figure === 'p50Ms' ? 'p50' : 'p99'} through ${name === 'gateway' ? 'the gateway' : name} − directly`,
+      [of(name), of('direct')],
+      figure,
+      late,
+      most,
+    );
   const names = ways.map(({ name }) => name);
   return {
     rows: [
-      row('gateway', 'p50Ms', { bound: { most: 0.5 } }),
-      row('gateway', 'p99Ms', { bound: { most: 3 } }),
-      ...(names.includes('nginx') ? [row('nginx', 'p50Ms', {}), row('nginx', 'p99Ms', {})] : []),
-      {
-        what: 'requests lost',
-        unit: 'count',
-        value: of('gateway').reduce((sum, { lost }) => sum + lost, 0),
-        bound: { most: 0 },
-      },
+      row('gateway', 'p50Ms', 0.5),
+      row('gateway', 'p99Ms', 3),
+      ...(names.includes('nginx') ? [row('nginx', 'p50Ms'), row('nginx', 'p99Ms')] : []),
+      lostRow(of('gateway')),
     ],
     figures: [
       {
         caption: `medians of ${rounds} rounds of ${seconds} s at ${RATE_PER_SECOND}/s, from the moment meant to leave`,
-        head: ['', 'p50 ms', 'least–most', 'p99 ms', 'least–most', 'answers'],
-        rows: names.map((name) => detourCells(name, of(name))),
+        head: TURN_HEAD,
+        rows: names.map((name) => turnCells(name, of(name))),
       },
     ],
-    notes: [`the sender left ${late.toFixed(2)} ms late in 1 % of the middle turn`],
+    notes: [lateNote(late)],
     data: Object.fromEntries(names.map((name) => [name, of(name)])),
     missing,
   };
-}
-
-function detourCells(name: string, turns: readonly Turn[]): string[] {
-  const [p50, p99] = [turns.map(({ p50Ms }) => p50Ms), turns.map(({ p99Ms }) => p99Ms)];
-  return [
-    name,
-    median(p50).toFixed(3),
-    spread(p50, 3),
-    median(p99).toFixed(3),
-    spread(p99, 3),
-    String(turns.reduce((sum, { answers }) => sum + answers, 0)),
-  ];
 }

@@ -16,6 +16,7 @@ import type { Charge, LimitCaller, LimitDecision } from '../../src/limits/decisi
 import { compileRate } from '../../src/limits/gcra.ts';
 import { clientKey, globalKey, routeKey } from '../../src/limits/keys.ts';
 import type { Limiter } from '../../src/limits/limiter.ts';
+import { scriptCalls } from './script-calls.ts';
 import { fitStore, limiterOn } from './worker-limiter.ts';
 
 /** One kind of decision at one number of callers a wave. */
@@ -125,22 +126,13 @@ function cpuUs(): number {
   return user + system;
 }
 
-/** Questions to the Redis so far: each of these libraries asks by scripts. */
-async function calls(): Promise<number> {
-  const info = await redis.info('commandstats');
-  return [...info.matchAll(/^cmdstat_(?:evalsha|eval|fcall):calls=(\d+)/gm)].reduce(
-    (sum, [, count]) => sum + Number(count),
-    0,
-  );
-}
-
 async function turn(
   name: string,
   decide: Decide,
   callers: number,
   forSeconds: number,
 ): Promise<DecisionTurn> {
-  const callsBefore = await calls();
+  const callsBefore = await scriptCalls(redis);
   const until = performance.now() + forSeconds * 1000;
   const before = cpuUs();
   let decisions = 0;
@@ -149,7 +141,13 @@ async function turn(
     decisions += callers;
   }
   const used = cpuUs() - before;
-  return { name, wave: callers, cpuUs: used / decisions, decisions, calls: (await calls()) - callsBefore };
+  return {
+    name,
+    wave: callers,
+    cpuUs: used / decisions,
+    decisions,
+    calls: (await scriptCalls(redis)) - callsBefore,
+  };
 }
 
 async function allTurns(): Promise<DecisionReport> {

@@ -15,6 +15,7 @@ import type { LoadClass } from '../../test/harness/open-loop.ts';
 import { eventually } from '../../test/harness/ports.ts';
 import { RedisServer } from '../../test/harness/redis.ts';
 import { metric } from '../overload/metrics.ts';
+import type { Row } from '../overload/rows.ts';
 import { startAnswering } from '../targets.ts';
 
 const GATEWAYS = 2;
@@ -152,6 +153,16 @@ export async function record(
   return (await Promise.all(runs)).flat();
 }
 
+/** These fleets shed nothing, and all callers are over a limit of their own. */
+export function strangeRow(answers: readonly Recorded[]): Row {
+  return {
+    what: 'answers that were neither served nor 429',
+    unit: 'count',
+    value: answers.filter(({ fate, code }) => fate !== 'served' && code !== 'SPW_RATE_CLIENT').length,
+    bound: { most: 0 },
+  };
+}
+
 /** Decisions of all gateways so far, by who made them. Reports of the workers reach the supervisor each second. */
 export async function decisionPaths({ gateways }: Pick<Fleet, 'gateways'>): Promise<Record<string, number>> {
   await pause(1500);
@@ -162,20 +173,4 @@ export async function decisionPaths({ gateways }: Pick<Fleet, 'gateways'>): Prom
       sums[path] = (sums[path] ?? 0) + metric(page, 'spillway_limit_decisions_total', { path });
   }
   return sums;
-}
-
-/** Scripts that the Redis was asked to run so far: decisions, refunds, slots and heartbeats. */
-export async function scriptCalls(redis: Redis): Promise<number> {
-  const info = await redis.info('commandstats');
-  return [...info.matchAll(/^cmdstat_(?:evalsha|eval|fcall):calls=(\d+)/gm)].reduce(
-    (sum, [, count]) => sum + Number(count),
-    0,
-  );
-}
-
-/** What the gateways ask without any traffic: heartbeats. */
-export async function idleCallsPerSecond(redis: Redis, seconds: number): Promise<number> {
-  const before = await scriptCalls(redis);
-  await pause(seconds * 1000);
-  return ((await scriptCalls(redis)) - before) / seconds;
 }

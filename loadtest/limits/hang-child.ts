@@ -1,15 +1,18 @@
 /**
  * A process that decides all the time while its Redis stands still for two seconds (SIGSTOP, as in a long fork or a disk
- * that hangs), and tells how long each decision took and who made it. The limiter and its store are those of a worker.
+ * that hangs), and tells how long each decision took and who made it. The limiter and its stores are those of a worker: the
+ * share of the outage is kept by another process, over the message channel.
  *
  * Tenths of a millisecond and deadlines say something only where the process gets its processor. So it also tells how long
  * it did not come round itself, and what decisions take in memory alone: another limiter, whose store is never fit, is asked
  * in turn with the first, so that each is as often the one that finds the processor's caches cold.
  */
+import { fork } from 'node:child_process';
 import process from 'node:process';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import type { Charge, LimitCaller, LimitDecision } from '../../src/limits/decision.ts';
+import { IpcLimitStore, type LimitBatchReply } from '../../src/io/limit-store/ipc.ts';
 import { EmbeddedStore } from '../../src/limits/embedded-store.ts';
 import { compileRate } from '../../src/limits/gcra.ts';
 import { clientKey, globalKey } from '../../src/limits/keys.ts';
@@ -44,7 +47,15 @@ const PLENTY = 100_000;
 
 const server = await RedisServer.start();
 const store = await fitStore(server.port, TIMEOUT_MS);
-const limiter = limiterOn(store, 'exact');
+const supervisor = fork(new URL('share-child.ts', import.meta.url));
+const gatewayStore = new IpcLimitStore({
+  send: (message) => supervisor.send(message),
+  timeoutMs: TIMEOUT_MS,
+  random: Math.random,
+  onState: () => undefined,
+});
+supervisor.on('message', (reply: LimitBatchReply) => gatewayStore.receive(reply));
+const limiter = limiterOn(store, 'exact', gatewayStore);
 const rate = compileRate(PLENTY, PLENTY);
 const charges: readonly Charge[] = [
   { key: clientKey('h'.repeat(22)), level: 'client', rate, enforced: true },
@@ -131,5 +142,7 @@ await pause(AFTER_MS);
 asking.end();
 await pause(2 * TIMEOUT_MS);
 store.close();
+gatewayStore.close();
+supervisor.disconnect();
 await server.stop();
 process.send?.(asking.report(resumedMs), () => process.exit(0));

@@ -10,7 +10,7 @@ import type { Row } from '../overload/rows.ts';
 import { quantile } from '../turns.ts';
 import { usedShare, worstWindow } from './checker.ts';
 import { reportOf } from './child.ts';
-import { record, startFleet } from './fleet.ts';
+import { record, startFleet, strangeRow } from './fleet.ts';
 import type { FleetLoad, Recorded } from './fleet.ts';
 import type { HangReport } from './hang-child.ts';
 
@@ -88,12 +88,7 @@ export function fleetRows(answers: readonly Recorded[], stoppedMs: number, resum
   const bound = (1 + SWITCHES) * (BURST + GATEWAYS);
   const steadyFromMs = stoppedMs + STEADY_MS;
   return [
-    {
-      what: 'answers that were neither served nor 429',
-      unit: 'count',
-      value: answers.filter(({ fate, code }) => fate !== 'served' && code !== 'SPW_RATE_CLIENT').length,
-      bound: { most: 0 },
-    },
+    strangeRow(answers),
     {
       what: 'the most beyond rate · W + 3 · (burst + gateways) in any window, units',
       unit: 'count',

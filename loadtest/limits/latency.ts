@@ -3,14 +3,14 @@
  * `limits: { mode: off }`, 500 requests a second, in turns.
  */
 import { RedisServer } from '../../test/harness/redis.ts';
-import { added } from '../cost/detour.ts';
 import { Connections, paced, requestBytes } from '../cost/paced.ts';
+import { addedRow, lateMs, lateNote, lostRow, turnCells, turnOf, TURN_HEAD } from '../cost/paced-turns.ts';
+import type { Figure, PacedTurn } from '../cost/paced-turns.ts';
 import { startLogged } from '../cost/protected.ts';
 import type { Measured, MeasureContext } from '../measure.ts';
-import { senderTooLate } from '../overload/rows.ts';
 import type { Row } from '../overload/rows.ts';
 import { startAnswering } from '../targets.ts';
-import { inTurns, median, quantile, spread } from '../turns.ts';
+import { inTurns } from '../turns.ts';
 
 const ROUNDS = 5;
 const SECONDS = 2;
@@ -37,40 +37,16 @@ routes: [{ path: /, service: shop, limits: { perClient: { ${PLENTY} } } }]
 `;
 }
 
-export interface LatencyTurn {
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly answers: number;
-  readonly lost: number;
-  readonly lateP99Ms: number;
-}
-
-export function latencyRows(of: (way: WayName) => readonly LatencyTurn[], lateMs: number): Row[] {
-  const excuse = senderTooLate(lateMs);
-  const row = (way: WayName, figure: 'p50Ms' | 'p99Ms', most: number | undefined): Row => ({
-    what: `added by ${way}, ${figure === 'p50Ms' ? 'p50' : 'p99'}`,
-    unit: 'fine ms',
-    ...(most === undefined ? {} : { bound: { most } }),
-    ...(excuse === undefined || figure === 'p50Ms'
-      ? { value: median(added(of(way), of('off'), figure)) }
-      : { value: undefined, excuse }),
-  });
-  return [
-    row('exact', 'p50Ms', 0.5),
-    row('exact', 'p99Ms', 2),
-    row('auto', 'p50Ms', undefined),
-    row('auto', 'p99Ms', undefined),
-  ];
-}
-
-function cells(way: WayName, turns: readonly LatencyTurn[]): string[] {
-  const line: string[] = [way];
-  for (const figure of ['p50Ms', 'p99Ms'] as const) {
-    const values = turns.map((turn) => turn[figure]);
-    line.push(median(values).toFixed(3), spread(values, 3));
-  }
-  line.push(String(turns.reduce((sum, { answers }) => sum + answers, 0)));
-  return line;
+export function latencyRows(of: (way: WayName) => readonly PacedTurn[], late: number): Row[] {
+  const row = (way: WayName, figure: Figure, most?: number): Row =>
+    addedRow(
+      `added by ${way}, ${figure === 'p50Ms' ? 'p50' : 'p99'}`,
+      [of(way), of('off')],
+      figure,
+      late,
+      most,
+    );
+  return [row('exact', 'p50Ms', 0.5), row('exact', 'p99Ms', 2), row('auto', 'p50Ms'), row('auto', 'p99Ms')];
 }
 
 export async function limitsLatency(context: MeasureContext): Promise<Measured> {
@@ -94,36 +70,21 @@ export async function limitsLatency(context: MeasureContext): Promise<Measured> 
     return await paced({ ratePerSecond, seconds: forSeconds, seed: runSeed, request, connections });
   };
   for (const way of WAYS) await sent(way, WARM_UP.ratePerSecond, context.quick ? 1 : WARM_UP.seconds, seed);
-  const turns = await inTurns('limits-latency', rounds, WAYS, String, async (way, round) => {
-    const result = await sent(way, RATE_PER_SECOND, seconds, seed + round);
-    return {
-      p50Ms: quantile(result.latenciesMs, 0.5),
-      p99Ms: quantile(result.latenciesMs, 0.99),
-      answers: result.latenciesMs.length,
-      lost: result.refused + result.failed,
-      lateP99Ms: result.lateP99Ms,
-    } satisfies LatencyTurn;
-  });
-  const of = (way: WayName): readonly LatencyTurn[] => turns.get(way) ?? [];
-  const late = median([...turns.values()].flat().map(({ lateP99Ms }) => lateP99Ms));
+  const turns = await inTurns('limits-latency', rounds, WAYS, String, async (way, round) =>
+    turnOf(await sent(way, RATE_PER_SECOND, seconds, seed + round)),
+  );
+  const of = (way: WayName): readonly PacedTurn[] => turns.get(way) ?? [];
+  const late = lateMs([...turns.values()].flat());
   return {
-    rows: [
-      ...latencyRows(of, late),
-      {
-        what: 'requests lost',
-        unit: 'count',
-        value: WAYS.flatMap(of).reduce((sum, { lost }) => sum + lost, 0),
-        bound: { most: 0 },
-      },
-    ],
+    rows: [...latencyRows(of, late), lostRow(WAYS.flatMap(of))],
     figures: [
       {
         caption: `medians of ${rounds} rounds of ${seconds} s at ${RATE_PER_SECOND}/s over three levels, from the moment meant to leave`,
-        head: ['limits', 'p50 ms', 'least–most', 'p99 ms', 'least–most', 'answers'],
-        rows: WAYS.map((way) => cells(way, of(way))),
+        head: TURN_HEAD,
+        rows: WAYS.map((way) => turnCells(way, of(way))),
       },
     ],
-    notes: [`the sender left ${late.toFixed(2)} ms late in 1 % of the middle turn`],
+    notes: [lateNote(late)],
     data: Object.fromEntries(turns),
   };
 }

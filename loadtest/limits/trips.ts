@@ -4,8 +4,9 @@
  */
 import type { Measured, MeasureContext } from '../measure.ts';
 import type { Row } from '../overload/rows.ts';
-import { decisionPaths, idleCallsPerSecond, record, scriptCalls, startFleet } from './fleet.ts';
+import { decisionPaths, record, startFleet } from './fleet.ts';
 import type { Fleet, FleetLoad } from './fleet.ts';
+import { idleCallsPerSecond, scriptCalls } from './script-calls.ts';
 
 const SECONDS = 4;
 const IDLE_SECONDS = 3;

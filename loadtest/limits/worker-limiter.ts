@@ -25,9 +25,17 @@ export async function fitStore(port: number, timeoutMs: number): Promise<RedisLi
 }
 
 /** One worker in all, with `maxOverAdmission` as it comes. */
-export function limiterOn(store: LimitStore, enforcement: 'exact' | 'auto' | 'leased'): Limiter {
+export function limiterOn(
+  store: LimitStore,
+  enforcement: 'exact' | 'auto' | 'leased',
+  gatewayStore?: LimitStore,
+): Limiter {
   const limiter = new Limiter({ store, onUnavailable: 'local', workers: 1, random: Math.random });
-  limiter.configure({ onUnavailable: 'local', leases: { enforcement, maxOverRatio: 0.05 } });
-  limiter.setWorkers(1);
+  limiter.configure({
+    onUnavailable: 'local',
+    store,
+    gatewayStore,
+    leases: { enforcement, maxOverRatio: 0.05 },
+  });
   return limiter;
 }

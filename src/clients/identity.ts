@@ -7,7 +7,8 @@
  * never gets a bucket of its own, since a fresh key would be a fresh quota: it is refused, or the chain goes on. A token
  * is good or refused, it never falls through to something weaker. One that has not been seen is `pending`: a stranger, until
  * somebody has verified it. Who guesses is charged for each refusal at its address, and while that is used up nothing
- * unseen is looked at: 429 for a right guess and a wrong one alike.
+ * unseen is looked at: 429 for a right guess and a wrong one alike. Where unknown keys are let in, a key opens nothing
+ * and there is no refusal to guess by: it is looked up in any case, so strangers cannot use up what it stands for.
  *
  * Cost: a known caller is one map lookup for the key, or a SHA-256 and two lookups for a token, and one for the address where
  * addresses matter. A stranger's key costs one SHA-256, a new address or name one HMAC. Answers of callers who
@@ -16,14 +17,14 @@
  * Cold start: empty caches, nothing else. Limits: a shared address is one caller; see `clients.keys`.
  * Source: RFC 9110 §11 for the 401; contract.md §2, `clients`.
  */
-import { createHmac } from 'node:crypto';
-import { cookieEnd, cookieValue, findCookie } from '../kernel/cookie.ts';
 import { RecentMap } from '../kernel/lru.ts';
 import { addressBucket, parseNetworks, withoutTransition, type TrustedNetworks } from './address.ts';
+import { clientBucket, shownName } from './client-name.ts';
+import { cookieKey, headerKey, tokenOf, UNUSABLE, type CredentialFacts } from './credentials.ts';
 import { parseAddress } from './ip.ts';
 import { KnownKeys, type ClientKey } from './known-keys.ts';
 import type { TokenFacts } from './token-memory.ts';
-import { isTokenShaped, NO_TOKEN, tokenDigest, tokenIn, tokenIssuer } from './token.ts';
+import { isTokenShaped, NO_TOKEN, tokenDigest, tokenIssuer } from './token.ts';
 
 export type IdentityEntry =
   | { readonly kind: 'header'; readonly name: string }
@@ -52,20 +53,18 @@ export interface IdentityPolicy {
   /** Networks that are answered 403; they win over `allow` and over any key. */
   readonly deny: readonly string[];
   readonly hashSecret: string;
+  /** The secret before, and who is told what its hash of a name was and which it is now, when the name comes up. */
+  readonly before?: {
+    readonly hashSecret: string;
+    readonly renamed: (before: string, bucket: string) => void;
+  };
   /** Whether the limits refuse this bucket now, without being charged for the question. */
   readonly isHeld: (bucket: string) => boolean;
 }
 
 /** What the chain asks of a request. */
 export interface IdentityInput {
-  readonly facts: {
-    /** The value of a header (lower-case name), undefined when absent. */
-    lookup(name: string): string | undefined;
-    /** Whether several lines of it came. */
-    isRepeated(name: string): boolean;
-    /** All its lines, joined by `; `. */
-    readonly cookie: string;
-  };
+  readonly facts: CredentialFacts;
   /** As `clientAddress` returns it. */
   readonly address: string;
   readonly connection: {
@@ -98,15 +97,11 @@ export interface UnverifiedToken {
   readonly digest: string;
 }
 
-/** Half: long signed keys stop working; double: twice the bytes hashed for each forged key. */
-const MAX_KEY_BYTES = 512;
 /** About 3 MiB a worker. Half: busy sites compute HMACs again and again; double: memory for nothing else. */
 const MAX_ADDRESSES = 10_000;
 /** Subjects whose client is remembered; the same trade. */
 const MAX_SUBJECTS = 4096;
 const DEFAULT_IPV6_PREFIX = 64;
-/** 22 characters of base64url hold 132 bits: 128 of the hash and a partly used last character. */
-const BUCKET_CHARS = 22;
 
 const KEY_CHALLENGE = 'ApiKey realm="api"';
 const TOKEN_CHALLENGE = 'Bearer realm="api", error="invalid_token"';
@@ -130,12 +125,6 @@ interface TokenStep {
 }
 
 type Step = Extract<IdentityEntry, { kind: 'header' | 'cookie' | 'mtls' }> | TokenStep;
-
-/** The name under which limits count a client: HMAC-SHA-256(secret, kind ‖ 0 ‖ name), 128 bits, base64url. */
-export function clientBucket(hashSecret: string, kind: 'client' | 'ip', name: string): string {
-  const digest = createHmac('sha256', hashSecret).update(`${kind}\0${name}`).digest();
-  return digest.subarray(0, 16).toString('base64url').slice(0, BUCKET_CHARS);
-}
 
 export class IdentityChain {
   readonly #policy: IdentityPolicy;
@@ -163,7 +152,7 @@ export class IdentityChain {
 
   /** Other keys from now on; everything else stays. @throws RangeError as the constructor, and nothing has changed */
   replaceKeys(keys: readonly ClientKey[]): void {
-    this.#keys = this.#known(keys);
+    this.#keys = this.#known(keys, this.#keys);
     this.#bySubject = new RecentMap<string, KnownClient>(MAX_SUBJECTS);
     this.#byToken = new WeakMap<TokenFacts, KnownClient>();
   }
@@ -173,11 +162,26 @@ export class IdentityChain {
     return this.#keys.tierOf(name);
   }
 
+  /** What limits count a client of this name under, however it is recognised. */
+  bucketOfClient(name: string): string {
+    return this.#hash('client', name);
+  }
+
+  /** The part of an address that is hashed for it; undefined for a text that is none. */
+  nameOfAddress(address: string): string | undefined {
+    return parseAddress(address) === undefined ? undefined : addressBucket(address, this.#ipv6Prefix);
+  }
+
+  /** What they count an address under; undefined for a text that is none. */
+  bucketOfAddress(address: string): string | undefined {
+    return parseAddress(address) === undefined ? undefined : this.#address(address).byAddress.bucket;
+  }
+
   /**
    * Never throws and makes nothing new for a caller it has seen lately.
-   * @param isPaid the limits have let the address's guess pass: what is unseen is looked at
+   * @param isReleased the hold of its address is over by the limiter's word: what is unseen is looked at
    */
-  identify(input: IdentityInput, isPaid = false): Identity {
+  identify(input: IdentityInput, isReleased = false): Identity {
     // Only where the lists could change the answer is the address looked at before the key.
     const listed = this.#allow.isEmpty && this.#deny.isEmpty ? undefined : this.#address(input.address);
     if (listed?.denied === true) return listed.byAddress;
@@ -185,20 +189,22 @@ export class IdentityChain {
       let known: KnownClient | undefined;
       if (step.kind === 'mtls') known = this.#certified(input.connection.subject);
       else if (step.kind === 'jwt') {
-        const token = tokenOf(input, step.header);
+        const token = tokenOf(input.facts, step.header);
         if (token === undefined) continue;
         known = this.#bearer(step, token, input.startedMs);
-        if (known === undefined) return this.#unseenToken(token, input.address, isPaid);
+        if (known === undefined) return this.#unseenToken(token, input.address, isReleased);
       } else {
-        const key = step.kind === 'header' ? headerKey(input, step.name) : cookieKey(input, step.name);
+        const { facts } = input;
+        const key = step.kind === 'header' ? headerKey(facts, step.name) : cookieKey(facts, step.name);
         if (key === undefined) continue;
         known = this.#keys.seen(key);
         if (known === undefined) {
-          const address = this.#address(input.address);
-          if (!isPaid && this.#isHeld(address)) return refusal(address, 'SPW_RATE_CLIENT', '');
+          const rejects = this.#policy.unknownKeys === 'reject';
+          if (rejects && !isReleased && this.#isHeld(input.address))
+            return this.#refusal(input.address, 'SPW_RATE_CLIENT', '');
           if (key !== UNUSABLE) known = this.#keys.find(key);
-          if (known === undefined && this.#policy.unknownKeys === 'reject')
-            return refusal(address, 'SPW_UNKNOWN_KEY', KEY_CHALLENGE);
+          if (known === undefined && rejects)
+            return this.#refusal(input.address, 'SPW_UNKNOWN_KEY', KEY_CHALLENGE);
         }
       }
       if (known !== undefined) return listed?.exempt === true ? known.exempt : known.limited;
@@ -210,7 +216,7 @@ export class IdentityChain {
   unverified(input: IdentityInput): UnverifiedToken | undefined {
     for (const step of this.#steps) {
       if (step.kind !== 'jwt') continue;
-      const token = tokenOf(input, step.header);
+      const token = tokenOf(input.facts, step.header);
       if (token === undefined || token === NO_TOKEN) continue;
       const [first, ...others] = step.verifiers;
       const issuer = others.length === 0 ? '' : tokenIssuer(token);
@@ -228,11 +234,18 @@ export class IdentityChain {
   }
 
   badToken(address: string): Identity {
-    return refusal(this.#address(address), 'SPW_UNKNOWN_KEY', TOKEN_CHALLENGE);
+    return this.#refusal(address, 'SPW_UNKNOWN_KEY', TOKEN_CHALLENGE);
   }
 
-  #known(keys: readonly ClientKey[]): KnownKeys<KnownClient> {
-    return new KnownKeys(keys, (client, tier) => this.#client(client, tier));
+  #hash(kind: 'client' | 'ip', name: string): string {
+    const { hashSecret, before } = this.#policy;
+    const bucket = clientBucket(hashSecret, kind, name);
+    before?.renamed(clientBucket(before.hashSecret, kind, name), bucket);
+    return bucket;
+  }
+
+  #known(keys: readonly ClientKey[], before?: KnownKeys<KnownClient>): KnownKeys<KnownClient> {
+    return new KnownKeys(keys, (client, tier) => this.#client(client, tier), before);
   }
 
   #bearer(step: TokenStep, token: string, now: number): KnownClient | undefined {
@@ -245,11 +258,11 @@ export class IdentityChain {
     return undefined;
   }
 
-  #unseenToken(token: string, from: string, isPaid: boolean): Identity {
-    const address = this.#address(from);
-    if (!isPaid && this.#isHeld(address)) return refusal(address, 'SPW_RATE_CLIENT', '');
-    if (!isTokenShaped(token)) return refusal(address, 'SPW_UNKNOWN_KEY', TOKEN_CHALLENGE);
-    return identity('pending', '', address.byAddress, address.exempt, '');
+  #unseenToken(token: string, address: string, isReleased: boolean): Identity {
+    if (!isReleased && this.#isHeld(address)) return this.#refusal(address, 'SPW_RATE_CLIENT', '');
+    if (!isTokenShaped(token)) return this.badToken(address);
+    const { byAddress, exempt } = this.#address(address);
+    return identity('pending', '', byAddress, exempt, '');
   }
 
   /** A tier that is not configured is none: the client's own by its keys, or the default. */
@@ -280,7 +293,7 @@ export class IdentityChain {
   #client(name: string, tier: string): KnownClient {
     const facts = {
       client: shownName(name),
-      bucket: clientBucket(this.#policy.hashSecret, 'client', name),
+      bucket: this.bucketOfClient(name),
       tier,
     };
     return {
@@ -289,16 +302,22 @@ export class IdentityChain {
     };
   }
 
-  #isHeld({ exempt, byAddress }: KnownAddress): boolean {
+  #isHeld(address: string): boolean {
+    const { exempt, byAddress } = this.#address(address);
     return !exempt && this.#policy.isHeld(byAddress.bucket);
+  }
+
+  #refusal(address: string, code: Identity['code'], challenge: string): Identity {
+    const { byAddress, exempt } = this.#address(address);
+    return identity('refused', code, byAddress, exempt, challenge);
   }
 
   #address(address: string): KnownAddress {
     const seen = this.#addresses.get(address);
     if (seen !== undefined) return seen;
     const parsed = parseAddress(address);
-    const { hashSecret, defaultTier } = this.#policy;
-    const bucket = clientBucket(hashSecret, 'ip', addressBucket(address, this.#ipv6Prefix));
+    const { defaultTier } = this.#policy;
+    const bucket = this.#hash('ip', addressBucket(address, this.#ipv6Prefix));
     // An IPv4 caller behind NAT64 or 6to4 is denied as IPv4, but anybody may write such an address, so it opens nothing.
     const denied =
       parsed !== undefined && (this.#deny.has(parsed) || this.#deny.has(withoutTransition(parsed)));
@@ -328,10 +347,6 @@ function identity(
   return { kind, code, client, bucket, tier, exempt, challenge };
 }
 
-function refusal({ byAddress, exempt }: KnownAddress, code: Identity['code'], challenge: string): Identity {
-  return identity('refused', code, byAddress, exempt, challenge);
-}
-
 function stepsOf(chain: readonly IdentityEntry[]): readonly Step[] {
   const steps: (Step & { readonly verifiers?: TokenVerifier[] })[] = [];
   for (const entry of chain) {
@@ -344,51 +359,4 @@ function stepsOf(chain: readonly IdentityEntry[]): readonly Step[] {
     } else steps.push(entry.kind === 'header' ? { kind: 'header', name: entry.name.toLowerCase() } : entry);
   }
   return steps;
-}
-
-/** A value that is present and cannot be anybody's key: too long, sent twice, or not bytes. Never in the map of keys. */
-const UNUSABLE = '';
-
-function headerKey(input: IdentityInput, name: string): string | undefined {
-  const value = fieldOf(input, name);
-  if (value === undefined) return undefined;
-  return input.facts.isRepeated(name) ? UNUSABLE : usable(value);
-}
-
-function cookieKey(input: IdentityInput, name: string): string | undefined {
-  const { cookie: header } = input.facts;
-  const start = findCookie(header, name, 0);
-  if (start < 0) return undefined;
-  const twice = findCookie(header, name, cookieEnd(header, start)) >= 0;
-  return twice ? UNUSABLE : usable(cookieValue(header, start));
-}
-
-function tokenOf(input: IdentityInput, name: string): string | undefined {
-  const value = fieldOf(input, name);
-  if (value === undefined) return undefined;
-  return input.facts.isRepeated(name) ? NO_TOKEN : tokenIn(value);
-}
-
-function fieldOf({ facts }: IdentityInput, name: string): string | undefined {
-  if (name === 'cookie') return facts.cookie === '' ? undefined : facts.cookie;
-  return facts.lookup(name);
-}
-
-function usable(value: string): string {
-  if (value.length > MAX_KEY_BYTES) return UNUSABLE;
-  // Header text is one byte a character; anything else would be cut to a byte when hashed and could meet another key.
-  for (let at = 0; at < value.length; at++) {
-    if (value.charCodeAt(at) > 255) return UNUSABLE;
-  }
-  return value;
-}
-
-/** What logs and header fields can hold of any name: other bytes than printable ASCII, and `%`, as in a URL. */
-function shownName(name: string): string {
-  if (/^[\x21-\x24\x26-\x7e](?:[\x20-\x24\x26-\x7e]*[\x21-\x24\x26-\x7e])?$/.test(name)) return name;
-  return Array.from(Buffer.from(name, 'utf8'), (byte) =>
-    byte > 0x20 && byte < 0x7f && byte !== 0x25
-      ? String.fromCharCode(byte)
-      : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`,
-  ).join('');
 }

@@ -3,14 +3,14 @@
  *
  * Keys are compared by their SHA-256, so neither memory nor a dump of the configuration shows one that was given as a
  * digest. Raw values that were found once are remembered; there can be only as many as there are keys. A renewed list is a
- * new table: what was known of the old one goes with it. All keys of a client have one tier, which also is the tier of
+ * new table, and what was found in the old one is looked up in it: who was known stays so while the key does. All keys of a client have one tier, which also is the tier of
  * the client of that name however else it is recognised.
  */
 import { createHash } from 'node:crypto';
 
 export interface ClientKey {
-  /** As it is sent, or `sha256:` and 64 hex digits. */
-  readonly key: string;
+  /** As it is sent, or `sha256:` and 64 hex digits; undefined where only a token or a certificate names the client. */
+  readonly key?: string | undefined;
   readonly client: string;
   readonly tier: string;
 }
@@ -22,13 +22,19 @@ export class KnownKeys<C> {
 
   /**
    * @param clientOf what stands for a client of a tier
+   * @param before the list that this one takes the place of
    * @throws RangeError for a digest that is none; the loader refuses such a configuration before.
    */
-  constructor(keys: readonly ClientKey[], clientOf: (client: string, tier: string) => C) {
+  constructor(
+    keys: readonly ClientKey[],
+    clientOf: (client: string, tier: string) => C,
+    before?: KnownKeys<C>,
+  ) {
     for (const { key, client, tier } of keys) {
-      this.#byDigest.set(digestOf(key), clientOf(client, tier));
+      if (key !== undefined) this.#byDigest.set(digestOf(key), clientOf(client, tier));
       this.#tiers.set(client, tier);
     }
+    if (before !== undefined) for (const key of before.#byKey.keys()) this.find(key);
   }
 
   /** One that was found before: a lookup, no digest. */
@@ -36,8 +42,9 @@ export class KnownKeys<C> {
     return this.#byKey.get(key);
   }
 
-  /** @param key one character a byte */
+  /** @param key as header text, one character a byte; anything else would be cut to a byte and could meet another key */
   find(key: string): C | undefined {
+    for (let at = 0; at < key.length; at++) if (key.charCodeAt(at) > 255) return undefined;
     const known = this.#byDigest.get(createHash('sha256').update(key, 'latin1').digest('hex'));
     // A cookie's value is a window into its whole header; the copy lets that go.
     if (known !== undefined) this.#byKey.set(Buffer.from(key, 'latin1').toString('latin1'), known);

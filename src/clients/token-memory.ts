@@ -6,17 +6,19 @@
  * outlives its revocation. Bad tokens are never kept: they would push out the good ones, and may become good when keys
  * are renewed.
  *
- * Cold start: empty; each token costs one verification. Recovery: when a key goes, everything that may have been signed
- * with it is forgotten (`clear`). Limits: 10,000 tokens a worker, the least used go first. Time is an argument.
+ * One memory for all that verify in a worker, each with an era of its own: what was kept in another era is not found. So
+ * a verifier whose key goes forgets everything that may have been signed with it by beginning another.
+ *
+ * Cold start: empty; each token costs one verification. Limits: 10,000 tokens a worker, the least used go first; of one
+ * token that is good for two entries the last is known. Time is an argument.
  */
 import { RecentMap } from '../kernel/lru.ts';
+import { MOST_NAME_CHARS } from './client-name.ts';
 
-/** Some 3 MB a worker. Half: large sites verify again and again; double: memory for tokens that nobody sends. */
+/** With the clients made of them 5 MB a worker, 7 MB with the longest names. Half: large sites verify again and again; double: memory for tokens that nobody sends. */
 const MOST_TOKENS = 10_000;
 /** Half: twice the verifications; double: a stolen token that was revoked works for ten minutes. */
 const LONGEST_MS = 5 * 60_000;
-/** Half: addresses as names are too long; double: longer header fields for every instance. */
-const MOST_NAME_CHARS = 256;
 
 /** What a verified token says: who its bearer is, and which tier it claims ('' = none). */
 export interface TokenFacts {
@@ -24,28 +26,28 @@ export interface TokenFacts {
   readonly tier: string;
 }
 
+/** What a token was verified under; compared by identity. */
+export type Era = object;
+
 interface Kept extends TokenFacts {
+  readonly era: Era;
   readonly untilMs: number;
 }
 
 export class TokenMemory {
-  #known = new RecentMap<string, Kept>(MOST_TOKENS);
+  readonly #known = new RecentMap<string, Kept>(MOST_TOKENS);
 
   /** `now`: monotonic ms. */
-  find(digest: string, now: number): TokenFacts | undefined {
+  find(digest: string, era: Era, now: number): TokenFacts | undefined {
     const kept = this.#known.get(digest);
-    return kept !== undefined && now < kept.untilMs ? kept : undefined;
+    return kept !== undefined && kept.era === era && now < kept.untilMs ? kept : undefined;
   }
 
   /** @param lifeMs until it expires */
-  keep(digest: string, { client, tier }: TokenFacts, lifeMs: number, now: number): TokenFacts {
-    const kept = { client, tier, untilMs: now + Math.min(lifeMs, LONGEST_MS) };
+  keep(digest: string, era: Era, { client, tier }: TokenFacts, lifeMs: number, now: number): TokenFacts {
+    const kept = { client, tier, era, untilMs: now + Math.min(lifeMs, LONGEST_MS) };
     this.#known.set(digest, kept);
     return kept;
-  }
-
-  clear(): void {
-    this.#known = new RecentMap<string, Kept>(MOST_TOKENS);
   }
 }
 
@@ -63,5 +65,6 @@ export function factsOf(
   if (typeof client !== 'string' || client === '' || client.length > MOST_NAME_CHARS) return undefined;
   if (client.startsWith('ip:')) return undefined;
   const tier = tierClaim !== '' && Object.hasOwn(claims, tierClaim) ? claims[tierClaim] : '';
-  return { client, tier: typeof tier === 'string' ? tier : '' };
+  // Longer than any tier's name, it names none and would only be kept.
+  return { client, tier: typeof tier === 'string' && tier.length <= MOST_NAME_CHARS ? tier : '' };
 }

@@ -2,8 +2,11 @@ import type { Configuration } from '../../config/schema.ts';
 import { CODES, isOwn } from '../limits/decision.ts';
 import { compileRate } from '../limits/gcra.ts';
 import { MOST_OVERRIDES } from '../limits/override-book.ts';
-import { errorRow } from '../kernel/errors.ts';
+import { SLOT_RETRY_MS } from '../limits/slots.ts';
+import { errorRow, type ErrorCode } from '../kernel/errors.ts';
 import type {
+  BlockView,
+  ConcurrencyView,
   LimitScope,
   LimitView,
   OverrideFigures,
@@ -13,7 +16,7 @@ import type {
   QuotaResult,
   QuotaView,
 } from './admin-port.ts';
-import type { BucketFigures, NamedClient, QuotaAct, QuotaAnswer } from './client-quota.ts';
+import type { BucketFigures, NamedClient, PeekAnswer, QuotaAct, QuotaAnswer } from './client-quota.ts';
 import { errorMessage } from './error-message.ts';
 import type { Answer } from './ipc.ts';
 import type { LimitOverrides } from './limit-overrides.ts';
@@ -84,8 +87,8 @@ export class AdminLimits {
     } catch (error) {
       return { state: 'invalid', detail: errorMessage(error) };
     }
-    const { bucket } = named;
-    const order = { bucket, client: named.client, ratePerSecond, burst, ttlMs, by };
+    const { bucket, hashed } = named;
+    const order = { bucket, hashed, client: named.client, ratePerSecond, burst, ttlMs, by };
     const scope = await this.#parts.limitOverrides.set(order);
     if (scope === undefined) return { state: 'full', most: MOST_OVERRIDES };
     const { quota } = await this.#all('obey', client, named);
@@ -95,9 +98,11 @@ export class AdminLimits {
   /** Ends an override and fills the client's own buckets; the quota as it stands after. */
   async fill(client: string, by: string): Promise<QuotaResult> {
     const { result, named, worker } = await this.#look(client);
-    if (named === undefined || (result.state === 'unknown' && !this.#mayBeBlockedElsewhere())) return result;
+    if (named === undefined) return result;
     const { limitOverrides } = this.#parts;
+    // Asked of everybody: another gateway may have set one a moment ago.
     const removed = await limitOverrides.remove(named.bucket, by);
+    if (result.state === 'unknown' && removed === undefined && !this.#mayBeBlockedElsewhere()) return result;
     if (worker === undefined) return result.state === 'unavailable' ? withoutStore(result, removed) : result;
     const [filled] = (await this.#ask([worker], 'fill', client)).values();
     if (filled?.state !== 'known') {
@@ -153,7 +158,7 @@ export class AdminLimits {
     const found = { named: first, ...(worker === undefined ? {} : { worker }) };
     const isUsed =
       first.configured ||
-      known.some(({ blocked }) => blocked === true) ||
+      known.some(({ blocks, slots }) => blocks.length > 0 || (slots?.held ?? 0) > 0) ||
       this.#parts.limitOverrides.find(first.bucket) !== undefined ||
       !known.every(isUntouched);
     if (!isUsed && peek === undefined) return { ...found, result: { state: 'unknown' } };
@@ -186,12 +191,15 @@ export class AdminLimits {
     }
     const set = this.#parts.limitOverrides.find(named.bucket);
     const note = set && { until: new Date(set.untilMs).toISOString(), by: set.by };
-    const peek = peekView(known);
+    const concurrency = concurrencyView(known);
+    const peek = peekView(known, concurrency);
     return {
       client: named.client,
       tier: named.tier,
       store: this.#parts.current().configuration.redis === null ? 'embedded' : 'redis',
       workers: { asked, answered },
+      ...(concurrency && { concurrency }),
+      blocks: blockViews(known),
       ...(set && note && { override: { rate: rateText(set.ratePerSecond), burst: set.burst, ...note } }),
       limits: (first?.limits ?? [])
         .map((limit) => limitView(limit, leases.get(limit.key) ?? 0, note))
@@ -218,7 +226,7 @@ function limitView(figures: BucketFigures, leased: number, note: LimitView['over
   return {
     level,
     name,
-    mode: enforced ? 'enforce' : 'observe',
+    mode: modeOf(enforced),
     shared: !isOwn(figures),
     rate: rateText(ratePerSecond),
     burst,
@@ -230,30 +238,89 @@ function limitView(figures: BucketFigures, leased: number, note: LimitView['over
   };
 }
 
-/** Undefined where nobody was asked. A request takes what one worker holds, never of two. */
-function peekView(known: readonly Known[]): PeekView | undefined {
+/** Undefined where the tier does not limit them. */
+function concurrencyView(known: readonly Known[]): ConcurrencyView | undefined {
+  const all = known.flatMap(({ slots }) => (slots === undefined ? [] : [slots]));
+  const [first] = all;
+  return (
+    first && {
+      mode: modeOf(first.enforced),
+      allowed: first.most,
+      inFlight: all.reduce((sum, { inFlight }) => sum + inFlight, 0),
+      held: all.reduce((sum, { held }) => sum + held, 0),
+    }
+  );
+}
+
+/** Each once, as the worker knows it that knows of the longest. */
+function blockViews(known: readonly Known[]): BlockView[] {
+  const views = new Map<string, BlockView>();
+  const blocks = known.flatMap((each) => each.blocks);
+  for (const { kind, name, enforced, restMs } of blocks.toSorted((a, b) => a.restMs - b.restMs)) {
+    const view = { by: kind, name, mode: modeOf(enforced), retryAfterMs: Math.ceil(restMs) };
+    views.set(`${kind} ${name}`, view);
+  }
+  return [...views.values()];
+}
+
+/** Something that refuses a request that is imagined, or would. */
+interface Obstacle {
+  readonly by: string;
+  readonly code: ErrorCode;
+  readonly enforced: boolean;
+  readonly waitMs: number;
+  readonly never?: boolean;
+}
+
+/** Undefined where nobody was asked. */
+function peekView(known: readonly Known[], concurrency: ConcurrencyView | undefined): PeekView | undefined {
   const peeks = known.flatMap(({ peek }) => (peek === undefined ? [] : [peek]));
   const [first] = peeks;
   if (first === undefined) return undefined;
   const { route, cost } = first;
-  const lacking = first.levels.filter(({ waitMs, remaining }, i) => {
-    const leased = Math.max(...peeks.map(({ levels }) => levels[i]?.leased ?? 0));
-    return cost > 0 && waitMs > 0 && remaining + leased < cost;
-  });
-  const refusing = lacking.filter(({ enforced }) => enforced);
-  const code = refusing[0] === undefined ? '' : CODES[refusing[0].level];
+  // In the order in which a request meets them.
+  const obstacles = [...blocking(peeks), ...atLimit(concurrency), ...lacking(peeks, first)];
+  const refusing = obstacles.filter(({ enforced }) => enforced);
+  const refusal = refusing[0];
   return {
     route,
     cost,
-    ok: refusing.length === 0,
-    status: code === '' ? 0 : errorRow(code).status,
-    code,
-    refusedBy: refusing[0]?.level ?? '',
+    ok: refusal === undefined,
+    status: refusal === undefined ? 0 : errorRow(refusal.code).status,
+    code: refusal?.code ?? '',
+    refusedBy: refusal?.by ?? '',
     retryAfterMs: refusing.some(({ never }) => never)
       ? null
       : Math.max(0, ...refusing.map(({ waitMs }) => waitMs)),
-    observed: lacking.filter(({ enforced }) => !enforced).map(({ level }) => level),
+    observed: [...new Set(obstacles.flatMap(({ by, enforced }) => (enforced ? [] : [by])))],
   };
+}
+
+/** The longest first: of two it is the one that is told. */
+function blocking(peeks: readonly PeekAnswer[]): Obstacle[] {
+  return peeks
+    .flatMap(({ blocks }) => blocks)
+    .toSorted((a, b) => b.restMs - a.restMs)
+    .map(({ kind, code, enforced, restMs }) => ({ by: kind, code, enforced, waitMs: Math.ceil(restMs) }));
+}
+
+function atLimit(concurrency: ConcurrencyView | undefined): Obstacle[] {
+  if (concurrency === undefined || concurrency.inFlight < concurrency.allowed) return [];
+  const enforced = concurrency.mode === 'enforce';
+  return [{ by: 'concurrency', code: 'SPW_CONCURRENCY_CLIENT', enforced, waitMs: SLOT_RETRY_MS }];
+}
+
+/** A request takes what one worker holds, never of two. */
+function lacking(peeks: readonly PeekAnswer[], { cost, levels }: PeekAnswer): Obstacle[] {
+  return levels.flatMap(({ level, enforced, waitMs, remaining, never }, i) => {
+    const leased = Math.max(...peeks.map((each) => each.levels[i]?.leased ?? 0));
+    const lacks = cost > 0 && waitMs > 0 && remaining + leased < cost;
+    return lacks ? [{ by: level, code: CODES[level], enforced, waitMs, never }] : [];
+  });
+}
+
+function modeOf(enforced: boolean): 'enforce' | 'observe' {
+  return enforced ? 'enforce' : 'observe';
 }
 
 /** The store is lost, and an override went all the same. */

@@ -22,6 +22,8 @@ export class CallerKnowledge {
   readonly #limiter: Limiter;
   readonly #now: () => number;
   readonly tokens: Tokens;
+  #secret = '';
+  #secretBefore = '';
 
   constructor({ meter, limiter, now, wallMs, send }: CallerKnowledgeParts) {
     this.#limiter = limiter;
@@ -36,6 +38,15 @@ export class CallerKnowledge {
         meter.add('tokens_verified_total', [verdict]);
       },
     });
+  }
+
+  /** Names are hashed under this secret from now on. @returns the one before; empty when there was none */
+  hashUnder(secret: string): string {
+    if (secret !== this.#secret) {
+      this.#secretBefore = this.#secret;
+      this.#secret = secret;
+    }
+    return this.#secretBefore;
   }
 
   /** Whether one unit of this bucket would be refused now; asks nobody. */

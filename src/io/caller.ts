@@ -5,7 +5,6 @@ import { isRequestId } from '../forwarding/request-id.ts';
 import type { RequestAdditions } from '../forwarding/request-headers.ts';
 import { trimOws, wholeNumber } from '../forwarding/tokens.ts';
 import { isTraceparent, newTraceparent } from '../forwarding/trace-context.ts';
-import type { ErrorCode } from '../kernel/errors.ts';
 import { effectiveRank } from '../kernel/priority.ts';
 import type { Charge } from '../limits/decision.ts';
 import { clientMark } from '../shedding/cohort.ts';
@@ -13,12 +12,12 @@ import type { Exchange } from './exchange.ts';
 import { peerSubject } from './peer-subject.ts';
 import type { Next } from './steps.ts';
 
-/** No caller tries more often; a longer number is none. */
-const MOST_ATTEMPTS = 1_000_000;
-
 /**
  * Who is behind an exchange: address, client, tier and priority, and what of it an instance is told.
  */
+
+/** No caller tries more often; a longer number is none. */
+const MOST_ATTEMPTS = 1_000_000;
 
 /** Peer and caller's address, and a trusted proxy's request id: only such a peer's word counts. */
 export function locateCaller(exchange: Exchange): void {
@@ -42,13 +41,9 @@ export function locateCaller(exchange: Exchange): void {
   }
 }
 
-/**
- * Asks the identity chain, once; the front gate may have done so before the step that is named after it.
- * @returns the code of a refusal, or ''
- */
-export function identifyCaller(exchange: Exchange): ErrorCode | '' {
+/** Asks the identity chain, once; the front gate may have done so before the step that is named after it. */
+export function identifyCaller(exchange: Exchange): void {
   if (exchange.identity === undefined) takeIdentity(exchange, exchange.snapshot.identity.identify(exchange));
-  return exchange.identity?.code ?? '';
 }
 
 function takeIdentity(exchange: Exchange, identity: Identity): void {
@@ -100,20 +95,18 @@ async function settleToken(exchange: Exchange): Promise<void> {
   }
 }
 
-/** The address is on hold: that decides, by the limiter's own figures; should the hold be over now, the chain goes on. */
+/** Its address is on hold: refused by the limiter's own figures, uncharged. Should the hold be over now, the chain goes on. */
 function refuseUnseen(exchange: Exchange, next: Next): void {
   const { worker, snapshot, route, tier, bucket, exempt } = exchange;
   exchange.charges = chargesOfAddress(exchange);
   exchange.limitPolicy = route === undefined ? '' : snapshot.chargesFor(route, tier, bucket, exempt).policy;
   exchange.cost = 1;
-  exchange.next = () => {
-    takeIdentity(exchange, snapshot.identity.identify(exchange, true));
-    admitCaller(exchange, next);
-  };
-  exchange.phase = 'limiting';
-  worker.limiter.decide(exchange, worker.now());
+  if (worker.limiter.refuseOnHold(exchange, worker.now())) return;
+  takeIdentity(exchange, snapshot.identity.identify(exchange, true));
+  admitCaller(exchange, next);
 }
 
+/** A 401 is what costs its address a unit, and nothing else of the identity does. */
 function refuseStranger(exchange: Exchange, reason: string): void {
   const { worker, identity } = exchange;
   const code = identity?.code ?? '';

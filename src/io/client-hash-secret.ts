@@ -8,5 +8,5 @@ import type { Configuration } from '../../config/schema.ts';
  */
 export function clientHashSecret({ redis }: Configuration, random: string, shared: string): string {
   if (redis === null) return random;
-  return redis.keySecret === null || redis.keySecret === '' ? shared : redis.keySecret;
+  return redis.keySecret ?? shared;
 }

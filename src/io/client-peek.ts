@@ -8,7 +8,7 @@ import { LimitStoreUnavailable } from './limit-store/gcra-limiter.ts';
  * that no bucket is written and none is created. All levels are asked in one call, as for a request.
  *
  * Limits: the store's word. A worker that holds a refusal would refuse a moment longer, one that holds leased units may
- * serve without asking (these are added by whoever sums the workers); requests in flight and guards are not looked at.
+ * serve without asking (these are added by whoever sums the workers, as are requests in flight and blocks).
  */
 
 /** One level as it would decide. */

@@ -1,12 +1,11 @@
-import { addressBucket } from '../clients/address.ts';
-import { clientBucket } from '../clients/identity.ts';
-import { parseAddress } from '../clients/ip.ts';
 import { SLOW } from '../limits/fitness.ts';
 import { TICKS_PER_MS } from '../limits/gcra.ts';
 import { isOwn, type Charge } from '../limits/decision.ts';
+import type { HashedName } from '../limits/override-book.ts';
 import type { PeekQuestion } from './admin-port.ts';
 import { peek, type PeekFigures } from './client-peek.ts';
 import { errorMessage } from './error-message.ts';
+import { blocksBy, type BlockFigures } from './guard/guards.ts';
 import { GcraLimiter, LimitStoreUnavailable } from './limit-store/gcra-limiter.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { WorkerContext } from './worker-context.ts';
@@ -15,9 +14,9 @@ import type { WorkerLimits } from './worker-limits.ts';
 /**
  * One client's buckets, looked at and filled for an operator: the worker's part of `admin-limits.ts`.
  *
- * A worker has what it takes: the compiled limits, the store, and what it holds itself. Each bucket is a limiter of
- * rate-limiter-flexible's kind here, `get` and `delete`; its key and arithmetic are those of the requests, so the figures
- * are theirs. Looking charges nothing.
+ * A worker has what it takes: the compiled limits, the store, and what it holds itself. Each bucket is looked at by a
+ * limiter of rate-limiter-flexible's kind; its key and arithmetic are those of the requests, so the figures are theirs.
+ * Looking charges nothing. Requests in flight and blocks are what this worker knows itself.
  *
  * Limits: a figure is as old as its way here. Many buckets are asked in turns of one pipeline, so that an operator's
  * question is never the burst that makes the store late for requests.
@@ -27,7 +26,6 @@ import type { WorkerLimits } from './worker-limits.ts';
 const BUCKETS_A_TURN = 64;
 /** `ip:` and the bucket's name, as logs and instances are told it. */
 const BY_HASH = /^ip:([\w-]{22})$/;
-const DEFAULT_IPV6_PREFIX = 64;
 
 /**
  * `look` reads; `fill` fills the client's own buckets in the store; `obey` forgets what this worker knew of them, as after
@@ -54,12 +52,23 @@ export interface BucketFigures {
   readonly fullMs: number;
 }
 
+/** Requests in flight of a client, in this worker. */
+export interface SlotFigures {
+  readonly most: number;
+  readonly enforced: boolean;
+  readonly inFlight: number;
+  /** Slots: those in flight, and idle ones. */
+  readonly held: number;
+}
+
 /** Who is meant by a name: known without the store. */
 export interface NamedClient {
   readonly client: string;
   /** By a row of `clients.keys`; false for an address or the subject of a token, which may never have been seen. */
   readonly configured: boolean;
   readonly bucket: string;
+  /** What the bucket is the hash of; null where the question has only that. */
+  readonly hashed: HashedName | null;
   readonly tier: string;
 }
 
@@ -67,8 +76,10 @@ export type QuotaAnswer =
   | (NamedClient & {
       readonly state: 'known';
       readonly limits: readonly BucketFigures[];
-      /** By a guard or a penalty, as far as this worker knows. */
-      readonly blocked?: true;
+      /** Where the tier limits requests in flight. */
+      readonly slots?: SlotFigures;
+      /** As far as this worker knows. */
+      readonly blocks: readonly BlockFigures[];
       readonly peek?: PeekAnswer;
     })
   | { readonly state: 'unknown' }
@@ -78,6 +89,8 @@ export type QuotaAnswer =
 export interface PeekAnswer {
   readonly route: string;
   readonly cost: number;
+  /** Those that it would meet on this route. */
+  readonly blocks: readonly BlockFigures[];
   readonly levels: readonly PeekFigures[];
 }
 
@@ -88,8 +101,6 @@ interface NamedCharge extends Charge {
 export class ClientQuotas {
   readonly #context: WorkerContext;
   readonly #limits: WorkerLimits;
-  /** Under which clients' names become bucket names; set with each configuration. */
-  hashSecret = '';
 
   constructor(context: WorkerContext, limits: WorkerLimits) {
     this.#context = context;
@@ -107,19 +118,27 @@ export class ClientQuotas {
       return { state: 'no-route', routes: [...new Set(snapshot.routes.map((each) => each.name))] };
     const charges = chargesOf(snapshot, client);
     try {
-      if (act === 'fill') await inTurns(ownKeys(charges), async (key) => await this.#fill(key, charges));
+      if (act === 'fill')
+        await inTurns(ownKeys(charges), async (key) => await this.#limits.store.forget(key));
       if (act === 'release') await this.#context.guards.forgive(client.bucket);
       if (act === 'release' || act === 'obey') await this.#forget(charges);
       const limits = await inTurns(charges, async (charge) => await this.#look(charge));
-      const blocked = this.#context.guards.knowsBlockOf(client.bucket, this.#context.now());
-      const told = { state: 'known', ...client, limits, ...(blocked && { blocked }) } as const;
+      const { bucket, tier } = client;
+      const now = this.#context.now();
+      const blocks = this.#context.guards.blocksOf(bucket, tier, now);
+      const slots = this.#slots(snapshot, client);
+      const told = { state: 'known', ...client, limits, ...(slots && { slots }), blocks } as const;
       if (route === undefined) return told;
       const cost = asked?.cost ?? route.cost;
-      const levels = await this.#peek(
-        snapshot.chargesFor(route, client.tier, client.bucket, false).charges,
+      const met = [snapshot.guards?.penalties.get(tier), route.guard];
+      const levels = await this.#peek(snapshot.chargesFor(route, tier, bucket, false).charges, cost);
+      const peeked = {
+        route: route.name,
         cost,
-      );
-      return { ...told, peek: { route: route.name, cost, levels } };
+        blocks: met.flatMap((each) => blocksBy(each, bucket, now)),
+        levels,
+      };
+      return { ...told, peek: peeked };
     } catch (error) {
       // A deadline that passed because our own loop was late leaves the store fit, and without a reason.
       const told = error instanceof LimitStoreUnavailable ? SLOW : errorMessage(error);
@@ -139,32 +158,38 @@ export class ClientQuotas {
 
   #named(snapshot: Snapshot, name: string): NamedClient | undefined {
     const { clients } = snapshot.configuration;
+    const { identity } = snapshot;
     // Not from the configuration: keys may have been renewed since.
-    const own = snapshot.identity.tierOfClient(name);
-    if (own !== undefined) {
-      const bucket = clientBucket(this.hashSecret, 'client', name);
-      return { client: name, configured: true, bucket, tier: own };
-    }
+    const own = identity.tierOfClient(name);
+    const client = { client: name, hashed: { kind: 'client', name } } as const;
+    if (own !== undefined)
+      return { ...client, configured: true, bucket: identity.bucketOfClient(name), tier: own };
     const tier = clients.defaultTier;
-    const address = BY_HASH.exec(name)?.[1] ?? this.#bucketOfAddress(snapshot, name);
-    if (address !== undefined) return { client: `ip:${address}`, configured: false, bucket: address, tier };
+    const bucket = BY_HASH.exec(name)?.[1] ?? identity.bucketOfAddress(name);
+    if (bucket !== undefined) {
+      const address = identity.nameOfAddress(name);
+      const hashed = address === undefined ? null : ({ kind: 'ip', name: address } as const);
+      return { client: `ip:${bucket}`, hashed, configured: false, bucket, tier };
+    }
     // Subjects of tokens and certificates are listed nowhere: any name may be one, in the tier of those without a claim.
     if (!clients.identify.some((each) => 'jwt' in each || 'mtls' in each)) return undefined;
-    const bucket = clientBucket(this.hashSecret, 'client', name);
-    return { client: name, configured: false, bucket, tier };
-  }
-
-  #bucketOfAddress({ configuration }: Snapshot, address: string): string | undefined {
-    if (parseAddress(address) === undefined) return undefined;
-    const entry = configuration.clients.identify.find((each) => 'ip' in each);
-    const prefix = entry === undefined || !('ip' in entry) ? DEFAULT_IPV6_PREFIX : entry.ip.ipv6Prefix;
-    return clientBucket(this.hashSecret, 'ip', addressBucket(address, prefix));
+    return { ...client, configured: false, bucket: identity.bucketOfClient(name), tier };
   }
 
   async #peek(charges: readonly Charge[], cost: number): Promise<readonly PeekFigures[]> {
     const { now } = this.#context;
     const { store, limiter } = this.#limits;
     return await peek(store, charges, cost, now, (key) => limiter.leased(key, now()));
+  }
+
+  /** The tier's: on every route the same. */
+  #slots(snapshot: Snapshot, { tier, bucket }: NamedClient): SlotFigures | undefined {
+    const [route] = snapshot.routes;
+    const limit = route && snapshot.chargesFor(route, tier, bucket, false).slots;
+    if (limit === undefined) return undefined;
+    const { slots } = this.#context;
+    const { key, most, enforced } = limit;
+    return { most, enforced, inFlight: slots.inFlight(key), held: slots.held(key) };
   }
 
   async #look(charge: NamedCharge): Promise<BucketFigures> {
@@ -186,11 +211,6 @@ export class ClientQuotas {
       waitMs: remaining > 0 ? 0 : waitMs,
       fullMs,
     };
-  }
-
-  async #fill(key: string, charges: readonly NamedCharge[]): Promise<void> {
-    const charge = charges.find((each) => each.key === key);
-    if (charge !== undefined) await this.#limiter(charge).delete(key);
   }
 
   #limiter({ rate }: Charge): GcraLimiter {

@@ -1,13 +1,13 @@
-import { constants, type ServerHttp2Session } from 'node:http2';
+import { constants, type Http2Session } from 'node:http2';
 
 /**
  * Breaks the protocol one stream, or the session?
  *
- * Where a caller sends more than its content-length, nghttp2 resets that stream with PROTOCOL_ERROR and goes on, as RFC 9113
- * §8.1.1 wants it. Node is told of it with the same NGHTTP2_ERR_PROTO as of what ends a session, and ends the session either
- * way, other people's streams behind a shared proxy included; there is no option (26.10). It does so by the session's own
+ * Where a caller, or an instance, sends more than its content-length, nghttp2 resets that stream with PROTOCOL_ERROR and goes
+ * on, as RFC 9113 §8.1.1 wants it. Node is told of it with the same NGHTTP2_ERR_PROTO as of what ends a session, and ends the
+ * session either way, with the streams of all others on it; there is no option (26.10). It does so by the session's own
  * `destroy`, which is asked here first. Decision: a breach beside which nghttp2 has closed a stream with PROTOCOL_ERROR is
- * that stream's, if nghttp2 still sends; every other one ends the session, as before. A caller can close a stream with that
+ * that stream's, if nghttp2 still sends; every other one ends the session, as before. The other side can close a stream with that
  * code too, and break the session beside it: a session that nghttp2 has given up sends nothing any more, so a ping stays
  * in its queue. Should Node end sessions in another way one day, they end as they did.
  */
@@ -20,13 +20,13 @@ const PING_MS = 50;
 type Destroy = (error?: Error | number, code?: number) => void;
 
 export class BreachJudge {
-  readonly #session: ServerHttp2Session;
+  readonly #session: Http2Session;
   readonly #destroy: Destroy;
   /** Streams that were closed with PROTOCOL_ERROR, and not by us, since the last breach was judged. */
   #streams = 0;
   #breaches = 0;
 
-  constructor(session: ServerHttp2Session) {
+  constructor(session: Http2Session) {
     this.#session = session;
     this.#destroy = session.destroy.bind(session) as Destroy;
     session.destroy = this.#asked;
@@ -73,5 +73,5 @@ function isBreach(error: Error | number | undefined): error is Error {
 }
 
 function ignore(): void {
-  // Whether and when a caller answers it says nothing that is asked here.
+  // Whether and when the other side answers it says nothing that is asked here.
 }

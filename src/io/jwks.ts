@@ -1,6 +1,8 @@
 import type { JSONWebKeySet } from 'jose';
 import type { Configuration } from '../../config/schema.ts';
+import { algorithmsOf } from '../kernel/signature-key.ts';
 import { errorMessage } from './error-message.ts';
+import { maskAddress } from './mask-secrets.ts';
 
 /**
  * The keys that issuers publish (`jwksUrl`, RFC 7517), fetched by the supervisor for all workers.
@@ -26,7 +28,6 @@ const FETCH_MS = 5000;
 /** A key has some 600 bytes, a certificate chain in it several thousand. Double is memory for mischief. */
 const MOST_BYTES = 256 * 1024;
 const MOST_KEYS = 64;
-const KINDS: ReadonlySet<unknown> = new Set(['RSA', 'EC', 'OKP']);
 /** What of a key is public and of use. */
 const MEMBERS = ['kty', 'kid', 'use', 'alg', 'key_ops', 'n', 'e', 'crv', 'x', 'y'] as const;
 
@@ -139,11 +140,12 @@ export class Jwks {
 
   async #fetch(source: Source): Promise<void> {
     const { log, tell, onResult } = this.#parts;
-    const { url, gone } = source;
+    const { gone } = source;
+    const url = maskAddress(source.url);
     source.running = true;
     clearTimeout(source.timer);
     try {
-      const keys = await fetchKeys(url, gone.signal);
+      const keys = await fetchKeys(source.url, gone.signal);
       if (gone.signal.aborted) return;
       const isNew = JSON.stringify(keys) !== JSON.stringify(source.keys);
       if (isNew || source.failures > 0) log.info({ url, keys: keys.length }, 'token keys fetched');
@@ -218,15 +220,20 @@ async function textOf(response: Response): Promise<string> {
 export function publicKeys(set: unknown): Keys {
   const list = typeof set === 'object' && set !== null && 'keys' in set ? set.keys : undefined;
   if (!Array.isArray(list)) throw new Error('no JWK set');
-  return list.slice(0, MOST_KEYS).flatMap((entry: unknown) => {
-    if (typeof entry !== 'object' || entry === null || !('kty' in entry) || !KINDS.has(entry.kty)) return [];
-    const members = MEMBERS.flatMap((name) => {
-      const value = (entry as Readonly<Record<string, unknown>>)[name];
-      const fits = name === 'key_ops' ? isWords(value) : typeof value === 'string';
-      return fits ? [[name, value] as const] : [];
-    });
-    return [Object.fromEntries(members)];
+  return list.filter(isVerifying).slice(0, MOST_KEYS).map(publicPart);
+}
+
+function isVerifying(entry: unknown): entry is Readonly<Record<string, unknown>> {
+  return typeof entry === 'object' && entry !== null && algorithmsOf({ ...entry }).length > 0;
+}
+
+function publicPart(key: Readonly<Record<string, unknown>>): Keys[number] {
+  const members = MEMBERS.flatMap((name) => {
+    const value = key[name];
+    const fits = name === 'key_ops' ? isWords(value) : typeof value === 'string';
+    return fits ? [[name, value] as const] : [];
   });
+  return Object.fromEntries(members);
 }
 
 function isWords(value: unknown): boolean {

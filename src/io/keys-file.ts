@@ -23,7 +23,8 @@ export type RenewedKeys =
   | {
       readonly ok: true;
       readonly keys: ClientKeys;
-      /** Of the configuration with them. */ readonly hash: string;
+      /** Of the configuration with them. */
+      readonly hash: string;
     }
   | { readonly ok: false; readonly faults: readonly string[] };
 

@@ -1,11 +1,13 @@
 import type { RedisConfiguration } from '../../config/schema.ts';
+import { clientBucket } from '../clients/client-name.ts';
 import type { Random } from '../kernel/random.ts';
-import { OverrideBook, type BookChange, type BookEntry } from '../limits/override-book.ts';
+import { OverrideBook, type BookChange, type BookEntry, type HashedName } from '../limits/override-book.ts';
 import type { OverrideEntry } from '../limits/overrides.ts';
 import type { LimitScope } from './admin-port.ts';
 import { errorMessage } from './error-message.ts';
 import { ORDERS_AT_ONCE, type OverrideStore } from './limit-store/override-store.ts';
 import type { ToWorker } from './ipc.ts';
+import { NextEnd } from './next-end.ts';
 import { rateText } from './rate-text.ts';
 
 /**
@@ -15,14 +17,16 @@ import { rateText } from './rate-text.ts';
  * looks at the store's version twice a second. Without Redis the book is all there is, and ends with the supervisor; while
  * Redis is lost what is set holds for this gateway only, and is written as soon as it is back.
  *
- * Each of them is a line in the log when it is set, removed and ended. Limits: in an emergency without a reachable admin
+ * Another secret behind the hashes of clients, that of a fleet which this gateway was cut off from or of a reload: what was set here goes on
+ * under the new hash, there and here. What was set elsewhere follows with the gateway that knows the name.
+ *
+ * Each of them is a line in the log when it is set, removed and ended. Limits: where that gateway is gone, or the operator knew no more than the
+ * hash, an override stays behind under the old one; in an emergency without a reachable admin
  * address there is none; the configuration is the way for what lasts.
  */
 
 /** Half the load on Redis at double, and then a late look is past two seconds; at half nothing is gained for a person. */
 const LOOK_MS = 500;
-/** The runtime's timers end at 24 days. */
-const LONGEST_TIMER_MS = 86_400_000;
 
 /** The part of pino's logger that is used here. */
 interface OverrideLog {
@@ -43,6 +47,8 @@ export interface LimitOverridesParts {
 /** What an operator asks for. */
 export interface OverrideOrder {
   readonly bucket: string;
+  /** What the bucket is the hash of; null: nobody knows. */
+  readonly hashed: HashedName | null;
   /** As logs know it. */
   readonly client: string;
   readonly ratePerSecond: number;
@@ -55,29 +61,43 @@ export interface OverrideOrder {
 export class LimitOverrides {
   readonly #parts: LimitOverridesParts;
   readonly #book = new OverrideBook();
-  /** Names of those that were set here; of others only the hash is known. */
-  readonly #names = new Map<string, string>();
+  /** For which the store had no place. */
+  readonly #refused = new WeakSet<BookEntry>();
   #redis: RedisConfiguration | null = null;
   #mark = '';
+  /** Behind the hashes. */
+  #secret = '';
   #store: OverrideStore | undefined = undefined;
+  /** The store did not answer when it was asked last: until a look finds it again nobody waits for it. */
+  #isLost = false;
   /** What is asked of the store is asked in order. */
   #work: Promise<unknown> = Promise.resolve();
   #look: NodeJS.Timeout | undefined = undefined;
-  #end: NodeJS.Timeout | undefined = undefined;
+  /** Workers end them by their own clocks; here it is for the log and the store. */
+  readonly #end: NextEnd;
   #closed = false;
 
   constructor(parts: LimitOverridesParts) {
     this.#parts = parts;
+    this.#end = new NextEnd({
+      now: parts.now,
+      nextMs: () => this.#book.nextEndMs(),
+      onEnd: () => {
+        this.#expire();
+      },
+    });
   }
 
-  /** Another store gets what is in force here. */
-  configure(redis: RedisConfiguration | null): void {
+  /** Another store gets what is in force here, another secret what has a name. Workers have been told by `entries`. */
+  configure(redis: RedisConfiguration | null, secret: string): void {
+    if (secret !== this.#secret) this.#rename(secret);
     const mark = JSON.stringify(redis);
     if (mark === this.#mark) return;
     this.#mark = mark;
     this.#redis = redis;
     this.#store?.close();
     this.#store = undefined;
+    this.#isLost = false;
     clearTimeout(this.#look);
     if (redis === null) return;
     const opened = this.#enqueue(async () => {
@@ -92,32 +112,40 @@ export class LimitOverrides {
     return this.#book.find(bucket);
   }
 
-  /** For a worker that starts. */
-  entries(): OverrideEntry[] {
+  /** For a worker that is told this secret, and names clients by the one before until it has taken it. */
+  entries(secret: string): OverrideEntry[] {
     const now = this.#parts.now();
-    return this.#book.entries().map((entry) => told(entry, now));
+    const entries = this.#book.entries();
+    const renamed =
+      secret === this.#secret
+        ? []
+        : entries.flatMap((entry) =>
+            entry.hashed === null ? [] : { ...entry, bucket: bucketOf(secret, entry.hashed) },
+          );
+    return [...entries, ...renamed].map((entry) => told(entry, now));
   }
 
   /** Undefined when there is no place for one more. */
   async set(order: OverrideOrder): Promise<LimitScope | undefined> {
-    const { bucket, client, ratePerSecond, burst, ttlMs, by } = order;
+    const { hashed, client, ratePerSecond, burst, ttlMs, by } = order;
+    // A worker that has taken another secret, or not yet, would have the entry where it is never renamed.
+    const bucket = hashed === null ? order.bucket : bucketOf(this.#secret, hashed);
     const { now, wallMs, host, log } = this.#parts;
     if (!this.#book.hasRoom(bucket)) return undefined;
-    const endsMs = now() + ttlMs;
     const entry = this.#book.set({
       bucket,
+      hashed,
+      client,
       ratePerSecond,
       burst,
       by: host,
-      endsMs,
+      endsMs: now() + ttlMs,
       untilMs: wallMs() + ttlMs,
     });
-    this.#names.set(bucket, client);
     this.#tell([entry], [], []);
     const scope = await this.#share();
-    const kept = this.#book.find(bucket);
-    if (kept === undefined && now() < endsMs) return undefined;
-    log.info({ ...this.#fields(kept ?? entry), ttlMs, scope, by }, 'limit override set');
+    if (this.#refused.has(entry)) return undefined;
+    log.info({ ...fieldsOf(entry), ttlMs, scope, by }, 'limit override set');
     return scope;
   }
 
@@ -129,8 +157,7 @@ export class LimitOverrides {
     if (entry === undefined) return undefined;
     this.#tell([], [bucket], []);
     const scope = await this.#share();
-    this.#parts.log.info({ ...this.#fields(entry), scope, by }, 'limit override removed');
-    this.#names.delete(bucket);
+    this.#parts.log.info({ ...fieldsOf(entry), scope, by }, 'limit override removed');
     return scope;
   }
 
@@ -143,8 +170,18 @@ export class LimitOverrides {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#look);
-    clearTimeout(this.#end);
+    this.#end.stop();
     this.#store?.close();
+  }
+
+  #rename(secret: string): void {
+    this.#secret = secret;
+    const renamed = this.#book.rename((hashed) => bucketOf(secret, hashed));
+    if (renamed.length === 0) return;
+    this.#parts.log.warn({ renamed: renamed.length }, 'limit overrides written under another secret');
+    // Not that the old ones are gone: a worker may still name clients by them.
+    this.#tell(renamed, [], []);
+    void this.#share();
   }
 
   async #open(redis: RedisConfiguration): Promise<void> {
@@ -176,37 +213,51 @@ export class LimitOverrides {
       this.#book.dropOrders();
       return 'gateway';
     }
-    const done = await this.#enqueue(async () => {
+    // Those who wait behind a call that finds the store lost are told with it, and do not try one after the other.
+    const share = async (): Promise<boolean> => {
       const store = this.#store;
-      return store !== undefined && (await this.#sync(store));
-    });
+      return store !== undefined && !this.#isLost && (await this.#sync(store));
+    };
+    const done = !this.#isLost && (await this.#enqueue(share));
     return done ? 'all-gateways' : 'this-gateway-only';
   }
 
   /** @returns false when the store does not answer; it is asked again with the next look */
   async #sync(store: OverrideStore): Promise<boolean> {
     if (this.#store !== store) return false;
+    try {
+      await this.#exchange(store);
+      this.#isLost = false;
+    } catch {
+      this.#isLost = true;
+    }
+    return !this.#isLost;
+  }
+
+  /** Takes what the store has to tell, and tells it what it does not know. Rejects when it does not answer. */
+  async #exchange(store: OverrideStore): Promise<void> {
     const book = this.#book;
     const { now, log } = this.#parts;
-    try {
-      const { life, version } = await store.look();
-      const verdict = book.judge(life, version);
-      if (verdict === 'restore') {
-        const restored = await store.restore(book.life, book.version, book.stored());
-        if (restored > 0) log.warn({ restored }, 'limit overrides that the store had forgotten written back');
-      }
-      if (verdict !== 'same') this.#heard(book.read(await store.read(), now()));
-      for (;;) {
-        const orders = book.orders(ORDERS_AT_ONCE);
-        if (orders.length === 0) return true;
-        const sentMs = now();
-        const refused = book.ordered(orders, await store.write(orders, sentMs), sentMs);
-        if (refused.length === 0) continue;
-        log.warn({ refused: refused.length }, 'limit overrides refused: there are too many');
-        this.#tell([], refused, []);
-      }
-    } catch {
-      return false;
+    const { life, version } = await store.look();
+    const verdict = book.judge(life, version);
+    if (verdict === 'restore') {
+      const restored = await store.restore(book.life, book.version, book.stored());
+      if (restored > 0) log.warn({ restored }, 'limit overrides that the store had forgotten written back');
+    }
+    if (verdict !== 'same') this.#heard(book.read(await store.read(), now()));
+    for (;;) {
+      const orders = book.orders(ORDERS_AT_ONCE);
+      if (orders.length === 0) return;
+      const sentMs = now();
+      const refused = book.ordered(orders, await store.write(orders, sentMs), sentMs);
+      if (refused.length === 0) continue;
+      log.warn({ refused: refused.length }, 'limit overrides refused: there are too many');
+      for (const entry of refused) this.#refused.add(entry);
+      this.#tell(
+        [],
+        refused.map(({ bucket }) => bucket),
+        [],
+      );
     }
   }
 
@@ -224,27 +275,12 @@ export class LimitOverrides {
       const entries = changed.map((entry) => told(entry, now));
       this.#parts.broadcast({ type: 'limit-overrides', entries, gone, filled });
     }
-    this.#awaitEnd();
-  }
-
-  /** Workers end them by their own clocks; here it is for the log and the store. */
-  #awaitEnd(): void {
-    clearTimeout(this.#end);
-    const next = this.#book.nextEndMs();
-    if (this.#closed || next === Infinity) return;
-    const waitMs = Math.min(LONGEST_TIMER_MS, Math.max(0, Math.ceil(next - this.#parts.now())));
-    this.#end = setTimeout(() => {
-      this.#expire();
-      this.#awaitEnd();
-    }, waitMs).unref();
+    this.#end.changed();
   }
 
   #expire(): void {
     const ended = this.#book.expire(this.#parts.now());
-    for (const entry of ended) {
-      this.#parts.log.info(this.#fields(entry), 'limit override ended');
-      this.#names.delete(entry.bucket);
-    }
+    for (const entry of ended) this.#parts.log.info(fieldsOf(entry), 'limit override ended');
     const store = this.#store;
     const buckets = ended.filter(({ serial }) => serial > 0).map(({ bucket }) => bucket);
     if (store === undefined || buckets.length === 0) return;
@@ -257,17 +293,6 @@ export class LimitOverrides {
     });
   }
 
-  #fields(entry: BookEntry): Readonly<Record<string, unknown>> {
-    const { bucket, ratePerSecond, burst, untilMs, by } = entry;
-    return {
-      client: this.#names.get(bucket) ?? bucket,
-      rate: rateText(ratePerSecond),
-      burst,
-      until: new Date(untilMs).toISOString(),
-      gateway: by,
-    };
-  }
-
   async #enqueue<T>(job: () => Promise<T>): Promise<T> {
     const done = this.#work.then(job);
     this.#work = done.catch(() => undefined);
@@ -275,6 +300,21 @@ export class LimitOverrides {
   }
 }
 
+function bucketOf(secret: string, { kind, name }: HashedName): string {
+  return clientBucket(secret, kind, name);
+}
+
 function told({ bucket, ratePerSecond, burst, endsMs }: BookEntry, now: number): OverrideEntry {
   return { bucket, ratePerSecond, burst, leftMs: Math.max(0, endsMs - now) };
+}
+
+function fieldsOf(entry: BookEntry): Readonly<Record<string, unknown>> {
+  const { client, ratePerSecond, burst, untilMs, by } = entry;
+  return {
+    client,
+    rate: rateText(ratePerSecond),
+    burst,
+    until: new Date(untilMs).toISOString(),
+    gateway: by,
+  };
 }

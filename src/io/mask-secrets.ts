@@ -11,13 +11,14 @@ const SECRET_KEYS: ReadonlySet<string> = new Set([
   'password',
   'sentinelPassword',
 ]);
+const ADDRESS_KEYS: ReadonlySet<string> = new Set(['url', 'jwksUrl']);
 const MASK = '***';
 
-/** A copy for `GET /v1/config`. Of an address only user and password are hidden. */
+/** A copy for `GET /v1/config`. Of an address user, password and query are hidden. */
 export function maskSecrets(value: unknown, key = ''): unknown {
   if (typeof value === 'string') {
     if (SECRET_KEYS.has(key) || value.startsWith('-----BEGIN')) return value === '' ? '' : MASK;
-    return key === 'url' ? maskAddress(value) : value;
+    return ADDRESS_KEYS.has(key) ? maskAddress(value) : value;
   }
   if (Array.isArray(value)) return value.map((entry) => maskSecrets(entry, key));
   if (typeof value === 'object' && value !== null) {
@@ -29,7 +30,7 @@ export function maskSecrets(value: unknown, key = ''): unknown {
   return value;
 }
 
-/** Whatever stands between scheme and host, however it is written. */
-function maskAddress(text: string): string {
-  return text.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, `$1${MASK}@`);
+/** Without what may stand between scheme and host and behind `?`, however it is written. */
+export function maskAddress(text: string): string {
+  return text.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, `$1${MASK}@`).replace(/\?.*$/s, `?${MASK}`);
 }

@@ -4,20 +4,24 @@ import type { Logger } from 'pino';
 import type { Configuration } from '../../config/schema.ts';
 import { EmbeddedStore, SUPERVISOR_BUCKETS } from '../limits/embedded-store.ts';
 import { clientHashSecret } from './client-hash-secret.ts';
-import type { ToWorker } from './ipc.ts';
+import { GuardMemory } from './guard/guard-memory.ts';
+import type { ToSupervisor } from './ipc.ts';
 import { LimitOverrides } from './limit-overrides.ts';
-import { serveLimitBatch, type LimitBatchMessage, type LimitBatchReply } from './limit-store/ipc.ts';
+import { serveLimitBatch } from './limit-store/ipc.ts';
 import { RedisMembership } from './redis-membership.ts';
 import { systemNow, systemWallMs } from './system-clock.ts';
+import type { WorkerPool, WorkerProcess } from './worker-pool.ts';
 
 /**
- * What the supervisor keeps for limits: the embedded store, the overrides of operators, and its part in a Redis that several
- * gateways share. The workers decide; with Redis they ask it themselves.
+ * What the supervisor keeps for limits: the embedded store and the strikes of guards, the overrides of operators, and its
+ * part in a Redis that several gateways share. The workers decide; with Redis they ask it themselves.
  */
+
+type LimitMessage = Extract<ToSupervisor, { type: 'limits' | 'strike' | 'forgive' }>;
 
 export interface SupervisorLimitsParts {
   readonly log: Logger;
-  readonly broadcast: (message: ToWorker) => void;
+  readonly pool: Pick<WorkerPool, 'all' | 'broadcast'>;
   /** The secret behind the names of clients is another from now on. */
   readonly onSecret: () => void;
   /** Redis has told the secret, or will not soon. */
@@ -28,22 +32,27 @@ export class SupervisorLimits {
   /** This gateway's name among those that share a store: random, so that no two are one. */
   readonly gateway = randomBytes(12).toString('base64url');
   readonly overrides: LimitOverrides;
+  readonly #guards: GuardMemory<WorkerProcess>;
   readonly #store = new EmbeddedStore(SUPERVISOR_BUCKETS, Math.random);
   readonly #ownSecret = randomBytes(32).toString('base64url');
   readonly #membership: RedisMembership;
 
-  constructor({ log, broadcast, onSecret, onSettled }: SupervisorLimitsParts) {
+  constructor({ log, pool, onSecret, onSettled }: SupervisorLimitsParts) {
+    this.#guards = new GuardMemory(() => pool.all());
     this.overrides = new LimitOverrides({
       now: systemNow,
       wallMs: systemWallMs,
       random: Math.random,
       log,
       host: os.hostname(),
-      broadcast,
+      broadcast: (message) => {
+        pool.broadcast(message);
+      },
     });
     this.#membership = new RedisMembership({
       log,
       random: Math.random,
+      now: systemNow,
       gateway: this.gateway,
       ownSecret: this.#ownSecret,
       onSecret,
@@ -55,8 +64,10 @@ export class SupervisorLimits {
     return this.#membership.settled;
   }
 
-  configure({ redis }: Configuration): void {
-    this.overrides.configure(redis);
+  /** By a configuration that the workers have been told, and the secret with it. */
+  configure(configuration: Configuration): void {
+    const { redis } = configuration;
+    this.overrides.configure(redis, this.clientHashSecret(configuration));
     void this.#membership.configure(redis);
   }
 
@@ -64,9 +75,21 @@ export class SupervisorLimits {
     return clientHashSecret(configuration, this.#ownSecret, this.#membership.secret);
   }
 
-  /** A worker's decisions in the embedded store. */
-  serve(batch: LimitBatchMessage): LimitBatchReply {
-    return serveLimitBatch(this.#store, batch, systemNow());
+  /** What a worker asks for while there is no Redis. */
+  serve(worker: WorkerProcess, message: LimitMessage): void {
+    switch (message.type) {
+      case 'limits':
+        worker.send({ type: 'limits', reply: serveLimitBatch(this.#store, message.batch, systemNow()) });
+        return;
+      case 'strike':
+        void this.#guards.strike(worker, message);
+        return;
+      case 'forgive':
+        void this.#guards.forgive(message);
+        return;
+      default:
+        message satisfies never;
+    }
   }
 
   /** The workers have gone: so has this gateway, for the others. */

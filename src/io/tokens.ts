@@ -1,9 +1,10 @@
 import type { createLocalJWKSet, JSONWebKeySet, JWTPayload, jwtVerify, JWTVerifyOptions } from 'jose';
 import type { Configuration } from '../../config/schema.ts';
 import type { TokenVerifier, UnverifiedToken } from '../clients/identity.ts';
-import { factsOf, TokenMemory, type TokenFacts } from '../clients/token-memory.ts';
+import { factsOf, TokenMemory, type Era, type TokenFacts } from '../clients/token-memory.ts';
 import { tokenHeader } from '../clients/token.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
+import { allNames } from '../kernel/signature-key.ts';
 import { errorMessage } from './error-message.ts';
 import { ConfiguredKeys, FetchedKeys, keepsAll, type KeyFinder, type TokenKeys } from './token-keys.ts';
 
@@ -49,6 +50,7 @@ export class Tokens {
   readonly #parts: TokensParts;
   readonly #keys = new Map<string, FetchedKeys>();
   readonly #verifiers = new Map<string, JwtVerifier>();
+  readonly #memory = new TokenMemory();
 
   constructor(parts: TokensParts) {
     this.#parts = parts;
@@ -59,7 +61,7 @@ export class Tokens {
     const mark = JSON.stringify(entry);
     let verifier = this.#verifiers.get(mark);
     if (verifier === undefined) {
-      verifier = new JwtVerifier(entry, this.#keysOf(entry), this.#parts);
+      verifier = new JwtVerifier(entry, this.#keysOf(entry), this.#memory, this.#parts);
       this.#verifiers.set(mark, verifier);
     }
     return verifier;
@@ -121,29 +123,31 @@ class JwtVerifier implements TokenVerifier {
   readonly #keys: TokenKeys;
   readonly #parts: TokensParts;
   readonly #algorithms: readonly string[];
-  readonly #memory = new TokenMemory();
+  readonly #memory: TokenMemory;
   readonly #running = new Map<string, Promise<TokenVerdict>>();
   readonly #jose: Promise<Jose>;
   #finder: { readonly set: JSONWebKeySet; readonly find: KeyFinder } | undefined = undefined;
-  /** The set that everything in memory was verified with. */
+  /** Another one begins when what is in memory may have been signed with a key that went. */
+  #era: Era = {};
+  /** The set that everything of this era was verified with. */
   #trusted: JSONWebKeySet | undefined = undefined;
   #checking = 0;
   #waiting = 0;
 
-  constructor(entry: JwtEntry, keys: TokenKeys, parts: TokensParts) {
+  constructor(entry: JwtEntry, keys: TokenKeys, memory: TokenMemory, parts: TokensParts) {
     this.issuer = entry.issuer;
     this.#entry = entry;
     this.#keys = keys;
+    this.#memory = memory;
     this.#parts = parts;
-    // RFC 9864 gives EdDSA on Ed25519 a name of its own.
-    this.#algorithms = entry.algorithms.flatMap((each) => (each === 'EdDSA' ? [each, 'Ed25519'] : [each]));
+    this.#algorithms = allNames(entry.algorithms);
     this.#jose = loadJose();
     this.#jose.catch(ignore);
   }
 
   find(digest: string, now: number): TokenFacts | undefined {
     this.#followKeys();
-    return this.#memory.find(digest, now);
+    return this.#memory.find(digest, this.#era, now);
   }
 
   /** One verification at a time for a token. */
@@ -252,8 +256,11 @@ class JwtVerifier implements TokenVerifier {
     if (facts === undefined) return bad(`claim ${this.#entry.claim}`);
     this.#followKeys();
     // Keys that came while this one was verified may lack the one that has signed it: good now, and not remembered.
-    const kept = set === this.#trusted ? this.#memory.keep(digest, facts, lifeMs, this.#parts.now()) : facts;
-    return { kind: 'good', facts: kept };
+    if (set !== this.#trusted) return { kind: 'good', facts };
+    return {
+      kind: 'good',
+      facts: this.#memory.keep(digest, this.#era, facts, lifeMs, this.#parts.now()),
+    };
   }
 
   #find(jose: Jose, set: JSONWebKeySet): KeyFinder {
@@ -265,8 +272,7 @@ class JwtVerifier implements TokenVerifier {
   #followKeys(): void {
     const { set } = this.#keys;
     if (set === this.#trusted) return;
-    if (this.#trusted !== undefined && set !== undefined && !keepsAll(this.#trusted, set))
-      this.#memory.clear();
+    if (this.#trusted !== undefined && set !== undefined && !keepsAll(this.#trusted, set)) this.#era = {};
     this.#trusted = set;
   }
 }

@@ -1,5 +1,6 @@
 import http2, { type ClientHttp2Session, type Settings } from 'node:http2';
 import type { Socket } from 'node:net';
+import { BreachJudge } from './http2-breach.ts';
 import { H2Error } from './upstream-h2-error.ts';
 import { H2Exchange, STREAM_WINDOW_BYTES, type H2Carrier } from './upstream-h2-exchange.ts';
 import type { UpstreamHandler, UpstreamRequest } from './upstream-pool.ts';
@@ -55,6 +56,7 @@ export class H2Connection implements H2Carrier {
   readonly scheme: 'http' | 'https';
   readonly #keeper: H2Keeper;
   readonly #socket: Socket;
+  readonly #breaches: BreachJudge;
   #ready = false;
   #left = false;
   #active = 0;
@@ -74,6 +76,7 @@ export class H2Connection implements H2Carrier {
       createConnection: () => socket,
     });
     this.session = session;
+    this.#breaches = new BreachJudge(session);
     // A session waits for what it has still to write before it says that it is closed, and on a broken socket for ever.
     socket.on('error', () => socket.destroy());
     session.once('connect', () => {
@@ -126,8 +129,9 @@ export class H2Connection implements H2Carrier {
     this.#heardMs = performance.now();
   }
 
-  over(silent: boolean): void {
+  over(silent: boolean, code: number): void {
     this.#active--;
+    this.#breaches.streamClosed(code);
     if (silent) this.#ask();
     if (!this.#left) this.#keeper.freed(this);
   }

@@ -24,8 +24,11 @@ export interface H2Carrier {
   readonly broken: Error | undefined;
   /** Something came from the instance. */
   heard(): void;
-  /** @param silent it was given up before a byte of its answer came */
-  over(silent: boolean): void;
+  /**
+   * @param silent it was given up before a byte of its answer came
+   * @param code with which its stream was closed, and not by us
+   */
+  over(silent: boolean, code: number): void;
 }
 
 const EXCHANGE = Symbol('exchange');
@@ -66,7 +69,7 @@ export class H2Exchange implements UpstreamController {
   begin(): void {
     this.#handler.onRequestStart(this);
     if (this.#over) {
-      this.#carrier.over(false);
+      this.#carrier.over(false, NGHTTP2_NO_ERROR);
       return;
     }
     const { method, path, headers, body } = this.#request;
@@ -76,7 +79,7 @@ export class H2Exchange implements UpstreamController {
       stream = session.request(h2RequestFields(headers, method, path, scheme), { endStream: body === null });
     } catch (error) {
       this.#over = true;
-      this.#carrier.over(false);
+      this.#carrier.over(false, NGHTTP2_NO_ERROR);
       this.#handler.onResponseError(this, error as Error);
       return;
     }
@@ -175,7 +178,7 @@ export class H2Exchange implements UpstreamController {
   }
 
   closed(stream: ClientHttp2Stream): void {
-    this.#carrier.over(this.#over && !this.#answered);
+    this.#carrier.over(this.#over && !this.#answered, this.#over ? NGHTTP2_NO_ERROR : stream.rstCode);
     if (this.#over) return;
     if (this.#answered && this.receivedBytes === this.#length) {
       // All of a known length came; how the stream ended behind it changes nothing.

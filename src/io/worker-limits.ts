@@ -14,7 +14,8 @@ import { systemNow } from './system-clock.ts';
 import { setImmediate as turnEnd } from 'node:timers/promises';
 
 /**
- * The worker's limiter and the store it asks: Redis where one is configured, else the supervisor's memory.
+ * The worker's limiter and the store it asks: Redis where one is configured, else the supervisor's memory, which also
+ * keeps this gateway's share of every limit while Redis is lost.
  *
  * A reload that keeps the store's address keeps the connection and everything learned; another address opens the new
  * connection first and closes the old one after.
@@ -41,19 +42,22 @@ interface OpenStore {
   condition: StoreCondition;
 }
 
+const EMBEDDED = 'embedded';
+
 export class WorkerLimits {
   readonly limiter: Limiter;
   readonly slots: Slots;
   readonly #meter: Meter;
   readonly #log: Logger;
-  readonly #send: (message: ToSupervisor) => boolean;
+  readonly #supervisor: IpcLimitStore;
+  #usesRedis = false;
   #open: OpenStore;
 
   constructor(parts: { meter: Meter; log: Logger; send: (message: ToSupervisor) => boolean }) {
     this.#meter = parts.meter;
     this.#log = parts.log;
-    this.#send = parts.send;
-    this.#open = this.#openEmbedded();
+    this.#supervisor = this.#supervisorStore(parts.send);
+    this.#open = this.#embedded();
     this.limiter = new Limiter({
       store: this.#open.store,
       onUnavailable: 'local',
@@ -73,29 +77,33 @@ export class WorkerLimits {
     return this.#open.condition;
   }
 
-  /** @param gateway this gateway's name among those that share the store: the same in all its workers, no other's */
-  configure({ redis, limits }: Configuration, workers: number, gateway: string): void {
-    const mark = redis === null ? 'embedded' : markOf(redis);
+  /**
+   * @param index of this worker among those of this gateway
+   * @param gateway this gateway's name among those that share the store: the same in all its workers, no other's
+   */
+  configure({ redis, limits }: Configuration, workers: number, index: number, gateway: string): void {
+    const mark = redis === null ? EMBEDDED : markOf(redis);
     const before = this.#open;
     if (mark !== before.mark)
-      this.#open = redis === null ? this.#openEmbedded() : this.#openRedis(redis, mark, workers, gateway);
+      this.#open = redis === null ? this.#embedded() : this.#openRedis(redis, mark, workers, gateway);
+    this.#usesRedis = redis !== null;
     const { store } = this.#open;
     if (!(store instanceof IpcLimitStore)) store.setWorkers(workers);
-    this.limiter.setWorkers(workers);
+    this.limiter.setWorkers(workers, index);
     const onUnavailable = redis?.onUnavailable ?? 'local';
     this.slots.configure({ store, onUnavailable, workers });
     this.limiter.configure({
       onUnavailable,
       store,
+      gatewayStore: store === this.#supervisor ? undefined : this.#supervisor,
       leases: { enforcement: limits.enforcement, maxOverRatio: limits.maxOverAdmission },
     });
-    if (before.store !== store) before.store.close();
+    if (before.store !== store && before.store !== this.#supervisor) before.store.close();
   }
 
   /** The supervisor's answer to a batch. */
   receive(reply: LimitBatchReply): void {
-    const { store } = this.#open;
-    if (store instanceof IpcLimitStore) store.receive(reply);
+    this.#supervisor.receive(reply);
   }
 
   /** This worker ends: what it holds goes back to the store in one batch, which nobody waits for. */
@@ -105,16 +113,23 @@ export class WorkerLimits {
     this.slots.drain(now);
     // The batch is written at the end of this turn; an ended connection still sends what was written.
     await turnEnd();
-    this.#open.store.close();
+    const { store } = this.#open;
+    store.close();
+    if (store !== this.#supervisor) this.#supervisor.close();
   }
 
-  #openEmbedded(): OpenStore {
-    const store = new IpcLimitStore({
-      send: (batch) => this.#send({ type: 'limits', batch }),
+  #embedded(): OpenStore {
+    this.#meter.set('limit_fallback', [], this.#supervisor.pauseMs(systemNow()) === 0 ? 0 : 1);
+    return { mark: EMBEDDED, store: this.#supervisor, condition: { state: 'embedded', reason: '' } };
+  }
+
+  #supervisorStore(send: (message: ToSupervisor) => boolean): IpcLimitStore {
+    return new IpcLimitStore({
+      send: (batch) => send({ type: 'limits', batch }),
       timeoutMs: EMBEDDED_TIMEOUT_MS,
       random: Math.random,
       onState: (state, reason) => {
-        this.#meter.set('limit_fallback', [], state === 'fit' ? 0 : 1);
+        if (!this.#usesRedis) this.#meter.set('limit_fallback', [], state === 'fit' ? 0 : 1);
         if (state === 'unfit') this.#unanswered(reason, 1);
       },
       onUnanswered: (kind, calls) => {
@@ -124,7 +139,6 @@ export class WorkerLimits {
         this.#meter.observe('limit_store_seconds', ['embedded'], tripMs / 1000);
       },
     });
-    return { mark: 'embedded', store, condition: { state: 'embedded', reason: '' } };
   }
 
   #openRedis(redis: RedisConfiguration, mark: string, workers: number, gateway: string): OpenStore {
@@ -166,7 +180,7 @@ export class WorkerLimits {
 
   /** Tells the meter what the limiter counts by itself; before each report. */
   countTokens(): void {
-    const tokens = this.limiter.leaseTokens;
+    const tokens = this.limiter.leaseTokens(systemNow());
     for (const event of LEASE_EVENTS)
       this.#meter.slot('limit_lease_tokens_total', [event]).value = tokens[event];
   }

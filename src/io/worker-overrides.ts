@@ -1,6 +1,7 @@
 import { clientKey, routeKey } from '../limits/keys.ts';
 import type { Limiter } from '../limits/limiter.ts';
 import { Overrides, type OverrideEntry } from '../limits/overrides.ts';
+import { NextEnd } from './next-end.ts';
 
 /**
  * Overrides in a worker: the table that requests are composed from, kept by what the supervisor tells and by the clock.
@@ -15,8 +16,6 @@ import { Overrides, type OverrideEntry } from '../limits/overrides.ts';
  * double is only later.
  */
 const LATE_MS = 300;
-/** The runtime's timers end at 24 days. */
-const LONGEST_TIMER_MS = 86_400_000;
 
 export interface WorkerOverridesParts {
   readonly limiter: Pick<Limiter, 'forget'>;
@@ -30,10 +29,17 @@ export interface WorkerOverridesParts {
 export class WorkerOverrides {
   readonly table = new Overrides();
   readonly #parts: WorkerOverridesParts;
-  #end: NodeJS.Timeout | undefined = undefined;
+  readonly #end: NextEnd;
 
   constructor(parts: WorkerOverridesParts) {
     this.#parts = parts;
+    this.#end = new NextEnd({
+      now: parts.now,
+      nextMs: () => this.table.nextEndMs(),
+      onEnd: () => {
+        this.#forget(this.table.expire(parts.now()), []);
+      },
+    });
   }
 
   /** All that there are. */
@@ -47,7 +53,7 @@ export class WorkerOverrides {
   }
 
   #forget(changed: readonly string[], filled: readonly string[]): void {
-    this.#awaitEnd();
+    this.#end.changed();
     if (changed.length + filled.length === 0) return;
     const routes = filled.length === 0 ? [] : this.#parts.routes();
     const keys = changed.map(clientKey);
@@ -60,16 +66,5 @@ export class WorkerOverrides {
     setTimeout(() => {
       limiter.forget(keys);
     }, storeTimeoutMs() + LATE_MS).unref();
-  }
-
-  #awaitEnd(): void {
-    clearTimeout(this.#end);
-    const next = this.table.nextEndMs();
-    if (next === Infinity) return;
-    const { now } = this.#parts;
-    const waitMs = Math.min(LONGEST_TIMER_MS, Math.max(0, Math.ceil(next - now())));
-    this.#end = setTimeout(() => {
-      this.#forget(this.table.expire(now()), []);
-    }, waitMs).unref();
   }
 }

@@ -11,12 +11,17 @@
  */
 export class RecentMap<K, V> {
   readonly #half: number;
+  readonly #forgotten: ((value: V) => void) | undefined;
   #young = new Map<K, V>();
   #old = new Map<K, V>();
 
-  /** @param capacity most entries held, ≥ 2 */
-  constructor(capacity: number) {
+  /**
+   * @param capacity most entries held, ≥ 2
+   * @param forgotten told each entry that goes to make room; an eviction then costs a look at half the capacity
+   */
+  constructor(capacity: number, forgotten?: (value: V) => void) {
     this.#half = Math.max(1, Math.floor(capacity / 2));
+    this.#forgotten = forgotten;
   }
 
   get size(): number {
@@ -35,8 +40,10 @@ export class RecentMap<K, V> {
 
   set(key: K, value: V): void {
     if (this.#young.size >= this.#half && !this.#young.has(key)) {
+      const gone = this.#old;
       this.#old = this.#young;
       this.#young = new Map();
+      if (this.#forgotten !== undefined) for (const value of gone.values()) this.#forgotten(value);
     } else this.#old.delete(key);
     this.#young.set(key, value);
   }

@@ -42,8 +42,11 @@ export class EmbeddedStore implements LimitStore {
   }
 
   decide(call: StoreCall, now: number): boolean {
+    const { keys, floors } = call;
+    if (floors !== undefined)
+      for (let i = 0; i < keys.length; i++) this.raise(keys[i] as string, floors[i] as number, now);
     const reply: number[] = [];
-    this.decideInto(call.keys, call.terms, 0, call.keys.length, now, reply);
+    this.decideInto(keys, call.terms, 0, keys.length, now, reply);
     call.answered(reply, now);
     return true;
   }
@@ -108,10 +111,18 @@ export class EmbeddedStore implements LimitStore {
     return this.#slots.grant(key, worker, need, keep, most, Math.floor(now * TICKS_PER_MS));
   }
 
-  /** Charges a bucket until its TAT is at least this one, what another store knew of it; ticks. */
-  raise(key: string, tat: number, nowTicks: number): void {
+  /** Charges a bucket until it is at least so far from full, what another store knew of it. `now`: monotonic ms. */
+  raise(key: string, missingTicks: number, now: number): void {
+    const nowTicks = Math.floor(now * TICKS_PER_MS);
+    const tat = nowTicks + missingTicks;
     const place = this.#buckets.find(key);
     if (place < 0 ? tat > nowTicks : tat > this.#buckets.tatAt(place)) this.#put(key, tat, nowTicks);
+  }
+
+  /** Ticks until a bucket is full; 0 when it is, or is not known. `now`: monotonic ms. */
+  missing(key: string, now: number): number {
+    const place = this.#buckets.find(key);
+    return place < 0 ? 0 : Math.max(0, this.#buckets.tatAt(place) - Math.floor(now * TICKS_PER_MS));
   }
 
   /** Forgets a bucket: it is full again. False when there was none. */

@@ -197,7 +197,7 @@ export class StoreFitness {
   pauseMs(now: number): number {
     if (this.#state === 'fit') return 0;
     return this.#connected
-      ? Math.min(LONGEST_PAUSE_MS, Math.max(0, this.#nextTrialAt - now))
+      ? Math.min(LONGEST_PAUSE_MS, Math.max(1, this.#nextTrialAt - now))
       : LONGEST_PAUSE_MS;
   }
 

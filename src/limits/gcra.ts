@@ -35,7 +35,7 @@ export interface CompiledRate {
   readonly ratePerSecond: number;
   /** Units that may be taken at once from a full bucket. */
   readonly burst: number;
-  /** The most units that one request can ask of this limit; a fallback's share is never smaller. */
+  /** The most units that one request can ask of this limit. */
   readonly largestCost: number;
   /** Ticks that one unit takes to come back (T). */
   readonly unitTicks: number;

@@ -49,6 +49,8 @@ interface Standing {
   blockedUntilMs: number;
 }
 
+const NOTHING: Readonly<Standing> = { counted: 0, pending: 0, windowEndsMs: 0, blockedUntilMs: 0 };
+
 /** About 1.5 MB for each guard under a spray. Half: blocks are learned again sooner; double: memory for strangers. */
 const KEPT_CLIENTS = 10_000;
 /** Spread of those who come back. A quarter of the wait, as for limits, would lock a person out for minutes more. */
@@ -103,17 +105,26 @@ export class Strikes {
   /** An operator's word: as if nothing had been. */
   forgive(client: string): void {
     const standing = this.#clients.get(client);
+    // Not taken out: it may have two names, and would be found again by the other.
+    if (standing !== undefined) Object.assign(standing, NOTHING);
+  }
+
+  /** Another hash is made of the client's name: what is known under the one before counts under both. */
+  rename(before: string, client: string): void {
+    const standing = this.#clients.get(before);
     if (standing === undefined) return;
-    standing.counted = 0;
-    standing.pending = 0;
-    standing.windowEndsMs = 0;
-    standing.blockedUntilMs = 0;
+    const there = this.#clients.get(client);
+    if (there === undefined) this.#clients.set(client, standing);
+    else if (there !== standing) {
+      this.#block(there, standing.blockedUntilMs);
+      this.#clients.set(before, there);
+    }
   }
 
   #standing(client: string): Standing {
     let standing = this.#clients.get(client);
     if (standing === undefined) {
-      standing = { counted: 0, pending: 0, windowEndsMs: 0, blockedUntilMs: 0 };
+      standing = { ...NOTHING };
       this.#clients.set(client, standing);
     }
     return standing;

@@ -8,7 +8,7 @@
  * stays within `maxOverAdmission` of a second's rate and the burst. A limit too small for that is never leased.
  *
  * A request that lacks something at one level keeps aside what it found at the others: reserved tokens are nobody else's,
- * count as held, and come back when the request is refused.
+ * count as held, and come back when the request is refused. So at each moment granted = spent + expired + refunded + held.
  *
  * Cold start: nothing is held, the first decisions ask. Idle gap: tokens end 100 ms after the last grant and are lost,
  * so an idle worker keeps nothing from the others. Limits: with many workers a bucket falls back to asking each time.
@@ -51,13 +51,17 @@ const LEAST_KEPT = 2;
  */
 const MOST_LEASES = 8192;
 
-/** Units of all leases so far. */
+/** Of no era that comes: nobody finds this lease any more. */
+const GONE = Infinity;
+
+/** Units of all leases so far; what is missing to `granted` is held. */
 export interface LeaseTokens {
+  /** By the store, or taken over from a request that was not served: those had been spent. */
   granted: number;
   spent: number;
   /** Not used in time, or cut. */
   expired: number;
-  /** Given back: by requests that were not served, and by a worker that leaves. */
+  /** Given back to the store by a worker that leaves. */
   refunded: number;
 }
 
@@ -71,17 +75,28 @@ export interface RefundedUnits {
 const EXACT: LeasePolicy = Object.freeze({ enforcement: 'exact', maxOverRatio: 0 });
 
 export class Leases {
-  readonly #leases = new RecentMap<string, Lease>(MOST_LEASES);
+  readonly #leases = new RecentMap<string, Lease>(MOST_LEASES, (lease) => this.#forgotten(lease));
   /** The leases of the charges looked at last, in their order: looked up once for a whole decision. */
   readonly #found: (Lease | undefined)[] = [];
   readonly tokens: LeaseTokens = { granted: 0, spent: 0, expired: 0, refunded: 0 };
   #policy: LeasePolicy = EXACT;
   #holders = 1;
+  #lost = false;
   #era = 0;
 
   configure(policy: LeasePolicy): void {
     this.#policy = policy;
     this.#era++;
+    this.#found.length = 0;
+  }
+
+  /**
+   * The store is lost: leases come from the gateway's share, under any policy. What `exact` promises only the store can
+   * keep, and without leases each request would wait for a message to the supervisor.
+   */
+  setLost(lost: boolean): void {
+    if (lost === this.#lost) return;
+    this.#lost = lost;
     this.#found.length = 0;
   }
 
@@ -110,7 +125,7 @@ export class Leases {
 
   /** Looks up the leases of these charges. */
   look(charges: readonly Charge[], now: number): void {
-    if (this.#policy.enforcement === 'exact') return;
+    if (this.#policy.enforcement === 'exact' && !this.#lost) return;
     for (let i = 0; i < charges.length; i++) this.#found[i] = this.#leaseOf(charges[i] as Charge, now);
   }
 
@@ -170,7 +185,10 @@ export class Leases {
   /** What this worker should hold now: half of what it uses while tokens live, 0 where that is not worth it. */
   sizeOf(lease: Lease): number {
     const size = Math.min(lease.most, Math.floor(lease.demand * USEFUL_PER_DEMAND));
-    if (this.#policy.enforcement === 'leased') return Math.max(LEAST_KEPT, size);
+    // While the store is lost nobody waits until the demand is known: a token that ends unused is less than a wait.
+    const begins = this.#lost && lease.most >= LEAST_BEGUN;
+    if (begins || this.#policy.enforcement === 'leased')
+      return Math.max(size, Math.min(LEAST_KEPT, lease.most));
     lease.worth = size >= (lease.worth ? LEAST_KEPT : LEAST_BEGUN);
     return lease.worth ? size : 0;
   }
@@ -193,7 +211,7 @@ export class Leases {
   giveBack(lease: Lease, reserved: number, now: number): void {
     lease.reserved -= reserved;
     lease.tokens += reserved;
-    this.#expire(lease, now < lease.expiresMs ? Math.max(0, lease.tokens - this.#cap(lease)) : lease.tokens);
+    this.#trim(lease, now);
   }
 
   /** The store's figures for a bucket; until `restsUntilMs` it has too few. */
@@ -210,6 +228,8 @@ export class Leases {
     lease.tokens += units;
     lease.expiresMs = now + TTL_MS;
     this.tokens.granted += units;
+    // Not cut to the measure of today: some may wait for these, who are told next.
+    if (lease.era === GONE) this.#expire(lease, lease.tokens);
   }
 
   /** A grant that came after its deadline: kept up to what may be held, for what is left of its life. */
@@ -217,7 +237,7 @@ export class Leases {
     const expiresMs = askedMs + TTL_MS;
     if (units <= 0) return;
     this.tokens.granted += units;
-    if (now >= lease.expiresMs) this.#expire(lease, lease.tokens);
+    this.#trim(lease, now);
     const room = now < expiresMs ? Math.max(0, this.sizeOf(lease) - lease.tokens - lease.reserved) : 0;
     const kept = Math.min(units, room);
     this.tokens.expired += units - kept;
@@ -230,9 +250,10 @@ export class Leases {
   returned(key: string, units: number, now: number): boolean {
     const lease = this.#leases.get(key);
     if (lease === undefined || now >= lease.expiresMs) return false;
+    this.#trim(lease, now);
     if (lease.tokens + lease.reserved + units > this.sizeOf(lease)) return false;
     lease.tokens += units;
-    this.tokens.refunded += units;
+    this.tokens.granted += units;
     return true;
   }
 
@@ -248,15 +269,19 @@ export class Leases {
     if (lease !== undefined) this.#expire(lease, lease.tokens);
   }
 
+  /** Lets go of what has ended in leases that nobody asks for any more, so that it is told. */
+  sweep(now: number): void {
+    const { granted, spent, expired, refunded } = this.tokens;
+    if (granted === spent + expired + refunded) return;
+    for (const lease of this.#leases.values()) if (lease.tokens > 0) this.#trim(lease, now);
+  }
+
   /** Takes out everything that is held, for the store, and leases no more: this worker leaves. */
   drain(now: number): RefundedUnits {
     const refunded: RefundedUnits = { keys: [], units: [], unitTicks: [] };
+    this.sweep(now);
     for (const lease of this.#leases.values()) {
       if (lease.tokens === 0) continue;
-      if (now >= lease.expiresMs) {
-        this.#expire(lease, lease.tokens);
-        continue;
-      }
       refunded.keys.push(lease.key);
       refunded.units.push(lease.tokens);
       refunded.unitTicks.push(lease.rate.unitTicks);
@@ -287,21 +312,29 @@ export class Leases {
       this.#leases.set(charge.key, lease);
       return lease;
     }
-    if (lease.tokens > 0 && now >= lease.expiresMs) this.#expire(lease, lease.tokens);
-    if (lease.era !== this.#era || lease.rate !== charge.rate) this.#adapt(lease, charge.rate);
+    if (lease.rate !== charge.rate) {
+      lease.rate = charge.rate;
+      lease.era = -1;
+    }
+    this.#trim(lease, now);
     return lease;
   }
 
-  /** Another policy, other limits or more workers: what is held beyond the new measure is let go. */
-  #adapt(lease: Lease, rate: CompiledRate): void {
-    lease.era = this.#era;
-    lease.rate = rate;
-    lease.most = this.#most(rate);
-    this.#expire(lease, Math.max(0, lease.tokens - this.#cap(lease)));
+  /** Lets go of what has ended, and after another policy, other limits or more workers of what is beyond the new measure. */
+  #trim(lease: Lease, now: number): void {
+    if (lease.tokens > 0 && now >= lease.expiresMs) this.#expire(lease, lease.tokens);
+    if (lease.era < this.#era) {
+      lease.era = this.#era;
+      lease.most = this.#most(lease.rate);
+    }
+    if (lease.tokens > lease.most) this.#expire(lease, lease.tokens - lease.most);
   }
 
-  #cap({ most }: Lease): number {
-    return this.#policy.enforcement === 'leased' ? Math.max(LEAST_KEPT, most) : most;
+  /** A lease has gone to make room: requests under way may still have its units, nobody else will. */
+  #forgotten(lease: Lease): void {
+    lease.era = GONE;
+    lease.most = 0;
+    this.#expire(lease, lease.tokens);
   }
 
   #expire(lease: Lease, units: number): void {
@@ -312,6 +345,7 @@ export class Leases {
   /** The most that one worker may hold of a bucket. */
   #most(rate: CompiledRate): number {
     const over = (this.#policy.maxOverRatio * (rate.ratePerSecond + rate.burst)) / this.#holders;
-    return Math.floor(Math.min(rate.burst / 2, over));
+    const most = Math.floor(Math.min(rate.burst / 2, over));
+    return this.#policy.enforcement === 'leased' ? Math.max(LEAST_KEPT, most) : most;
   }
 }

@@ -3,8 +3,8 @@
  *
  * Order: what the worker holds of every bucket is enough, and nobody is asked; a bucket on hold that lacks units refuses
  * here, without a trip; otherwise what is held is kept aside and one call to the store decides over the rest; if the
- * store is unfit or late, the request is decided by what `onUnavailable` says (`local`: this worker's share of every
- * limit; `allow`; `deny`). All or nothing: who is refused at one level is charged at none, and what was kept aside comes
+ * store is unfit or late, the request is decided by what `onUnavailable` says (`local`: this gateway's share of every
+ * limit, in the supervisor's memory or, without that, this worker's part of it; `allow`; `deny`). All or nothing: who is refused at one level is charged at none, and what was kept aside comes
  * back. Observed levels are charged and counted but never refuse, also not by the store's absence.
  *
  * A decision is a value where it can be: `decided` is then called inside `decide`.
@@ -29,11 +29,14 @@ import { Leases, type LeasePolicy, type LeaseTokens } from './leases.ts';
 import { PendingDecision } from './pending.ts';
 import { Refill } from './refill.ts';
 import { denial, Refusals } from './refusals.ts';
+import { ShareCall, type SharedCall } from './share-call.ts';
 import { Shares } from './shares.ts';
 import type { LimitStore, StoreReply } from './store.ts';
 
 export interface LimiterOptions {
   readonly store: LimitStore;
+  /** This gateway's own memory, asked while another store is lost. */
+  readonly gatewayStore?: LimitStore;
   readonly onUnavailable: OnUnavailable;
   /** Live workers of this gateway. */
   readonly workers: number;
@@ -52,15 +55,16 @@ export class Limiter {
   readonly #refusals = new Refusals();
   readonly #leases = new Leases();
   #store: LimitStore;
+  #gatewayStore: LimitStore | undefined;
   #onUnavailable: OnUnavailable;
-  #workers: number;
 
   constructor(options: LimiterOptions) {
     this.#store = options.store;
+    this.#gatewayStore = options.gatewayStore;
     this.#onUnavailable = options.onUnavailable;
-    this.#workers = options.workers;
     this.#holds = new Holds(options.random);
     this.#shares = new Shares(options.random);
+    this.setWorkers(options.workers, 0);
   }
 
   /** `now`: monotonic ms. */
@@ -94,17 +98,11 @@ export class Limiter {
   }
 
   /**
-   * A request that was admitted by `decision` ends in our own refusal before anything was done for it: its units go back
-   * to the lease or to the store. Not later than a second after, and not to a client that was itself limited in the last
-   * second, or a flood would be rewarded.
+   * A request that was admitted by `decision` ends before anything was done for it: its units go back to the lease or to
+   * the store. Not later than a second after, and not to a client that was itself limited in the last second, or a flood
+   * would be rewarded.
    */
-  giveBack(
-    charges: readonly Charge[],
-    cost: number,
-    decision: LimitDecision,
-    admittedMs: number,
-    now: number,
-  ): void {
+  giveBack({ charges, cost }: LimitCaller, decision: LimitDecision, admittedMs: number, now: number): void {
     const { ok, path, observed } = decision;
     if (!ok || cost === 0 || (path !== 'lease' && path !== 'store')) return;
     if (now - admittedMs > GIVE_BACK_WITHIN_MS) return;
@@ -129,21 +127,36 @@ export class Limiter {
   }
 
   /** A reload: keys hold no numbers, so buckets stay; holds were computed from the old limits and go. */
-  configure(policy: { onUnavailable: OnUnavailable; store?: LimitStore; leases?: LeasePolicy }): void {
+  configure(policy: {
+    onUnavailable: OnUnavailable;
+    store?: LimitStore;
+    gatewayStore?: LimitStore | undefined;
+    leases?: LeasePolicy;
+  }): void {
     this.#onUnavailable = policy.onUnavailable;
     if (policy.leases !== undefined) this.#leases.configure(policy.leases);
-    if (policy.store !== undefined) this.#store = policy.store;
+    if (policy.store !== undefined) {
+      this.#store = policy.store;
+      this.#gatewayStore = policy.gatewayStore;
+    }
     this.#holds.clear();
     this.#refusals.clear();
   }
 
-  setWorkers(workers: number): void {
-    this.#workers = Math.max(1, workers);
+  /** @param index of this worker among those of its gateway: it says which part of a limit is its own without the store */
+  setWorkers(workers: number, index: number): void {
+    this.#shares.setWorkers(workers, index);
   }
 
   /** Whether a bucket is known here to have no room for this cost; asks nobody and charges nothing. */
   isOnHold(key: string, cost: number, now: number): boolean {
-    return this.#holds.size() > 0 && this.#holds.find(key, cost, now) !== undefined;
+    return this.#holds.size() > 0 && this.#liveHold(key, cost, now) !== undefined;
+  }
+
+  /** Refuses the caller, uncharged, if a bucket that it would have to ask for is on hold; false: it has been told nothing. */
+  refuseOnHold(caller: LimitCaller, now: number): boolean {
+    this.#leases.look(caller.charges, now);
+    return this.#onHold(caller, now);
   }
 
   /** Units of this bucket that the worker holds as a lease: charged in the store already, not yet used. */
@@ -152,7 +165,8 @@ export class Limiter {
   }
 
   /** What became of leased units so far; only grows. */
-  get leaseTokens(): Readonly<LeaseTokens> {
+  leaseTokens(now: number): Readonly<LeaseTokens> {
+    this.#leases.sweep(now);
     return this.#leases.tokens;
   }
 
@@ -180,28 +194,41 @@ export class Limiter {
     if (!this.#onHold(caller, now)) this.#ask(caller, mayAsk, now);
   }
 
-  /** For `PendingDecision`: the store has decided. */
+  /** For `PendingDecision`: the store has decided, or the share of an outage. */
   storeDecided(call: PendingDecision, reply: StoreReply, now: number): void {
+    const { byShare } = call;
+    if (!byShare) this.#leases.setLost(false);
     for (let asked = 0; asked < call.keys.length; asked++) {
       const place = call.places[asked] as number;
       const at = 1 + asked * REPLY_PER_LEVEL;
-      const need = call.rides(asked) ? 0 : call.need(place);
-      const surplus = (reply[at] as number) - need;
-      this.#heard(call.charge(place), call.leases[place], surplus, reply, at, call.caller.cost, now);
+      const surplus = (reply[at] as number) - call.needOf(asked);
+      this.#heard(call.charge(place), call.leases[place], surplus, reply, at, call.caller.cost, byShare, now);
     }
-    this.#settle(call, reply, 'store', now);
+    this.#settle(call, reply, byShare ? 'fallback' : 'store', now);
   }
 
   /** For `Refill`: what it asked for has come, or a part. */
   refilled(refill: Refill, reply: StoreReply, now: number): void {
+    if (!refill.byShare) this.#leases.setLost(false);
     for (let asked = 0; asked < refill.keys.length; asked++) {
       const at = 1 + asked * REPLY_PER_LEVEL;
       const charge = refill.charges[asked] as Charge;
-      this.#heard(charge, refill.leases[asked], reply[at] as number, reply, at, 1, now);
+      this.#heard(charge, refill.leases[asked], reply[at] as number, reply, at, 1, refill.byShare, now);
     }
   }
 
-  /** For `PendingDecision`: the store is unfit or late. */
+  /** For calls whose store is unfit or late: whether the gateway's share is asked instead. */
+  asksShare(call: SharedCall, now: number): boolean {
+    const store = this.#gatewayStore;
+    if (store === undefined || this.#onUnavailable !== 'local' || call.byShare) return false;
+    this.#leases.setLost(true);
+    return store.decide(
+      new ShareCall(call, this.#store.gateways(), this.#shares.missing(call.keys, now)),
+      now,
+    );
+  }
+
+  /** For `PendingDecision`: nobody is there to decide. */
   fallBack(call: PendingDecision, now: number): void {
     switch (this.#onUnavailable) {
       case 'allow':
@@ -215,7 +242,7 @@ export class Limiter {
         return;
       }
       case 'local':
-        this.#settle(call, this.#shares.decide(call, this.#shareCount(), now), 'fallback', now);
+        this.#settle(call, this.#shares.decide(call, this.#store.gateways(), now), 'fallback', now);
     }
   }
 
@@ -227,15 +254,17 @@ export class Limiter {
     reply: StoreReply,
     at: number,
     cost: number,
+    byShare: boolean,
     now: number,
   ): void {
-    const { key, rate, enforced } = charge;
+    const { key, enforced } = charge;
     const waitMs = (reply[at + 2] as number) / TICKS_PER_MS;
     const fullTicks = reply[at + 3] as number;
     const fullMs = fullTicks / TICKS_PER_MS;
-    if (this.#onUnavailable === 'local') this.#shares.seen(key, rate, fullTicks, this.#shareCount(), now);
+    if (this.#onUnavailable === 'local' && !byShare) this.#shares.seen(key, fullTicks, now);
     let restsUntilMs = waitMs > 0 ? now + waitMs : 0;
-    if (waitMs > 0 && enforced) restsUntilMs = this.#holds.refused(key, cost, rate, waitMs, fullMs, now);
+    if (waitMs > 0 && enforced)
+      restsUntilMs = this.#holds.refused(key, cost, charge, waitMs, fullMs, now, byShare);
     else if (this.#holds.size() > 0 && (reply[at] as number) > 0) this.#holds.granted(key, now);
     if (lease === undefined) return;
     this.#leases.heard(lease, reply[at + 1] as number, fullMs, restsUntilMs);
@@ -271,27 +300,24 @@ export class Limiter {
     return refusal ?? denial(this.#store.pauseMs(now));
   }
 
-  /** Live workers of all gateways that may hold leases. */
-  #holders(): number {
-    const workers = this.#store.workers();
-    return workers > 0 ? workers : this.#shareCount();
-  }
-
-  /** Into how many parts a limit falls while the store is lost. */
-  #shareCount(): number {
-    return Math.max(1, this.#store.gateways() * this.#workers);
+  /** Looks how many workers of all gateways there are, who all ask and may hold leases. */
+  #countHolders(): void {
+    const told = this.#store.workers();
+    const workers = told > 0 ? told : this.#store.gateways() * this.#shares.workers;
+    this.#leases.setHolders(workers);
+    this.#holds.setWorkers(workers);
   }
 
   /** Asks the store for what is not held here; the leases have just been looked at. */
   #ask(caller: LimitCaller, mayAsk: boolean, now: number): void {
-    this.#leases.setHolders(this.#holders());
+    this.#countHolders();
     const call = new PendingDecision(this, caller, this.#leases, now);
     if (!mayAsk || !this.#store.decide(call, now)) call.unavailable(now);
   }
 
-  /** Asks for what leases lack, in the background; a store that is unfit is asked again with the next request. */
+  /** Asks for what leases lack, in the background; where nobody can be asked it is tried again with the next request. */
   #refill(charges: readonly Charge[], now: number): void {
-    this.#leases.setHolders(this.#holders());
+    this.#countHolders();
     const refill = new Refill(this, this.#leases, charges, now);
     if (!this.#store.decide(refill, now)) refill.unavailable(now);
   }
@@ -322,7 +348,12 @@ export class Limiter {
   #holdOf(place: number, charges: readonly Charge[], cost: number, now: number): Hold | undefined {
     const { key, enforced } = charges[place] as Charge;
     if (!enforced || !this.#leases.lacks(place, cost)) return undefined;
-    return this.#holds.find(key, cost, now);
+    return this.#liveHold(key, cost, now);
+  }
+
+  #liveHold(key: string, cost: number, now: number): Hold | undefined {
+    const hold = this.#holds.find(key, cost, now);
+    return hold?.byShare === true && this.#store.pauseMs(now) === 0 ? undefined : hold;
   }
 }
 

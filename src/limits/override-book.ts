@@ -13,9 +13,19 @@
  * that went back and was written to past the old version before this gateway looked, what only this one held is lost.
  */
 
+/** What the hash of a client is made of: a name, or the part of an address that counts. */
+export interface HashedName {
+  readonly kind: 'client' | 'ip';
+  readonly name: string;
+}
+
 export interface BookEntry {
   /** The client's hash, see `keys.ts`. */
   readonly bucket: string;
+  /** What it is the hash of, where it was set here; null where an operator knew no more than the hash. */
+  readonly hashed: HashedName | null;
+  /** Its name for the log, where it was set here; of others' only the hash is known. */
+  readonly client: string;
   readonly ratePerSecond: number;
   readonly burst: number;
   /** The gateway where it was set. */
@@ -29,7 +39,7 @@ export interface BookEntry {
 }
 
 /** One entry as the store has it. */
-export type StoredOverride = Omit<BookEntry, 'endsMs'>;
+export type StoredOverride = Omit<BookEntry, 'endsMs' | 'client' | 'hashed'>;
 
 /** All that the store has. */
 export interface StoredOverrides {
@@ -71,7 +81,7 @@ export const MOST_OVERRIDES = 10_000;
 export class OverrideBook {
   readonly #entries = new Map<string, BookEntry>();
   readonly #removals = new Set<string>();
-  readonly #fills = new Set<string>();
+  readonly #fills = new Map<string, BookOrder>();
   #life = '';
   #version = 0;
 
@@ -115,9 +125,20 @@ export class OverrideBook {
     return entry;
   }
 
+  /** Another secret is behind the hashes: what has a name here goes on under its new one. @returns those */
+  rename(bucketOf: (hashed: HashedName) => string): BookEntry[] {
+    return this.entries().flatMap((entry) => {
+      const { hashed } = entry;
+      const bucket = hashed === null ? entry.bucket : bucketOf(hashed);
+      if (bucket === entry.bucket) return [];
+      this.remove(entry.bucket);
+      return this.set({ ...entry, bucket, client: hashed?.kind === 'ip' ? `ip:${bucket}` : entry.client });
+    });
+  }
+
   /** Its buckets were filled: other gateways should forget what they remember of it. */
   filled(bucket: string): void {
-    this.#fills.add(bucket);
+    this.#fills.set(bucket, { kind: 'fill', bucket });
   }
 
   /** Takes out what has ended. */
@@ -138,7 +159,7 @@ export class OverrideBook {
   orders(most: number): BookOrder[] {
     const orders: BookOrder[] = [];
     for (const bucket of this.#removals) orders.push({ kind: 'remove', bucket });
-    for (const bucket of this.#fills) orders.push({ kind: 'fill', bucket });
+    orders.push(...this.#fills.values());
     for (const entry of this.#entries.values()) if (entry.serial === 0) orders.push({ kind: 'set', entry });
     return orders.slice(0, most);
   }
@@ -149,17 +170,19 @@ export class OverrideBook {
     this.#fills.clear();
   }
 
-  /** The store has carried them out; `sentMs`: the moment from which their spans were counted. @returns entries for which it has no place; they are not in force any more */
+  /** The store has carried them out; `sentMs`: the moment from which their spans were counted. @returns those for which it has no place; they are not in force any more */
   ordered(
     orders: readonly BookOrder[],
     { life, version, nowMs, taken }: OrdersTaken,
     sentMs: number,
-  ): string[] {
-    const refused: string[] = [];
+  ): BookEntry[] {
+    const refused: BookEntry[] = [];
     for (const [i, order] of orders.entries()) {
       if (order.kind === 'remove') this.#removals.delete(order.bucket);
-      else if (order.kind === 'fill') this.#fills.delete(order.bucket);
-      else {
+      else if (order.kind === 'fill') {
+        // Filled anew meanwhile: the others may have looked in between.
+        if (this.#fills.get(order.bucket) === order) this.#fills.delete(order.bucket);
+      } else {
         const { entry } = order;
         // Set anew meanwhile: that one is still to be told.
         if (this.#entries.get(entry.bucket) !== entry) continue;
@@ -168,7 +191,7 @@ export class OverrideBook {
           this.#entries.set(entry.bucket, { ...entry, untilMs, serial: version });
         } else {
           this.#entries.delete(entry.bucket);
-          refused.push(entry.bucket);
+          refused.push(entry);
         }
       }
     }
@@ -205,7 +228,8 @@ export class OverrideBook {
       there.add(stored.bucket);
       const held = this.#entries.get(stored.bucket);
       if (held !== undefined && (held.serial === 0 || isSame(held, stored))) continue;
-      const entry = { ...stored, endsMs: now + leftMs };
+      const { client, hashed } = held ?? { client: stored.bucket, hashed: null };
+      const entry = { ...stored, client, hashed, endsMs: now + leftMs };
       this.#entries.set(stored.bucket, entry);
       changed.push(entry);
     }

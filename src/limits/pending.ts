@@ -12,7 +12,8 @@ import { Flight } from './flight.ts';
 import { REPLY_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
 import { levelOf, type Lease } from './lease.ts';
 import type { Leases } from './leases.ts';
-import type { StoreCall, StoreReply } from './store.ts';
+import type { SharedCall } from './share-call.ts';
+import type { StoreReply } from './store.ts';
 
 /**
  * A lease rides along from this part gone. A level is then never down to half between two trips, whatever its size;
@@ -23,10 +24,11 @@ export const RIDES_FROM = 0.25;
 /** Who settles the question: the limiter. */
 export interface Decider {
   storeDecided(call: PendingDecision, reply: StoreReply, now: number): void;
+  asksShare(call: PendingDecision, now: number): boolean;
   fallBack(call: PendingDecision, now: number): void;
 }
 
-export class PendingDecision extends Flight implements StoreCall {
+export class PendingDecision extends Flight implements SharedCall {
   readonly caller: LimitCaller;
   readonly keys: string[] = [];
   readonly terms: number[] = [];
@@ -35,6 +37,7 @@ export class PendingDecision extends Flight implements StoreCall {
   /** For each charge its lease, and the units of it that are kept aside. */
   readonly leases: (Lease | undefined)[] = [];
   readonly reserved: number[] = [];
+  byShare = false;
   readonly #decider: Decider;
   readonly #leases: Leases;
   readonly #askedMs: number;
@@ -114,6 +117,14 @@ export class PendingDecision extends Flight implements StoreCall {
     return this.caller.charges[place] as Charge;
   }
 
+  chargeOf(asked: number): Charge {
+    return this.charge(this.places[asked] as number);
+  }
+
+  needOf(asked: number): number {
+    return this.rides(asked) ? 0 : this.need(this.places[asked] as number);
+  }
+
   /** Whether the request lacks something at a level that may refuse it. */
   asksEnforced(): boolean {
     return this.places.some((place, asked) => !this.rides(asked) && this.charge(place).enforced);
@@ -171,6 +182,7 @@ export class PendingDecision extends Flight implements StoreCall {
   }
 
   unavailable(now: number): void {
+    if (this.#decider.asksShare(this, now)) return;
     this.#landed();
     this.#decider.fallBack(this, now);
     this.release(false, now);

@@ -9,19 +9,22 @@ import type { Leases } from './leases.ts';
 import { Flight } from './flight.ts';
 import { REPLY_PER_LEVEL } from './gcra.ts';
 import { RIDES_FROM } from './pending.ts';
-import type { StoreCall, StoreReply } from './store.ts';
+import type { SharedCall } from './share-call.ts';
+import type { StoreReply } from './store.ts';
 
 /** Who hears what came of it: the limiter. */
 export interface RefillListener {
   refilled(refill: Refill, reply: StoreReply, now: number): void;
+  asksShare(refill: Refill, now: number): boolean;
 }
 
-export class Refill extends Flight implements StoreCall {
+export class Refill extends Flight implements SharedCall {
   readonly keys: string[] = [];
   readonly terms: number[] = [];
   /** The levels asked, in their order. */
   readonly charges: Charge[] = [];
   readonly leases: Lease[] = [];
+  byShare = false;
   readonly #listener: RefillListener;
   readonly #all: Leases;
   readonly #askedMs: number;
@@ -55,7 +58,16 @@ export class Refill extends Flight implements StoreCall {
     this.release(true, now);
   }
 
+  chargeOf(asked: number): Charge {
+    return this.charges[asked] as Charge;
+  }
+
+  needOf(): number {
+    return 0;
+  }
+
   unavailable(now: number): void {
+    if (this.#listener.asksShare(this, now)) return;
     this.#landed();
     this.release(false, now);
   }

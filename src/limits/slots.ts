@@ -52,7 +52,7 @@ const MOST_CLIENTS = 10_000;
 /** Renewals in one look, each 5 ms: 25,000 clients in two seconds. Half is too slow for a large site, double a burst. */
 const RENEWALS = 64;
 /** `Retry-After` of a refusal: requests in flight tell nothing of when they end. */
-const RETRY_MS = 1000;
+export const SLOT_RETRY_MS = 1000;
 const RETRY_JITTER_SECONDS = 1;
 /** As for the other limits: the store has been tried when the caller is back. */
 const DENY_JITTER_SECONDS = 2;
@@ -222,9 +222,15 @@ export class Slots {
       if (!isBusy(client) && client.held > client.used) this.#ask(client, now);
   }
 
-  /** Requests of a client in flight here; for tests and views. */
+  /** Requests of a client in flight here. */
   inFlight(key: string): number {
     return this.#clients.get(key)?.used ?? 0;
+  }
+
+  /** Slots of a client held here, those of its requests in flight included. */
+  held(key: string): number {
+    const client = this.#clients.get(key);
+    return client === undefined ? 0 : Math.max(client.held, client.used);
   }
 
   /** Clients that are known now. */
@@ -313,12 +319,12 @@ const BY_PART = atLimit('fallback');
 
 function atLimit(path: LimitDecision['path']): LimitDecision {
   return Object.freeze(
-    refused('concurrency', 'SPW_CONCURRENCY_CLIENT', RETRY_MS, RETRY_JITTER_SECONDS, path),
+    refused('concurrency', 'SPW_CONCURRENCY_CLIENT', SLOT_RETRY_MS, RETRY_JITTER_SECONDS, path),
   );
 }
 
 function denial(pauseMs: number): LimitDecision {
-  return refused('', 'SPW_RATE_STORE_DOWN', pauseMs + RETRY_MS, DENY_JITTER_SECONDS, 'fallback');
+  return refused('', 'SPW_RATE_STORE_DOWN', pauseMs + SLOT_RETRY_MS, DENY_JITTER_SECONDS, 'fallback');
 }
 
 function refused(

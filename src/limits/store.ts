@@ -15,6 +15,8 @@ export interface StoreCall {
   readonly keys: readonly string[];
   /** Five numbers a level, see `decideLevels`. */
   readonly terms: readonly number[];
+  /** Ticks that each bucket is away from full at least, by what another store knew; only a store in memory heeds them. */
+  readonly floors?: readonly number[];
   answered(reply: StoreReply, now: number): void;
   /** No answer in time or no connection: whether the store has charged is not known. */
   unavailable(now: number): void;

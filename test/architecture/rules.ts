@@ -36,6 +36,7 @@ const FEATURES = [
   'affinity',
   'forwarding',
   'lifecycle',
+  'discovery',
 ] as const;
 
 type Feature = (typeof FEATURES)[number];
@@ -255,7 +256,7 @@ function checkShape(file: string, room: Room, source: ScannedSource): Violation[
     if (each.kind === 'reexport')
       found.push({ rule: 'barrel', file, line: each.line, what: `re-exports ${each.specifier}` });
   }
-  if (file !== 'test/vitest.config.ts') {
+  if (!/^test\/vitest(\.system)?\.config\.ts$/.test(file)) {
     for (const match of source.topLevel.matchAll(/(?<![\w$.])export\s+default(?![\w$])/g)) {
       note('default-export', match.index, 'a default export');
     }

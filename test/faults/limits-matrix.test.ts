@@ -1,5 +1,5 @@
 /**
- * The table of limits.md, section 6, row by row: each fault is done for real to a Redis that three gateways share, while their
+ * The table of limits.md, section 6, row by row: each fault is done for real to a Redis that four gateways share, while their
  * callers ask for three times the limit. Whatever happens: every caller is answered, none with a 5xx, the limit holds within
  * its bound, and it is shared again by itself.
  *
@@ -13,32 +13,50 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../harness/ports.ts';
 import { freePort, RedisServer } from '../harness/redis.ts';
 import type { Relay } from '../harness/redis.ts';
-import { BURST, Fleet, RATE } from './limits-fleet.ts';
+import { SteppedClock } from '../harness/stepped-clock.ts';
+import {
+  BURST,
+  expectAnswered,
+  expectFairShares,
+  expectWithinBound,
+  Fleet,
+  FULL_MS,
+  GATEWAYS,
+  RATE,
+} from './limits-fleet.ts';
 
-const GATEWAYS = 3;
 const CALM_MS = 300;
 /** Long enough for a breaker to open and to be tried again. */
 const FAULT_MS = 900;
-/** Units that leases may add, see `limits.maxOverAdmission`: 5 % of a second and a burst. */
-const LEASED = 0.05 * (RATE + BURST);
-const TICKS_PER_SECOND = 10_000_000;
+
+/** Until the store is shared again. Seen: 0.5 to 1.2 s on a quiet machine; a busy one is given time as its timers come late. */
+const BACK_MS = 2000;
+const BUSY = 1.25;
+/** Two heartbeats in time are enough; one that missed its deadline all the same costs the longest pause, with its jitter. */
+const TRIALS = 2;
+const PAUSE_MS = 1200;
+/** `redis.timeout`, and what the way through a gateway may add to it on a busy machine for the quickest of several. */
+const DEADLINE_MS = 25;
+const WAY_MS = 25;
 
 const pause = async (ms: number): Promise<void> => await new Promise((resolve) => setTimeout(resolve, ms));
 
+const clock = new SteppedClock();
 let server: RedisServer;
 let redis: Redis;
 let fleet: Fleet;
 beforeAll(async () => {
   // A little time for each key that is loaded, so that LOADING can be seen; and leave to break the file that is saved to.
   const args = ['--key-load-delay', '500', '--loading-process-events-interval-bytes', '1024'];
-  server = await RedisServer.start([...args, '--enable-protected-configs', 'yes']);
+  server = await RedisServer.start([...args, '--enable-protected-configs', 'yes'], clock.env);
   redis = server.client();
-  fleet = await Fleet.start(GATEWAYS, server.port);
+  fleet = await Fleet.start(server.port);
 });
 afterAll(async () => {
   await fleet[Symbol.asyncDispose]();
   redis.disconnect();
   await server.stop();
+  clock.remove();
 });
 afterEach(async () => {
   await fleet.end();
@@ -50,14 +68,15 @@ interface Row {
   readonly end: () => Promise<unknown> | void;
   /** How `limit_store_errors_total` may name it. */
   readonly kind: RegExp;
-  /** What the store forgets is a burst more. */
-  readonly forgets?: true;
+  /** Nothing comes back: the first callers wait for their deadline. */
+  readonly silent?: true;
 }
 
 function relays(work: (relay: Relay) => void): void {
   for (const { relay } of fleet.members) if (relay !== undefined) work(relay);
 }
 
+const LATE = 'slower than the deadline';
 let loading: Promise<void> = Promise.resolve();
 
 const LOST: readonly Row[] = [
@@ -66,9 +85,10 @@ const LOST: readonly Row[] = [
     begin: () => server.pause(),
     end: () => server.resume(),
     kind: /silent|slow/,
+    silent: true,
   },
   {
-    fault: 'slower than the deadline',
+    fault: LATE,
     begin: () => relays((relay) => relay.lag(60)),
     end: () => relays((relay) => relay.lag(0)),
     kind: /slow/,
@@ -84,13 +104,13 @@ const LOST: readonly Row[] = [
     begin: () => relays((relay) => relay.freeze()),
     end: () => undefined,
     kind: /silent|slow/,
+    silent: true,
   },
   {
     fault: 'killed, and started again empty (SIGKILL)',
     begin: async () => await server.kill(),
     end: async () => await server.restart(),
     kind: /closed|ECONNREFUSED|ECONNRESET/,
-    forgets: true,
   },
   {
     fault: 'LOADING: started again with a file to read',
@@ -144,21 +164,6 @@ const LOST: readonly Row[] = [
   },
 ];
 
-/** Every caller was answered, and by no 5xx. */
-function expectAnswered(): void {
-  const statuses: Record<number, number> = {};
-  for (const { status } of fleet.asked) statuses[status] = (statuses[status] ?? 0) + 1;
-  expect(Object.keys(statuses).toSorted()).toEqual(['200', '429']);
-}
-
-/** r·W + (1 + k)(b + G·c) + N·B, and what those admit by their shares while others have the store. */
-function expectWithinBound(sinceMs: number, forgotten = 0): void {
-  const { losses, mixedMs } = fleet.storeTold(sinceMs);
-  const bursts = (1 + losses + forgotten) * (BURST + GATEWAYS);
-  const mixed = (RATE * mixedMs * (GATEWAYS - 1)) / GATEWAYS / 1000;
-  expect(fleet.admitted()).toBeLessThanOrEqual((RATE * fleet.spanMs) / 1000 + bursts + LEASED + mixed);
-}
-
 async function kindsOf(member: Fleet['members'][number]): Promise<string> {
   const metrics = String((await member.gateway.admin('/metrics')).body);
   const found = [...metrics.matchAll(/^spillway_limit_store_errors_total\{kind="(\w+)"\}/gm)];
@@ -166,29 +171,46 @@ async function kindsOf(member: Fleet['members'][number]): Promise<string> {
 }
 
 describe('the store is lost to all gateways', () => {
-  test.each(LOST)('$fault', async ({ begin, end, kind, forgets }) => {
+  test.each(LOST)('$fault', async ({ fault, begin, end, kind, silent }) => {
     await fleet.whole();
     const sinceMs = Date.now();
     const slowBefore = await fleet.metric('limit_store_errors_total', '"slow"');
     fleet.begin();
     await pause(CALM_MS);
+    const begunAt = performance.now();
     await begin();
     await fleet.lost();
     const lostAt = performance.now();
+    const askedBefore = fleet.storeAsked();
     await pause(FAULT_MS);
-    const healedAt = performance.now();
+    const endedAt = performance.now();
+    const askedLost = fleet.storeAsked() - askedBefore;
     await end();
+    const [healedMs, healedAt] = [Date.now(), performance.now()];
+    const beatsBefore = fleet.beats();
     await fleet.whole();
+    const tried = Math.max(...fleet.beats().map((beats, i) => beats - (beatsBefore[i] ?? 0)));
+    const slowness = fleet.slowness(healedAt, performance.now());
     await pause(CALM_MS);
     await fleet.end();
 
-    expectAnswered();
-    expect(fleet.storeTold(sinceMs).losses).toBeGreaterThan(0);
-    expectWithinBound(sinceMs, forgets === true ? 1 : 0);
-    // The limit is a limit and no wall: by their shares the gateways admit much of it between them, and no more than it.
-    const lost = (RATE * (healedAt - lostAt)) / 1000;
-    expect(fleet.admitted(lostAt)).toBeGreaterThan(0.3 * lost);
-    expect(fleet.admitted(lostAt, healedAt)).toBeLessThanOrEqual(lost + BURST + GATEWAYS);
+    expectAnswered(fleet);
+    const { losses, changedMs } = fleet.storeTold(sinceMs);
+    expect(losses).toBeGreaterThan(0);
+    expectWithinBound(fleet, sinceMs);
+    const missed = Math.max(0, tried - TRIALS);
+    expect(changedMs - healedMs).toBeLessThan(BACK_MS * Math.max(BUSY, slowness) + PAUSE_MS * missed);
+    // Nobody waits for a store that is lost: it is tried by heartbeats alone. One that is merely late may pass for well when
+    // the gateway itself was late.
+    if (fault !== LATE) expect(askedLost).toBe(0);
+    if (askedLost === 0) expectFairShares(fleet, lostAt, endedAt);
+    if (silent === true) {
+      const waited = fleet.asked
+        .filter(({ startMs }) => startMs >= begunAt - DEADLINE_MS && startMs <= lostAt)
+        .map(({ waitedMs }) => waitedMs)
+        .filter((ms) => ms >= DEADLINE_MS - 1);
+      expect(Math.min(...waited)).toBeLessThan(DEADLINE_MS + WAY_MS);
+    }
     // Only what was on its way at the first missed deadlines waited, of all that was asked.
     const slow = await fleet.metric('limit_store_errors_total', '"slow"');
     for (const [i, count] of slow.entries()) {
@@ -198,11 +220,11 @@ describe('the store is lost to all gateways', () => {
     for (const member of fleet.members) expect(await kindsOf(member)).toMatch(kind);
   });
 
-  test('three times within a few seconds', async () => {
+  test('five times in a row', async () => {
     await fleet.whole();
     const sinceMs = Date.now();
     fleet.begin();
-    for (let flap = 0; flap < 3; flap++) {
+    for (let flap = 0; flap < 5; flap++) {
       await pause(CALM_MS);
       relays((relay) => relay.refuse(true));
       await fleet.lost();
@@ -211,9 +233,9 @@ describe('the store is lost to all gateways', () => {
     }
     await pause(CALM_MS);
     await fleet.end();
-    expectAnswered();
-    expect(fleet.storeTold(sinceMs).losses).toBeGreaterThanOrEqual(3);
-    expectWithinBound(sinceMs);
+    expectAnswered(fleet);
+    expect(fleet.storeTold(sinceMs).losses).toBeGreaterThanOrEqual(5);
+    expectWithinBound(fleet, sinceMs);
   });
 });
 
@@ -228,8 +250,8 @@ describe('the store stays', () => {
     }
     await pause(150);
     await fleet.end();
-    expectAnswered();
-    expectWithinBound(sinceMs);
+    expectAnswered(fleet);
+    expectWithinBound(fleet, sinceMs);
     for (const member of fleet.members) expect(await kindsOf(member)).not.toMatch(/NOSCRIPT|\berror/);
   });
 
@@ -243,30 +265,8 @@ describe('the store stays', () => {
     }
     await pause(250);
     await fleet.end();
-    expectAnswered();
-    expectWithinBound(sinceMs, 3);
-  });
-
-  // A clock that is set back by d leaves every bucket d further in the future; set forward, as much nearer.
-  test.each([
-    ['back, by a minute: nobody waits longer than a burst takes to come back', 60, 0],
-    ['forward, by a minute: one burst more', -60, 1],
-  ])('its clock is set %s', async (_, seconds, bursts) => {
-    await fleet.whole();
-    const sinceMs = Date.now();
-    fleet.begin();
-    await pause(500);
-    const key = await bucket();
-    const shift =
-      "local v = redis.call('GET', KEYS[1]) redis.call('SET', KEYS[1], string.format('%.0f', v + ARGV[1]), 'PX', 90000)";
-    await redis.eval(shift, 1, key, seconds * TICKS_PER_SECOND);
-    const setAt = performance.now();
-    await pause((BURST / RATE) * 1000 + 1000);
-    await fleet.end();
-    expectAnswered();
-    expectWithinBound(sinceMs, bursts);
-    // b/r is two tenths; what comes in the second after that is most of what the limit allows.
-    expect(fleet.admitted(setAt)).toBeGreaterThan(0.5 * RATE);
+    expectAnswered(fleet);
+    expectWithinBound(fleet, sinceMs, 3);
   });
 
   /** The one client's, which is full again two tenths after the last question. */
@@ -294,9 +294,34 @@ test('one gateway is cut off: it admits its share, the others go on with the sto
   cut?.relay?.refuse(false);
   await fleet.whole();
   await fleet.end();
-  expectAnswered();
-  expectWithinBound(sinceMs);
+  expectAnswered(fleet);
+  expectWithinBound(fleet, sinceMs);
   const share = (RATE * (healedAt - lostAt)) / 1000 / GATEWAYS;
   expect(fleet.admitted(lostAt, healedAt, 0)).toBeLessThanOrEqual(share + Math.ceil(BURST / GATEWAYS) + 1);
-  expect(fleet.admitted(lostAt, healedAt, 0)).toBeGreaterThan(0.3 * share);
+  const usable = fleet.usableMs(lostAt, healedAt, 0);
+  expect(fleet.admitted(lostAt, healedAt, 0)).toBeGreaterThanOrEqual((RATE / GATEWAYS) * (usable / 1000) - 2);
+});
+
+// Last of all: set forward, the store has forgotten who lives, and a share is too large until each has been heard anew.
+// L9: whoever was refused waits b/r at most, whatever the clock did; forward by d adds min(b, r·d).
+test.each([
+  ['back, by a minute: nobody waits longer than a burst takes to come back', -60, 0],
+  ['forward, by a minute: one burst more', 60, 1],
+])('its clock is set %s', async (_, seconds, bursts) => {
+  await fleet.whole();
+  const sinceMs = Date.now();
+  const [before] = await redis.time();
+  fleet.begin();
+  await pause(500);
+  clock.step(seconds);
+  const setAt = performance.now();
+  const [after] = await redis.time();
+  await pause(1000);
+  const endedAt = performance.now();
+  await fleet.end();
+  expect(Math.abs(Number(after) - Number(before) - seconds)).toBeLessThan(30);
+  expectAnswered(fleet);
+  expectWithinBound(fleet, sinceMs, bursts);
+  const usableMs = fleet.usableMs(setAt, endedAt);
+  expect(fleet.admitted(setAt, endedAt)).toBeGreaterThanOrEqual((RATE * (usableMs - FULL_MS)) / 1000 - 2);
 });

@@ -11,7 +11,15 @@ import { freePort } from '../harness/redis.ts';
 import { RedisCluster, RedisSentinel } from '../harness/redis-fleet.ts';
 import { ask, expectProblem, startService, valueOf } from '../integration/path-fixture.ts';
 import type { Answer, Listening } from '../integration/path-fixture.ts';
-import { BURST, configurationOf, Fleet, RATE } from './limits-fleet.ts';
+import {
+  BURST,
+  configurationOf,
+  expectAnswered,
+  expectWithinBound,
+  Fleet,
+  GATEWAYS,
+  RATE,
+} from './limits-fleet.ts';
 
 const as = { headers: { 'x-api-key': 'the-key' } };
 /** Of the limit, on the one gateway of two that it has. */
@@ -92,7 +100,7 @@ test('the supervisor stands still: each worker goes on with its part, and nobody
     const { answers, seconds } = await asked(gateway, 120);
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 429]));
     // Two workers, each with half of the limit and half of the burst.
-    expect(admitted(answers)).toBeLessThanOrEqual(RATE * seconds + BURST + 2 + 0.05 * (RATE + BURST));
+    expect(admitted(answers)).toBeLessThanOrEqual(RATE * seconds + BURST + 2);
   } finally {
     process.kill(gateway.pid, 'SIGCONT');
   }
@@ -102,21 +110,21 @@ test('the supervisor stands still: each worker goes on with its part, and nobody
 });
 
 describe('the store moves under load', () => {
-  /** r·W + (1 + k)(b + G·c) + N·B, a second of what was lost on the way to the replica, and the mixed time. */
+  /**
+   * What the replica had not heard of when its primary died adds nothing: by the time it is asked, all of it has come back.
+   * Nor is the limit a wall while somebody has the store and somebody has not: L3's 98 %, where it could be used.
+   */
   function expectHeld(fleet: Fleet, sinceMs: number): void {
-    const statuses = new Set(fleet.asked.map(({ status }) => status));
-    expect(statuses).toEqual(new Set([200, 429]));
-    const { losses, mixedMs } = fleet.storeTold(sinceMs);
-    const seconds = (fleet.spanMs + mixedMs / SHARES) / 1000 + 1;
-    const bursts = (1 + losses) * (BURST + SHARES);
-    expect(fleet.admitted()).toBeLessThanOrEqual(RATE * seconds + bursts + 0.05 * (RATE + BURST));
-    expect(fleet.admitted()).toBeGreaterThan((0.4 * RATE * fleet.spanMs) / 1000);
+    expectAnswered(fleet);
+    expectWithinBound(fleet, sinceMs);
+    const [first, last] = fleet.span;
+    expect(fleet.admitted()).toBeGreaterThanOrEqual((0.98 * RATE * fleet.usableMs(first, last)) / 1000);
   }
 
-  test('sentinels name another primary: both gateways follow', async () => {
+  test('sentinels name another primary: all gateways follow', async () => {
     await using sentinel = await RedisSentinel.start();
-    const redis = `{ sentinels: ['127.0.0.1:${sentinel.port}'], sentinelName: ${RedisSentinel.primaryName}, keySecret: a-secret-of-tests, gateways: 2 }`;
-    await using fleet = await Fleet.start(2, 0, redis);
+    const redis = `{ sentinels: ['127.0.0.1:${sentinel.port}'], sentinelName: ${RedisSentinel.primaryName}, keySecret: a-secret-of-tests, gateways: ${GATEWAYS} }`;
+    await using fleet = await Fleet.start(0, redis);
     await fleet.whole();
     const sinceMs = Date.now();
     fleet.begin();
@@ -126,8 +134,8 @@ describe('the store moves under load', () => {
     await fleet.whole();
     const client = sentinel.servers[1].client();
     await eventually(
-      'both are seen at the new primary',
-      async () => (await client.hlen('spw:{gw}:live')) === 2,
+      'all are seen at the new primary',
+      async () => (await client.hlen('spw:{gw}:live')) === GATEWAYS,
     );
     client.disconnect();
     await fleet.end();
@@ -136,8 +144,8 @@ describe('the store moves under load', () => {
 
   test('a cluster moves the slot of a client, loses the primary, and promotes its replica', async () => {
     await using cluster = await RedisCluster.start();
-    const redis = `{ cluster: [${cluster.addresses.map((address) => `'${address}'`).join(', ')}], keySecret: a-secret-of-tests, gateways: 2 }`;
-    await using fleet = await Fleet.start(2, 0, redis);
+    const redis = `{ cluster: [${cluster.addresses.map((address) => `'${address}'`).join(', ')}], keySecret: a-secret-of-tests, gateways: ${GATEWAYS} }`;
+    await using fleet = await Fleet.start(0, redis);
     await fleet.whole();
     const sinceMs = Date.now();
     fleet.begin();

@@ -19,6 +19,8 @@ export const TOOLS: readonly Tool[] = [
   { names: ['nghttp'], package: 'nghttp2-client' },
   { names: ['haproxy'], package: 'haproxy' },
   { names: ['nginx'], package: 'nginx-light' },
+  { names: ['dnsmasq'], package: 'dnsmasq-base' },
+  { names: ['cc', 'gcc', 'clang'], package: 'gcc' },
 ];
 
 /** The path of a program of `TOOLS`, found on the PATH by one of its names. */

@@ -56,10 +56,19 @@ export function frame(
   return Buffer.concat([head, payload]);
 }
 
-export function uint32(value: number): Buffer {
+function uint32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);
   return bytes;
+}
+
+export function resetFrame(stream: number, code: number): Buffer {
+  return frame(FRAME.RST_STREAM, 0, stream, uint32(code));
+}
+
+/** Stream 0 is the connection's window. */
+export function windowUpdate(stream: number, bytes: number): Buffer {
+  return frame(FRAME.WINDOW_UPDATE, 0, stream, uint32(bytes));
 }
 
 /** An integer with a prefix of seven bits (RFC 7541 §5.1), the eighth bit zero. */
@@ -84,7 +93,8 @@ export function headerBlock(fields: readonly Field[]): Buffer {
 }
 
 /** A header section in frames of the size that everybody takes. */
-export function section(stream: number, block: Buffer, endStream: boolean): Buffer[] {
+export function section(stream: number, fields: readonly Field[], endStream: boolean): Buffer[] {
+  const block = headerBlock(fields);
   const frames: Buffer[] = [];
   for (let at = 0; at === 0 || at < block.length; at += FRAME_BYTES) {
     const last = at + FRAME_BYTES >= block.length;
@@ -191,7 +201,7 @@ export class FrameConnection implements AsyncDisposable {
 
   /** A request's head. */
   ask(stream: number, fields: readonly Field[], endStream = true): void {
-    this.write(...section(stream, headerBlock(fields), endStream));
+    this.write(...section(stream, fields, endStream));
   }
 
   data(stream: number, bytes: Buffer | string, endStream = false): void {

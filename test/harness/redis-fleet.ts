@@ -9,11 +9,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 
-import { eventually, freePorts } from './ports.ts';
-import { freePort, launch, RedisServer } from './redis.ts';
+import { eventually } from './ports.ts';
+import { freePort, launch, onFreePort, RedisServer } from './redis.ts';
 
 const SLOTS = 16_384;
 const PRIMARIES = 3;
+/** A replica is given its copy at once; Redis would wait five seconds for others that may want one too. */
+const COPIES_AT_ONCE = ['--repl-diskless-sync-delay', '0'];
 
 /** A sentinel alone decides (quorum 1) that a primary which is silent for half a second is down. */
 export class RedisSentinel implements AsyncDisposable {
@@ -41,7 +43,7 @@ export class RedisSentinel implements AsyncDisposable {
   /** @param password asked of clients by the servers, and by the sentinel */
   static async start(password = ''): Promise<RedisSentinel> {
     const secret = password === '' ? [] : ['--requirepass', password, '--masterauth', password];
-    const primary = await RedisServer.start(secret);
+    const primary = await RedisServer.start([...secret, ...COPIES_AT_ONCE]);
     const replica = await RedisServer.start([...secret, '--replicaof', `127.0.0.1 ${primary.port}`]);
     const port = await freePort();
     const directory = mkdtempSync(join(tmpdir(), 'spillway-sentinel-'));
@@ -108,19 +110,23 @@ export class RedisCluster implements AsyncDisposable {
   }
 
   static async start(): Promise<RedisCluster> {
-    const busPorts = await freePorts(PRIMARIES + 1);
+    const busPorts: number[] = [];
     const nodes = await Promise.all(
-      busPorts.map((bus) =>
-        RedisServer.start([
-          '--cluster-enabled',
-          'yes',
-          '--cluster-port',
-          String(bus),
-          '--cluster-node-timeout',
-          '1500',
-          '--cluster-replica-validity-factor',
-          '0',
-        ]),
+      Array.from({ length: PRIMARIES + 1 }, async (_, i) =>
+        onFreePort(async (bus) => {
+          busPorts[i] = bus;
+          return await RedisServer.start([
+            '--cluster-enabled',
+            'yes',
+            '--cluster-port',
+            String(bus),
+            '--cluster-node-timeout',
+            '1500',
+            '--cluster-replica-validity-factor',
+            '0',
+            ...COPIES_AT_ONCE,
+          ]);
+        }),
       ),
     );
     const cluster = new RedisCluster(nodes);

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 
+import { LIVE_KEY } from '../../src/io/limit-store/scripts.ts';
 import { findExecutable } from './executable.ts';
 import { freePorts } from './ports.ts';
 
@@ -21,23 +22,45 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** Starts something on a port that was free a moment ago; twice more on another if somebody else took it meanwhile. */
+export async function onFreePort<T>(start: (port: number) => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await start(await freePort());
+    } catch (error) {
+      if (tries === 3 || !String(error).includes('Address already in use')) throw error;
+    }
+  }
+}
+
+type Environment = Readonly<Record<string, string>>;
+
 export class RedisServer {
   readonly port: number;
   readonly directory: string;
   readonly #args: readonly string[];
+  readonly #env: Environment;
   #process: ChildProcess | undefined;
 
-  private constructor(port: number, directory: string, args: readonly string[]) {
+  private constructor(port: number, args: readonly string[], env: Environment) {
     this.port = port;
-    this.directory = directory;
+    this.directory = mkdtempSync(join(tmpdir(), 'spillway-redis-'));
     this.#args = args;
+    this.#env = env;
   }
 
-  /** Starts one and waits until it answers. `args` are further options of redis-server. */
-  static async start(args: readonly string[] = []): Promise<RedisServer> {
-    const server = new RedisServer(await freePort(), mkdtempSync(join(tmpdir(), 'spillway-redis-')), args);
-    await server.#launch();
-    return server;
+  /** Starts one and waits until it answers. `args` are further options of redis-server, `env` is added to ours. */
+  static async start(args: readonly string[] = [], env: Environment = {}): Promise<RedisServer> {
+    return await onFreePort(async (port) => {
+      const server = new RedisServer(port, args, env);
+      try {
+        await server.#launch();
+      } catch (error) {
+        await server.stop();
+        throw error;
+      }
+      return server;
+    });
   }
 
   get url(): string {
@@ -85,13 +108,20 @@ export class RedisServer {
   async #launch(): Promise<void> {
     const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.directory];
     args.push('--save', '', '--appendonly', 'no', ...this.#args);
-    this.#process = await launch(args, 'Ready to accept connections');
+    this.#process = await launch(args, 'Ready to accept connections', this.#env);
   }
 }
 
 /** A redis-server process, once it has said the word on its standard output. */
-export async function launch(args: readonly string[], word: string): Promise<ChildProcess> {
-  const running = spawn(findExecutable('redis-server'), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+export async function launch(
+  args: readonly string[],
+  word: string,
+  env: Environment = {},
+): Promise<ChildProcess> {
+  const running = spawn(findExecutable('redis-server'), args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  });
   // A test run that ends in the middle takes its servers along.
   const takeAlong = (): void => void running.kill('SIGKILL');
   process.once('exit', takeAlong);
@@ -121,6 +151,10 @@ export class Relay {
   #refusing = false;
   /** Connections accepted so far. */
   accepted = 0;
+  /** Calls of scripts by their digest that came through so far: what a limiter asks for requests. */
+  asked = 0;
+  /** Heartbeats of workers that came through so far. */
+  beats = 0;
 
   private constructor(server: Server, port: number, target: number) {
     this.#server = server;
@@ -205,7 +239,12 @@ export class Relay {
     const pair = [near, far] as const;
     this.#pairs.add(pair);
     const readyAt = performance.now() + this.#delayMs;
-    near.on('data', (chunk) => void far.write(chunk));
+    near.on('data', (chunk) => {
+      const commands = chunk.toString('latin1');
+      this.asked += commands.split('\r\nevalsha\r\n').length - 1;
+      this.beats += commands.split(`\r\n${LIVE_KEY}\r\n`).length - 1;
+      far.write(chunk);
+    });
     far.on('data', (chunk) => {
       const wait = Math.max(readyAt - performance.now(), this.#lagMs);
       if (wait <= 0) near.write(chunk);

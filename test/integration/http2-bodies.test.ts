@@ -15,10 +15,10 @@ import {
   FRAME,
   FrameConnection,
   frame,
-  headerBlock,
   pseudo,
+  resetFrame,
   section,
-  uint32,
+  windowUpdate,
 } from '../harness/http2-frames.ts';
 import type { Field } from '../harness/http2-frames.ts';
 import { answerOf, askStream, problemOf, startHttp2Gateway } from '../harness/http2-gateway.ts';
@@ -91,7 +91,7 @@ function end(stream: number): Buffer {
 describe('a GET whose stream is open behind its head', () => {
   it.each([
     ['an empty frame', end(1)],
-    ['trailers', frame(FRAME.HEADERS, FLAG.END_STREAM | FLAG.END_HEADERS, 1, headerBlock([['x-sum', 'a']]))],
+    ['trailers', Buffer.concat(section(1, [['x-sum', 'a']], true))],
   ])('and ends with %s is one without a body', async (_name, last) => {
     await using caller = await FrameConnection.open(edge.port);
     caller.ask(1, pseudo({ ':path': '/bare' }), false);
@@ -191,7 +191,7 @@ describe('a GET whose stream is open behind its head', () => {
       [3, CODE.CANCEL],
     ] as const) {
       caller.ask(stream, pseudo({ ':path': '/left' }), false);
-      caller.write(frame(FRAME.RST_STREAM, 0, stream, uint32(code)));
+      caller.write(resetFrame(stream, code));
     }
     caller.ask(5, pseudo({ ':path': '/on' }));
     expect(await caller.status(5)).toBe(200);
@@ -230,7 +230,7 @@ describe('an upload', () => {
     await using quiet = await startService((request, response) => void echo(request, response));
     await using fresh = await startHttp2Gateway([quiet.url]);
     await using caller = await FrameConnection.open(fresh.port);
-    caller.write(...section(1, headerBlock(pseudo({ ':method': 'POST' })), false), end(1));
+    caller.write(...section(1, pseudo({ ':method': 'POST' }), false), end(1));
     expect(await caller.status(1)).toBe(200);
     expect(seen).toMatchObject([{ method: 'POST', coding: 'chunked', body: '' }]);
   });
@@ -264,7 +264,7 @@ describe('an upload', () => {
     caller.ask(1, pseudo({ ':method': 'POST', ':path': '/left-early' }), false);
     caller.data(1, 'all', true);
     expect(await caller.status(1)).toBe(200);
-    caller.write(frame(FRAME.RST_STREAM, 0, 1, uint32(CODE.NO_ERROR)));
+    caller.write(resetFrame(1, CODE.NO_ERROR));
     expect(await loggedAs('/left-early')).toBe(499);
   });
 });
@@ -322,7 +322,7 @@ describe('a body that is not as long as was said', () => {
 
   it('longer in the packet of its head is broken off before anybody is asked', async () => {
     await using caller = await FrameConnection.open(edge.port);
-    caller.write(...section(1, headerBlock(TEN), false), frame(FRAME.DATA, 1, 1, Buffer.alloc(12)));
+    caller.write(...section(1, TEN, false), frame(FRAME.DATA, 1, 1, Buffer.alloc(12)));
     expect(await caller.resetOf(1)).toBe(CODE.PROTOCOL_ERROR);
     caller.ask(3, pseudo());
     expect(await caller.status(3)).toBe(200);
@@ -334,7 +334,7 @@ describe('a body that is not as long as was said', () => {
     const parts = function* parts(): Generator<Buffer> {
       for (let stream = 1; stream < 3000; stream += 2)
         yield Buffer.concat([
-          ...section(stream, headerBlock(TEN), false),
+          ...section(stream, TEN, false),
           frame(FRAME.DATA, FLAG.END_STREAM, stream, Buffer.alloc(12)),
         ]);
     };
@@ -343,16 +343,14 @@ describe('a body that is not as long as was said', () => {
   });
 
   it.each([
-    ['beside a window update of zero', frame(FRAME.WINDOW_UPDATE, 0, 0, uint32(0))],
-    ['beside a stream of an even number', section(8, headerBlock(pseudo()), true)[0] ?? Buffer.alloc(0)],
+    ['beside a window update of zero', windowUpdate(0, 0)],
+    ['beside a stream of an even number', Buffer.concat(section(8, pseudo(), true))],
   ])('saves no session that is broken itself, %s', async (_name, broken) => {
     await using caller = await FrameConnection.open(edge.port);
     for (const stream of [1, 3, 5, 7]) caller.ask(stream, TEN, false);
     await expect.poll(async () => caller.frames.length, { timeout: 10_000 }).toBeGreaterThan(1);
     // Four streams that look as if nghttp2 had broken them off, and a breach that ends the session.
-    const resets = [1, 3, 5, 7].map((stream) =>
-      frame(FRAME.RST_STREAM, 0, stream, uint32(CODE.PROTOCOL_ERROR)),
-    );
+    const resets = [1, 3, 5, 7].map((stream) => resetFrame(stream, CODE.PROTOCOL_ERROR));
     caller.write(...resets, broken);
     expect((await caller.goAway()).code).toBe(CODE.PROTOCOL_ERROR);
     expect(await caller.untilClosed(5000)).toBeLessThan(3000);

@@ -5,7 +5,16 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
-import { CODE, FLAG, FRAME, FrameConnection, frame, pseudo, uint32 } from '../harness/http2-frames.ts';
+import {
+  CODE,
+  FLAG,
+  FRAME,
+  FrameConnection,
+  frame,
+  pseudo,
+  resetFrame,
+  windowUpdate,
+} from '../harness/http2-frames.ts';
 import { answerOf, askStream, problemOf, startHttp2Gateway } from '../harness/http2-gateway.ts';
 import type { Http2Gateway } from '../harness/http2-gateway.ts';
 import { serviceOf, startService, untilIdle } from './path-fixture.ts';
@@ -111,7 +120,7 @@ describe('a stream', () => {
     });
     request.on('error', () => undefined);
     await once(request, 'data');
-    caller.write(frame(FRAME.RST_STREAM, 0, 1, uint32(code)));
+    caller.write(resetFrame(1, code));
     await expect.poll(() => request.destroyed, { timeout: 10_000 }).toBe(true);
     expect([ended, request.complete]).toEqual([false, false]);
     await untilIdle(edge.gateway, 'shop');
@@ -139,10 +148,7 @@ describe('a stream', () => {
     };
     await using caller = await FrameConnection.open(edge.port);
     // Room for all of it.
-    caller.write(
-      frame(FRAME.SETTINGS, 0, 0, Buffer.from([0, 4, 0, 15, 66, 64])),
-      frame(FRAME.WINDOW_UPDATE, 0, 0, uint32(MIB)),
-    );
+    caller.write(frame(FRAME.SETTINGS, 0, 0, Buffer.from([0, 4, 0, 15, 66, 64])), windowUpdate(0, MIB));
     caller.ask(1, pseudo({ ':method': 'POST' }), false);
     caller.data(1, Buffer.alloc(1000));
     expect(await caller.status(1)).toBe(413);

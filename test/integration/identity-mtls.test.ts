@@ -49,9 +49,9 @@ services: { shop: { instances: [${origin.url}], sla: 5s, readiness: { path: /rea
 routes: [{ path: /, service: shop }]
 clients:
   identify: [{ mtls: subject }, { header: x-api-key }, { ip: {} }]
-  keys: [{ key: k-1, client: acme, tier: default }]
+  keys: [{ key: k-1, client: acme, tier: default }, { client: CN=tiered, tier: gold }]
   defaultTier: certified
-tiers: { certified: { rate: 1/h, burst: 4 } }
+tiers: { certified: { rate: 1/h, burst: 4 }, gold: {} }
 limits: { enforcement: exact }
 `);
 });
@@ -111,6 +111,31 @@ test.each(['TLSv1.2', 'TLSv1.3'] as const)('a resumed session of %s is the same 
   expect(again.isSessionReused()).toBe(true);
   expect((await request(again)).status).toBe(200);
   expect(seen).toEqual([`CN=re-${version} certified`, `CN=re-${version} certified`]);
+});
+
+test('a subject has the tier of its row, which needs no key', async () => {
+  seen = [];
+  const callers = { cert: join(folder, 'callers.crt'), key: join(folder, 'callers.key') };
+  const file = issueCertificate(folder, callers, 'tiered', ['tiered.test']);
+  expect((await request(await secure(asking, as(file, { ALPNProtocols: ['http/1.1'] })))).status).toBe(200);
+  expect(seen).toEqual(['CN=tiered gold']);
+});
+
+test('a subject of 256 characters is a name, a longer one names nobody: the chain goes on', async () => {
+  seen = [];
+  const callers = { cert: join(folder, 'callers.crt'), key: join(folder, 'callers.key') };
+  for (const more of [0, 1]) {
+    // Three more units of 64 characters at most, and `,OU=` before each.
+    const units = [64, 64, 64, 256 - 3 - 10 - 4 * 4 - 3 * 64 + more].map((length) => 'u'.repeat(length));
+    const subject = ['0123456789', ...units].join('/OU=');
+    const file = issueCertificate(folder, callers, `long-${more}`, ['long.test'], subject);
+    const socket = await secure(asking, as(file, { ALPNProtocols: ['http/1.1'] }));
+    expect((await request(socket)).status).toBe(200);
+  }
+  const [name = '', other] = seen;
+  expect(name).toMatch(/CN=0123456789 certified$/);
+  expect(name).toHaveLength(256 + ' certified'.length);
+  expect(other).toMatch(/^ip:[\w-]{22} certified$/);
 });
 
 test('nobody else can say it: no header names a certificate, and a listener that asks for none sees none', async () => {

@@ -288,6 +288,27 @@ describe('key sets', () => {
     expectProblem(await withToken(gateway, await ec.sign()), 503, 'SPW_TOKEN_KEYS_DOWN');
   });
 
+  test('what stands in the query of its address is shown nowhere, whether the fetch succeeds or fails', async () => {
+    await using publisher = await startPublisher(ec);
+    const asked: unknown[] = [];
+    publisher.answer((request, response) => {
+      asked.push(request.url);
+      response.writeHead(500).end();
+    });
+    const address = `${publisher.url}?code=canary-in-the-query`;
+    await using gateway = await startWith({ identify: entry(publisher).replace(publisher.url, address) });
+    await eventually('a failure is told', () => gateway.logs().includes('could not be fetched'));
+    publisher.answer(undefined);
+    await keysFetched(gateway);
+    expect(String(asked[0])).toMatch(/\?code=canary-in-the-query$/);
+    expect((await withToken(gateway, await ec.sign())).status).toBe(200);
+    const { body } = await gateway.admin('/v1/config');
+    const { body: metrics } = await gateway.admin('/metrics');
+    expect(JSON.stringify(body)).toContain(`${publisher.url}?***`);
+    expect(gateway.logs()).toContain(`${publisher.url}?***`);
+    expect(gateway.logs() + JSON.stringify(body) + String(metrics)).not.toContain('canary');
+  });
+
   test('a reload to another issuer fetches its keys and forgets what the old one signed', async () => {
     await using one = await startPublisher(ec);
     await using two = await startPublisher(young);

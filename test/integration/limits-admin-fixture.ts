@@ -1,27 +1,108 @@
 /**
- * What the tests of the limits' admin addresses share: a gateway of two workers with clients in several tiers, its quotas
- * as an operator sees them, and callers.
+ * What the tests of the limits' admin addresses share: a service and a Redis, gateways with that and without, one with
+ * clients in several tiers, quotas as an operator sees them, and callers.
  */
-import { expect } from 'vitest';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
 
 import { startGateway } from '../harness/gateway.ts';
-import type { Gateway, GatewayOptions } from '../harness/gateway.ts';
+import type { Gateway } from '../harness/gateway.ts';
 import { eventually } from '../harness/ports.ts';
+import { RedisServer } from '../harness/redis.ts';
 import type { QuotaView } from '../../src/io/admin-port.ts';
-import { ask, valueOf } from './path-fixture.ts';
+import { ask, startService, valueOf } from './path-fixture.ts';
+import type { Listening } from './path-fixture.ts';
 
-/** @param store the section `redis`, or nothing */
-export async function startLimited(
-  origin: string,
-  store: string,
-  options: GatewayOptions = {},
-): Promise<Gateway> {
-  return await startGateway(
-    `
+/** What all tests of a file stand on. */
+export interface Ground {
+  /** The service's address. */
+  readonly origin: string;
+  readonly redis: RedisServer;
+}
+
+/** A service that answers when it has the whole request and a Redis, from the first test of the file to the last. */
+export function startGround(): Ground {
+  let origin: Listening;
+  let redis: RedisServer;
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    origin = await startService((request, response) => {
+      const status = request.url === '/gone' ? 404 : 200;
+      request.resume().on('end', () => response.writeHead(status, { 'content-length': 2 }).end('ok'));
+    });
+  });
+  afterAll(async () => {
+    await origin[Symbol.asyncDispose]();
+    await redis.stop();
+  });
+  return {
+    get origin() {
+      return origin.url;
+    },
+    get redis() {
+      return redis;
+    },
+  };
+}
+
+/** The section of a gateway that uses this Redis. */
+export function redisSection({ url }: RedisServer): string {
+  return `redis: { url: '${url}', timeout: 500ms, keySecret: a-secret-of-the-tests }`;
+}
+
+/** One gateway, the same in all tests of a group. */
+export interface Standing {
+  readonly store: 'embedded' | 'redis';
+  /** The one in use now. */
+  readonly gateway: Gateway;
+  /** Counts to the unit, see `counted`. */
+  readonly exactly: (work: () => Promise<void>) => Promise<void>;
+}
+
+/** The same tests without Redis and with it. @param start with this section, or with nothing */
+export function withEachStore(
+  ground: Ground,
+  start: (section: string) => Promise<Gateway>,
+  tests: (standing: Standing) => void,
+): void {
+  describe.each(['embedded', 'redis'] as const)('with the store %s', (store) => {
+    let gateway: Gateway;
+    const begin = async (): Promise<void> => {
+      gateway = await start(store === 'redis' ? redisSection(ground.redis) : '');
+    };
+    const again = async (): Promise<void> => {
+      await gateway[Symbol.asyncDispose]();
+      await ground.redis.restart();
+      await begin();
+    };
+    beforeAll(begin);
+    afterAll(async () => {
+      await gateway[Symbol.asyncDispose]();
+    });
+    tests({
+      store,
+      get gateway() {
+        return gateway;
+      },
+      exactly: async (work) => {
+        await counted(() => gateway, again, work);
+      },
+    });
+  });
+}
+
+/** What most of these configurations begin with. @param workers of the gateway */
+export function base({ origin }: Ground, section: string, workers: number): string {
+  return `
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 2
-${store}
+workers: ${workers}
+${section}
 services: { shop: { instances: [${origin}], sla: 5s, readiness: { path: /ready, interval: 600s, timeout: 10s } } }
+`;
+}
+
+/** Clients of several tiers. @param section of Redis, or of something else, or nothing */
+export function limitedClients(ground: Ground, section: string): string {
+  return `${base(ground, section, 2)}
 clients:
   unknownKeys: defaultTier
   keys:
@@ -39,9 +120,14 @@ tiers:
 routes:
   - { path: /, service: shop }
   - { path: /login, service: shop, limits: { perClient: { rate: 30/h, burst: 2, mode: observe } } }
-`,
-    options,
-  );
+`;
+}
+
+/** A gateway with those; its two workers and their store answer. */
+export async function startLimited(ground: Ground, section: string): Promise<Gateway> {
+  const gateway = await startGateway(limitedClients(ground, section));
+  await quota(gateway, 'wanda');
+  return gateway;
 }
 
 export interface Seen {
@@ -51,8 +137,15 @@ export interface Seen {
   readonly text: string;
 }
 
-export async function quotaNow(gateway: Gateway, client: string, method = 'GET'): Promise<Seen> {
-  const { status, body } = await gateway.admin(`/v1/limits/${encodeURIComponent(client)}`, { method });
+export async function quotaNow(
+  gateway: Gateway,
+  client: string,
+  method = 'GET',
+  figures?: unknown,
+): Promise<Seen> {
+  const path = `/v1/limits/${encodeURIComponent(client)}`;
+  const sent = figures === undefined ? {} : { body: JSON.stringify(figures) };
+  const { status, body } = await gateway.admin(path, { method, ...sent });
   const { detail } = body as { detail: string };
   return { status, quota: body as QuotaView, detail, text: JSON.stringify(body) };
 }
@@ -81,7 +174,7 @@ async function hasDecidedAlone(gateway: Gateway): Promise<boolean> {
  * Counts to the unit. They hold as long as the store answers the workers within its deadline; where the machine did not let
  * it, what was counted says nothing, and is counted again, by a gateway and a store that know of nothing (`again`).
  */
-export async function counted(
+async function counted(
   gateway: () => Gateway,
   again: () => Promise<void>,
   work: () => Promise<void>,
@@ -142,16 +235,7 @@ export async function servedByBoth(gateway: Gateway): Promise<void> {
 
 /** An operator's override; the answer as it comes. */
 export async function put(gateway: Gateway, client: string, figures: unknown): Promise<Seen> {
-  const body = typeof figures === 'string' ? figures : JSON.stringify(figures);
-  const path = `/v1/limits/${encodeURIComponent(client)}`;
-  const answer = await gateway.admin(path, { method: 'PUT', body });
-  const { detail } = answer.body as { detail: string };
-  return {
-    status: answer.status,
-    quota: answer.body as QuotaView,
-    detail,
-    text: JSON.stringify(answer.body),
-  };
+  return await quotaNow(gateway, client, 'PUT', figures);
 }
 
 /** Lines of the supervisor's log with this message. */

@@ -6,8 +6,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { CappedMemory, KeyRing, MOST_KEYS } from '../../src/io/guard/capped-memory.ts';
-import { figuresOf, guardKey, strike, type GuardName } from '../../src/io/guard/guard-store.ts';
+import { CappedMemory, MOST_KEYS } from '../../src/io/guard/capped-memory.ts';
+import { guardKey, strike, type GuardName } from '../../src/io/guard/guard-store.ts';
 import { RedisGuardStore } from '../../src/io/guard/redis-guard-store.ts';
 import { openRedis } from '../../src/io/limit-store/redis-options.ts';
 import type { RedisPlace } from '../../src/io/limit-store/redis-options.ts';
@@ -129,11 +129,11 @@ test('guard windows are whole seconds up to 24 days', async () => {
     redis.disconnect();
   }
   // The longest counts, in memory too, where the timer of one that is longer than 2^31 ms fires at once.
-  const longest = new CappedMemory(figuresOf(rule(1, 24 * DAY_S, 24 * DAY_S)), new KeyRing());
+  const longest = new CappedMemory();
   const longer = new RateLimiterMemory({ points: 1, duration: 25 * DAY_S });
   vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
   for (let i = 1; i <= 3; i++) {
-    expect((await strike(longest, 'c')).consumedPoints).toBe(i);
+    expect((await longest.strike('c', rule(1, 24 * DAY_S, 24 * DAY_S))).consumedPoints).toBe(i);
     expect((await longer.consume('c')).consumedPoints).toBe(1);
     await pause(20);
   }
@@ -146,21 +146,19 @@ test('a spray of addresses cannot grow the insurance', async () => {
   const guard = named('g.spray', 5, 600, 600);
   await until(async () => !(await counting.strike(guard, 'first')).shared, 'the insurance counts');
   expect((await counting.strike(guard, 'first')).strikes).toBeGreaterThan(1);
-  // One ring for all guards, and the timers of those who had to go are gone with them.
-  const ring = new KeyRing(1000);
-  const memories = [rule(5, 600, 600), rule(9, 60, 60)].map(
-    (each) => new CappedMemory(figuresOf(each), ring),
-  );
+  // One memory for all guards, and the timers of those who had to go are gone with them.
+  const memory = new CappedMemory(1000);
+  const rules = [rule(5, 600, 600), rule(9, 60, 60)] as const;
   const made = vi.spyOn(globalThis, 'setTimeout');
   const cleared = vi.spyOn(globalThis, 'clearTimeout');
-  for (let i = 0; i < 20_000; i++) await strike(memories[i % 2] as CappedMemory, `ip${i}`);
-  expect(memories.reduce((sum, memory) => sum + memory.dump().storage.length, 0)).toBe(1000);
+  for (let i = 0; i < 20_000; i++) await memory.strike(`ip${i}`, rules[i % 2 === 0 ? 0 : 1]);
+  expect(memory.dump().storage.length).toBe(1000);
   expect(made.mock.calls.length - cleared.mock.calls.length).toBe(1000);
   vi.restoreAllMocks();
   // Whoever struck last is known still.
-  expect((await strike(memories[1] as CappedMemory, 'ip19999')).consumedPoints).toBe(2);
+  expect((await memory.strike('ip19999', rules[1])).consumedPoints).toBe(2);
   expect(MOST_KEYS).toBe(20_000);
-  for (const memory of memories) for (const { key } of memory.dump().storage) await memory.delete(key);
+  for (const { key } of memory.dump().storage) await memory.delete(key);
 });
 
 test('a block outlives Redis', async () => {
@@ -224,6 +222,29 @@ test('a Redis that stands still counts nothing twice, and whoever strikes meanwh
   try {
     // Whatever was in the socket of the stopped server was at most what was sent before it was given up.
     expect(Number(await redis.get(`spw:${guardKey(guard, 'c')}`))).toBeLessThanOrEqual(2);
+  } finally {
+    redis.disconnect();
+  }
+});
+
+test('who is forgiven stays forgiven, though the strike that blocks was under way', async () => {
+  const counting = await open();
+  const guard = named('g.under-way', 3, 600, 600);
+  const redis = server.client();
+  try {
+    for (let round = 0; round < 10; round++) {
+      let told = 0;
+      const strikes = Array.from({ length: 4 }, async () => {
+        const tally = await counting.strike(guard, `c${round}`);
+        told++;
+        return tally.strikes;
+      });
+      await counting.store.forgive([guard], `c${round}`);
+      expect(told).toBe(4);
+      expect(await Promise.all(strikes)).toEqual([1, 2, 3, 4]);
+      // The library blocks by a trip of its own, which must not come after the deletion.
+      expect(await redis.exists(`spw:${guardKey(guard, `c${round}`)}`)).toBe(0);
+    }
   } finally {
     redis.disconnect();
   }

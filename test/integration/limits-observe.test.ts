@@ -2,37 +2,13 @@
  * Shadow rules: one tier, one route's limit, a total or the front door in `mode: observe` is charged and counted, and no
  * answer shows it; the rules beside it refuse as ever. A real gateway, with a real Redis and without.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 
 import { startGateway } from '../harness/gateway.ts';
-import type { Gateway } from '../harness/gateway.ts';
-import { RedisServer } from '../harness/redis.ts';
-import { counted } from './limits-admin-fixture.ts';
-import { ask, startService, valueOf } from './path-fixture.ts';
-import type { Listening } from './path-fixture.ts';
+import { base, startGround, withEachStore } from './limits-admin-fixture.ts';
+import { ask, valueOf } from './path-fixture.ts';
 
-let origin: Listening;
-let redis: RedisServer;
-beforeAll(async () => {
-  redis = await RedisServer.start();
-  origin = await startService((_, response) => response.writeHead(200, { 'content-length': 2 }).end('ok'));
-});
-afterAll(async () => {
-  await origin[Symbol.asyncDispose]();
-  await redis.stop();
-});
-
-describe.each([
-  ['embedded', (): string => ''],
-  ['redis', (): string => `redis: { url: '${redis.url}', timeout: 500ms, keySecret: a-secret-of-the-tests }`],
-] as const)('with the store %s', (_store, section) => {
-  let gateway: Gateway;
-  const start = async (): Promise<void> => {
-    gateway = await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 1
-${section()}
-services: { shop: { instances: [${origin.url}], sla: 5s, readiness: { path: /ready, interval: 600s, timeout: 10s } } }
+const TIERS = `
 clients:
   keys:
     - { key: shadow-key, client: sam, tier: shadow }
@@ -52,22 +28,13 @@ routes:
   - { path: /own, service: shop, limits: { perClient: { rate: 1/h, burst: 2, mode: observe } } }
   - { path: /all, service: shop, limits: { total: { rate: 1/h, burst: 2, mode: observe } } }
   - { path: /hard, service: shop, limits: { perClient: { rate: 1/h, burst: 2 } } }
-`);
-  };
-  beforeAll(start);
-  afterAll(async () => {
-    await gateway[Symbol.asyncDispose]();
-  });
+`;
 
-  async function exactly(work: () => Promise<void>): Promise<void> {
-    const again = async (): Promise<void> => {
-      await gateway[Symbol.asyncDispose]();
-      await redis.restart();
-      await start();
-    };
-    await counted(() => gateway, again, work);
-  }
+const ground = startGround();
 
+const start = async (section: string) => await startGateway(base(ground, section, 1) + TIERS);
+
+withEachStore(ground, start, (on) => {
   /** Statuses, and the fields about limits that the answers had. */
   async function send(
     count: number,
@@ -77,7 +44,7 @@ routes:
     const statuses: number[] = [];
     const fields: string[] = [];
     for (let sent = 0; sent < count; sent++) {
-      const { status, rawHeaders } = await ask(gateway.port, { path, headers: { 'x-api-key': key } });
+      const { status, rawHeaders } = await ask(on.gateway.port, { path, headers: { 'x-api-key': key } });
       statuses.push(status);
       for (const name of ['ratelimit', 'ratelimit-policy', 'retry-after']) {
         const value = valueOf(rawHeaders, name);
@@ -89,7 +56,7 @@ routes:
 
   /** Requests that a level refused, or would have. */
   async function limited(tier: string, level: string, mode: string): Promise<number> {
-    const { body } = await gateway.admin('/metrics');
+    const { body } = await on.gateway.admin('/metrics');
     const labels = `tier="${tier}",level="${level}",mode="${mode}"`;
     const line = String(body)
       .split('\n')
@@ -104,7 +71,7 @@ routes:
     ["a route's total", 'open-key', '/all', 'open', 'route-total', 2],
   ])('%s that observes serves all, counts who it would have refused, and shows nothing', async (...row) => {
     const [, key, path, tier, level, burst] = row;
-    await exactly(async () => {
+    await on.exactly(async () => {
       const before = await limited(tier, level, 'observe');
       const { statuses, fields } = await send(6, key, path);
       expect(statuses).toEqual([200, 200, 200, 200, 200, 200]);
@@ -115,19 +82,25 @@ routes:
   });
 
   test('it is charged as if it were enforced: the quota shows it used up', async () => {
-    await exactly(async () => {
+    await on.exactly(async () => {
       await send(3, 'shadow-key');
-      const { body } = await gateway.admin('/v1/limits/sam');
+      const { body } = await on.gateway.admin('/v1/limits/sam');
       const { limits } = body as {
         limits: { level: string; mode: string; remaining: number; shared: boolean }[];
       };
-      expect(limits.find(({ level }) => level === 'client')).toMatchObject({ mode: 'observe', remaining: 0 });
-      expect(limits.find(({ level }) => level === 'global')).toMatchObject({ mode: 'observe', shared: true });
+      expect(limits.find(({ level }) => level === 'client')).toMatchObject({
+        mode: 'observe',
+        remaining: 0,
+      });
+      expect(limits.find(({ level }) => level === 'global')).toMatchObject({
+        mode: 'observe',
+        shared: true,
+      });
     });
   });
 
   test('rules beside it refuse as ever, and charge nobody for a refusal', async () => {
-    await exactly(async () => {
+    await on.exactly(async () => {
       const tier = await send(4, 'hard-key');
       expect(tier.statuses).toEqual([200, 200, 429, 429]);
       expect(tier.fields.filter((field) => field.startsWith('ratelimit-policy'))).toEqual(
@@ -142,7 +115,7 @@ routes:
   });
 
   test('the front door that observes refuses nobody either', async () => {
-    await exactly(async () => {
+    await on.exactly(async () => {
       const { statuses, fields } = await send(70, 'open-key');
       expect(new Set(statuses)).toEqual(new Set([200]));
       expect(fields).toEqual([]);

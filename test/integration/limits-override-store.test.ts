@@ -1,4 +1,5 @@
 /** Overrides in Redis: what the scripts leave there, and what two gateways' books make of a Redis that forgets or is silent. */
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 
@@ -58,7 +59,7 @@ async function open(section: object = { url: server.url }): Promise<OverrideStor
 
 function entry(bucket: string, more: Partial<BookEntry> = {}): BookEntry {
   const now = performance.now();
-  const figures = { ratePerSecond: 1 / 3600, burst: 8, by: 'edge-1' };
+  const figures = { hashed: null, client: 'a name', ratePerSecond: 1 / 3600, burst: 8, by: 'edge-1' };
   return { bucket, ...figures, endsMs: now + 60_000, untilMs: Date.now() + 60_000, serial: 0, ...more };
 }
 
@@ -179,17 +180,25 @@ describe('a Redis that has forgotten', () => {
   });
 });
 
+const SECRET = 'the same secret in all gateways';
+
 describe('two gateways', () => {
   interface Member {
     readonly overrides: LimitOverrides;
     readonly told: ToWorker[];
     readonly lines: string[];
+    /** The client as the last such line called it. */
+    readonly named: (message: string) => unknown;
   }
 
   function gateway(host: string): Member {
     const told: ToWorker[] = [];
     const lines: string[] = [];
-    const note = (_fields: object, message: string): void => void lines.push(message);
+    const names = new Map<string, unknown>();
+    const note = (fields: { client?: unknown }, message: string): void => {
+      lines.push(message);
+      names.set(message, fields.client);
+    };
     const overrides = new LimitOverrides({
       now: () => performance.now(),
       wallMs: () => Date.now(),
@@ -199,12 +208,13 @@ describe('two gateways', () => {
       broadcast: (message) => void told.push(message),
     });
     closing.push(overrides);
-    overrides.configure(redisOf({ url: server.url }));
-    return { overrides, told, lines };
+    overrides.configure(redisOf({ url: server.url }), SECRET);
+    return { overrides, told, lines, named: (message) => names.get(message) };
   }
 
   const order = (bucket: string, burst = 5) => {
-    return { bucket, client: bucket, ratePerSecond: 5, burst, ttlMs: 60_000, by: 'admin' };
+    const client = `name of ${bucket}`;
+    return { bucket, hashed: null, client, ratePerSecond: 5, burst, ttlMs: 60_000, by: 'admin' };
   };
 
   test('hear of each other, and what one removes is gone at the other', async () => {
@@ -233,6 +243,18 @@ describe('two gateways', () => {
     expect(await client.hexists(OVERRIDES_KEY, 'a')).toBe(0);
   });
 
+  test('of what one set and the other took back no name is left behind', async () => {
+    const [one, two] = [gateway('one'), gateway('two')];
+    await eventually('shared', async () => (await one.overrides.set(order('a'))) === 'all-gateways');
+    expect(one.named('limit override set')).toBe('name of a');
+    await eventually('taken back', async () => (await two.overrides.remove('a', 'admin')) !== undefined);
+    await eventually('gone', async () => one.overrides.find('a') === undefined);
+    await two.overrides.set(order('a'));
+    await eventually('heard', async () => one.overrides.find('a') !== undefined);
+    await one.overrides.remove('a', 'admin');
+    expect(one.named('limit override removed')).toBe('a');
+  });
+
   test('give back what a failover lost, and what was removed since stays removed', async () => {
     const [one, two] = [gateway('one'), gateway('two')];
     await eventually('shared', async () => (await one.overrides.set(order('early'))) === 'all-gateways');
@@ -249,7 +271,7 @@ describe('two gateways', () => {
     await two.overrides.set(order('after'));
     await eventually('they agree', async () => one.overrides.find('after') !== undefined);
     for (const { overrides } of [one, two]) {
-      expect(overrides.entries().map(({ bucket }) => bucket)).toEqual(
+      expect(overrides.entries(SECRET).map(({ bucket }) => bucket)).toEqual(
         expect.arrayContaining(['late', 'after']),
       );
       expect(overrides.find('early')).toBeUndefined();
@@ -262,10 +284,10 @@ describe('two gateways', () => {
   test('another store in the configuration gets what is in force', async () => {
     const one = gateway('one');
     await eventually('shared', async () => (await one.overrides.set(order('a'))) === 'all-gateways');
-    one.overrides.configure(null);
+    one.overrides.configure(null, SECRET);
     expect(await one.overrides.set(order('b'))).toBe('gateway');
     await client.flushall();
-    one.overrides.configure(redisOf({ url: server.url, timeout: '30ms' }));
+    one.overrides.configure(redisOf({ url: server.url, timeout: '30ms' }), SECRET);
     await eventually('both are there', async () => {
       const hash = await client.hgetall(OVERRIDES_KEY);
       return 'a' in hash && 'b' in hash;
@@ -283,6 +305,27 @@ describe('two gateways', () => {
       server.resume();
     }
     await eventually('it is told', async () => 'b' in (await client.hgetall(OVERRIDES_KEY)));
+  });
+
+  test('twenty orders in an outage wait together for as long as one, and the next for nothing', async () => {
+    const one = gateway('one');
+    await eventually('shared', async () => (await one.overrides.set(order('a'))) === 'all-gateways');
+    const buckets = Array.from({ length: 20 }, (_, i) => `b${i}`);
+    server.pause();
+    try {
+      const scopes: unknown[] = [];
+      const setting = buckets.map(async (bucket) => scopes.push(await one.overrides.set(order(bucket))));
+      await Promise.race(setting);
+      // The first has waited for its deadline; the others wait for nothing after that.
+      await turn();
+      expect(scopes).toEqual(buckets.map(() => 'this-gateway-only'));
+      const first = await Promise.race([one.overrides.set(order('c')), turn('it waits')]);
+      expect(first).toBe('this-gateway-only');
+    } finally {
+      server.resume();
+    }
+    await eventually('all are told', async () => (await client.hlen(OVERRIDES_KEY)) === 3 + 1 + 20 + 1);
+    expect(await one.overrides.set(order('d'))).toBe('all-gateways');
   });
 });
 

@@ -3,26 +3,35 @@
  * One gateway, with a real Redis and without.
  */
 import type { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 
 import type { PeekView, QuotaView } from '../../src/io/admin-port.ts';
 import { startGateway } from '../harness/gateway.ts';
-import type { Gateway } from '../harness/gateway.ts';
-import { RedisServer } from '../harness/redis.ts';
-import { counted } from './limits-admin-fixture.ts';
-import { ask, startService, valueOf } from './path-fixture.ts';
-import type { Listening } from './path-fixture.ts';
+import { eventually } from '../harness/ports.ts';
+import { base, startGround, withEachStore } from './limits-admin-fixture.ts';
+import { ask, begin, valueOf } from './path-fixture.ts';
 
-let origin: Listening;
-let redis: RedisServer;
-beforeAll(async () => {
-  redis = await RedisServer.start();
-  origin = await startService((_, response) => response.writeHead(200, { 'content-length': 2 }).end('ok'));
-});
-afterAll(async () => {
-  await origin[Symbol.asyncDispose]();
-  await redis.stop();
-});
+const TIERS = `
+clients:
+  keys:
+    - { key: gold-key, client: gina, tier: gold }
+    - { key: open-key, client: olga, tier: open }
+    - { key: busy-key, client: bea, tier: busy }
+    - { key: wild-key, client: wim, tier: wild }
+tiers:
+  default: { rate: 2/h, burst: 8 }
+  gold: { rate: 1/h, burst: 20 }
+  open: { mode: observe, rate: 1/h, burst: 5 }
+  busy: { concurrency: 2 }
+  wild: { rate: 1/h, burst: 5, penalty: { refusals: 2, per: 10m, blockFor: 10m } }
+limits: { global: { rate: 1/h, burst: 200 } }
+routes:
+  - { path: /, service: shop }
+  - { path: /dear, service: shop, cost: 5, limits: { perClient: { rate: 1/h, burst: 7 } } }
+  - { path: /gone, service: shop, guard: { status: [404], failures: 1, per: 10m, blockFor: 10m } }
+`;
+
+const ground = startGround();
 
 /** Every key of a limit with its bytes and its end; not the gateways' own signs of life. */
 async function dump(client: Redis): Promise<Record<string, string>> {
@@ -35,44 +44,11 @@ async function dump(client: Redis): Promise<Record<string, string>> {
   return found;
 }
 
-describe.each([
-  ['embedded', (): string => ''],
-  ['redis', (): string => `redis: { url: '${redis.url}', timeout: 500ms, keySecret: a-secret-of-the-tests }`],
-] as const)('with the store %s', (store, section) => {
-  let gateway: Gateway;
-  const start = async (): Promise<void> => {
-    gateway = await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 2
-${section()}
-services: { shop: { instances: [${origin.url}], sla: 5s, readiness: { path: /ready, interval: 600s, timeout: 10s } } }
-clients: { keys: [{ key: gold-key, client: gina, tier: gold }, { key: open-key, client: olga, tier: open }] }
-tiers:
-  default: { rate: 2/h, burst: 8 }
-  gold: { rate: 1/h, burst: 20 }
-  open: { mode: observe, rate: 1/h, burst: 5 }
-limits: { global: { rate: 1/h, burst: 200 } }
-routes:
-  - { path: /, service: shop }
-  - { path: /dear, service: shop, cost: 5, limits: { perClient: { rate: 1/h, burst: 7 } } }
-`);
-  };
-  beforeAll(start);
-  afterAll(async () => {
-    await gateway[Symbol.asyncDispose]();
-  });
+const start = async (section: string) => await startGateway(base(ground, section, 2) + TIERS);
 
-  async function exactly(work: () => Promise<void>): Promise<void> {
-    const again = async (): Promise<void> => {
-      await gateway[Symbol.asyncDispose]();
-      await redis.restart();
-      await start();
-    };
-    await counted(() => gateway, again, work);
-  }
-
+withEachStore(ground, start, (on) => {
   async function look(query: string, client = 'gina'): Promise<{ status: number; quota: QuotaView }> {
-    const { status, body } = await gateway.admin(`/v1/limits/${client}${query}`);
+    const { status, body } = await on.gateway.admin(`/v1/limits/${client}${query}`);
     return { status, quota: body as QuotaView };
   }
 
@@ -81,9 +57,9 @@ routes:
   }
 
   test('a request gets what was foretold: passed, refused at its route, at its client, and when to come back', async () => {
-    await exactly(async () => {
+    await on.exactly(async () => {
       const send = async (path: string) =>
-        await ask(gateway.port, { path, headers: { 'x-api-key': 'gold-key' } });
+        await ask(on.gateway.port, { path, headers: { 'x-api-key': 'gold-key' } });
       const passes = { ok: true, status: 0, code: '', refusedBy: '', retryAfterMs: 0 };
       expect(await peek('?route=/dear')).toMatchObject({ route: '/dear', cost: 5, ...passes });
       expect((await send('/dear')).status).toBe(200);
@@ -103,7 +79,10 @@ routes:
       // The route's own cost is only the default.
       expect(await peek('?route=/dear&cost=2')).toMatchObject({ cost: 2, ...passes });
       expect(await peek('?route=/&cost=15')).toMatchObject(passes);
-      expect(await peek('?route=/&cost=16')).toMatchObject({ code: 'SPW_RATE_CLIENT', refusedBy: 'client' });
+      expect(await peek('?route=/&cost=16')).toMatchObject({
+        code: 'SPW_RATE_CLIENT',
+        refusedBy: 'client',
+      });
       expect(await peek('?route=/&cost=21')).toMatchObject({ ok: false, retryAfterMs: null });
       expect(await peek('?route=/&cost=0')).toMatchObject(passes);
 
@@ -114,18 +93,80 @@ routes:
   });
 
   test('who only observes is told, and refuses nobody', async () => {
-    await exactly(async () => {
+    await on.exactly(async () => {
       const send = async (path: string) =>
-        await ask(gateway.port, { path, headers: { 'x-api-key': 'open-key' } });
+        await ask(on.gateway.port, { path, headers: { 'x-api-key': 'open-key' } });
       expect((await send('/dear')).status).toBe(200);
       expect(await peek('?route=/', 'olga')).toMatchObject({ ok: true, observed: ['client'] });
       expect((await send('/')).status).toBe(200);
     });
   });
 
+  test('requests in flight are shown, those of all workers, and foretell a refusal', async () => {
+    const idle = (await look('?route=/', 'bea')).quota;
+    expect(idle.concurrency).toMatchObject({ mode: 'enforce', allowed: 2, inFlight: 0 });
+    expect(idle.peek).toMatchObject({ ok: true });
+    const slow = [1, 2].map(() =>
+      begin(on.gateway.port, {
+        method: 'POST',
+        headers: { 'x-api-key': 'busy-key', 'content-length': '1' },
+      }),
+    );
+    for (const { sent } of slow) sent.flushHeaders();
+    try {
+      await eventually('both are in flight', async () => {
+        const { concurrency } = (await look('', 'bea')).quota;
+        return concurrency?.inFlight === 2 && concurrency.held === 2;
+      });
+      expect(await peek('?route=/', 'bea')).toMatchObject({
+        ok: false,
+        status: 429,
+        code: 'SPW_CONCURRENCY_CLIENT',
+        refusedBy: 'concurrency',
+        retryAfterMs: 1000,
+      });
+      const refused = await ask(on.gateway.port, { headers: { 'x-api-key': 'busy-key' } });
+      expect(refused.body.toString()).toContain('SPW_CONCURRENCY_CLIENT');
+    } finally {
+      for (const { sent } of slow) sent.end('x');
+      await Promise.all(slow.map(async ({ answered }) => (await answered).message.resume()));
+    }
+    await eventually('they have ended', async () => (await peek('?route=/', 'bea'))?.ok === true);
+  });
+
+  test('a block is shown for as long as it lasts and foretells a refusal where it holds, until it is lifted', async () => {
+    const send = async (path: string, key: string): Promise<number> =>
+      (await ask(on.gateway.port, { path, headers: { 'x-api-key': key } })).status;
+    await eventually('the guard blocks', async () => (await send('/gone', 'busy-key')) === 429);
+    const { quota } = await look('?route=/gone', 'bea');
+    expect(quota.blocks).toEqual([
+      { by: 'guard', name: '/gone', mode: 'enforce', retryAfterMs: expect.any(Number) },
+    ]);
+    const restMs = quota.blocks[0]?.retryAfterMs ?? 0;
+    expect(restMs).toBeGreaterThan(500_000);
+    expect(restMs).toBeLessThanOrEqual(600_000);
+    expect(quota.peek).toMatchObject({ status: 429, code: 'SPW_RATE_ROUTE', refusedBy: 'guard' });
+    expect(await peek('?route=/', 'bea')).toMatchObject({ ok: true });
+    await eventually('the penalty blocks', async () => {
+      await send('/', 'wild-key');
+      return (await look('', 'wim')).quota.blocks[0]?.by === 'penalty';
+    });
+    expect((await look('?route=/', 'wim')).quota).toMatchObject({
+      blocks: [{ by: 'penalty', name: 'wild', mode: 'enforce' }],
+      peek: { ok: false, code: 'SPW_RATE_CLIENT', refusedBy: 'penalty' },
+    });
+    for (const client of ['bea', 'wim']) {
+      await on.gateway.admin(`/v1/limits/${client}`, { method: 'DELETE' });
+      expect((await look('', client)).quota.blocks).toEqual([]);
+    }
+  });
+
   test('no look, no peek and no explanation writes, moves or makes a key', async () => {
-    await exactly(async () => {
-      const { rawHeaders } = await ask(gateway.port, { path: '/dear', headers: { 'x-api-key': 'gold-key' } });
+    await on.exactly(async () => {
+      const { rawHeaders } = await ask(on.gateway.port, {
+        path: '/dear',
+        headers: { 'x-api-key': 'gold-key' },
+      });
       const id = valueOf(rawHeaders, 'x-request-id') ?? '';
       const asked = async (): Promise<void> => {
         for (const path of [
@@ -138,11 +179,11 @@ routes:
           '/v1/limits/203.0.113.7',
           `/v1/explain/${id}`,
         ]) {
-          expect([200, 404]).toContain((await gateway.admin(path)).status);
+          expect([200, 404]).toContain((await on.gateway.admin(path)).status);
         }
       };
-      if (store === 'redis') {
-        const client = redis.client();
+      if (on.store === 'redis') {
+        const client = ground.redis.client();
         try {
           const before = await dump(client);
           expect(Object.keys(before).length).toBeGreaterThanOrEqual(3);
@@ -165,13 +206,13 @@ routes:
   });
 
   test.each([
-    ['?route=/nowhere', 404, 'There is no such route: known is /, /dear.'],
+    ['?route=/nowhere', 404, 'There is no such route: known is /, /dear, /gone.'],
     ['?cost=3', 400, 'name it with route='],
     ['?route=/&cost=many', 400, '"cost" must be a whole number'],
     ['?route=/&cost=-1', 400, '"cost" must be a whole number'],
     ['?path=/', 400, 'Unknown parameter "path"'],
   ])('%s is %i', async (query, status, why) => {
-    const answer = await gateway.admin(`/v1/limits/gina${query}`);
+    const answer = await on.gateway.admin(`/v1/limits/gina${query}`);
     expect([answer.status, answer.body]).toEqual([
       status,
       expect.objectContaining({ detail: expect.stringContaining(why) }),

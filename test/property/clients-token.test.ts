@@ -134,6 +134,9 @@ test('names are read from claims of their own only, whatever they are called', (
   );
   expect(factsOf({}, 'constructor', 'toString')).toBeUndefined();
   expect(factsOf({ sub: 'a' }, 'sub', 'toString')).toEqual({ client: 'a', tier: '' });
+  // Nothing longer than a name may be is kept of a token.
+  expect(factsOf({ sub: 'a'.repeat(257) }, 'sub', '')).toBeUndefined();
+  expect(factsOf({ sub: 'a', plan: 'p'.repeat(257) }, 'sub', 'plan')).toEqual({ client: 'a', tier: '' });
 });
 
 test('the longest header there is costs no more than its length: deep, wide and many-dotted tokens', () => {
@@ -156,13 +159,19 @@ test('the longest header there is costs no more than its length: deep, wide and 
   expect(tokenIn(`Bearer ${'x'.repeat(8193)}`)).toBe('');
 });
 
-test('ten times as many tokens as are kept leave no more than are kept', () => {
+test('ten times as many tokens as are kept leave no more than are kept, whoever verified them', () => {
   const memory = new TokenMemory();
+  const eras = [{}, {}, {}];
+  const eraOf = (index: number): object => eras[index % eras.length] ?? {};
   for (let index = 0; index < 100_000; index++)
-    memory.keep(`d${index}`, { client: 'c', tier: '' }, 60_000, 0);
+    memory.keep(`d${index}`, eraOf(index), { client: 'c', tier: '' }, 60_000, 0);
   let kept = 0;
-  for (let index = 0; index < 100_000; index++) if (memory.find(`d${index}`, 1) !== undefined) kept++;
+  for (let index = 0; index < 100_000; index++)
+    if (memory.find(`d${index}`, eraOf(index), 1) !== undefined) kept++;
   expect(kept).toBeGreaterThan(0);
   expect(kept).toBeLessThanOrEqual(10_000);
-  expect(memory.find('d99999', 1)).toEqual(expect.objectContaining({ client: 'c' }));
+  expect(memory.find('d99999', eraOf(99_999), 1)).toEqual(expect.objectContaining({ client: 'c' }));
+  // Good for one of them is not good for another.
+  expect(memory.find('d99999', eraOf(1), 1)).toBe(undefined);
+  expect(memory.find('d99999', {}, 1)).toBe(undefined);
 });

@@ -190,7 +190,7 @@ export function simulate(scene: Scene): Run {
   world.after(0, arrive);
   world.runUntil(endMs);
   const tokens: LeaseTokens = { granted: 0, spent: 0, expired: 0, refunded: 0 };
-  for (const { leaseTokens } of [...limiters, ...left])
+  for (const leaseTokens of [...limiters, ...left].map((each) => each.leaseTokens(endMs)))
     for (const event of ['granted', 'spent', 'expired', 'refunded'] as const)
       tokens[event] += leaseTokens[event];
   const { charged } = world;

@@ -10,8 +10,9 @@ import {
   frame,
   headerBlock,
   pseudo,
+  resetFrame,
   section,
-  uint32,
+  windowUpdate,
 } from '../harness/http2-frames.ts';
 import { askStream, startHttp2Gateway } from '../harness/http2-gateway.ts';
 import type { Http2Gateway } from '../harness/http2-gateway.ts';
@@ -34,18 +35,14 @@ function* times(count: number, make: (index: number) => Buffer): Generator<Buffe
 }
 
 const FLOODS: readonly (readonly [name: string, frames: () => Iterable<Buffer>])[] = [
-  [
-    '2 000 resets',
-    () =>
-      times(2000, (n) => Buffer.concat([heads(1 + 2 * n), frame(FRAME.RST_STREAM, 0, 1 + 2 * n, uint32(8))])),
-  ],
+  ['2 000 resets', () => times(2000, (n) => Buffer.concat([heads(1 + 2 * n), resetFrame(1 + 2 * n, 8)]))],
   [
     '2 000 streams that make the gateway reset them',
     () =>
       times(2000, (n) =>
         Buffer.concat([
           heads(1 + 2 * n, { ':method': 'POST' }, FLAG.END_HEADERS),
-          frame(FRAME.WINDOW_UPDATE, 0, 1 + 2 * n, uint32(0)),
+          windowUpdate(1 + 2 * n, 0),
         ]),
       ),
   ],
@@ -64,12 +61,7 @@ const FLOODS: readonly (readonly [name: string, frames: () => Iterable<Buffer>])
   ],
   [
     '10 000 fields',
-    () =>
-      section(
-        1,
-        headerBlock([...pseudo(), ...Array.from({ length: 10_000 }, () => ['a', 'b'] as const)]),
-        true,
-      ),
+    () => section(1, [...pseudo(), ...Array.from({ length: 10_000 }, () => ['a', 'b'] as const)], true),
   ],
   [
     '10 000 fields of one octet',
@@ -89,21 +81,16 @@ const FLOODS: readonly (readonly [name: string, frames: () => Iterable<Buffer>])
     'endless empty CONTINUATION',
     () => times(50_000, (n) => (n === 0 ? heads(1, {}, FLAG.END_STREAM) : frame(FRAME.CONTINUATION, 0, 1))),
   ],
-  [
-    'a connection window that overflows',
-    () => times(2, () => frame(FRAME.WINDOW_UPDATE, 0, 0, uint32(0x7fff_ffff))),
-  ],
+  ['a connection window that overflows', () => times(2, () => windowUpdate(0, 0x7fff_ffff))],
   [
     'a stream window that overflows',
     () =>
       times(3, (n) =>
-        n === 0
-          ? heads(1, { ':method': 'POST' }, FLAG.END_HEADERS)
-          : frame(FRAME.WINDOW_UPDATE, 0, 1, uint32(0x7fff_ffff)),
+        n === 0 ? heads(1, { ':method': 'POST' }, FLAG.END_HEADERS) : windowUpdate(1, 0x7fff_ffff),
       ),
   ],
   ['a frame over its size', () => [frame(FRAME.DATA, 0, 1, Buffer.alloc(20_000))]],
-  ['four MiB of window updates', () => times(330_000, () => frame(FRAME.WINDOW_UPDATE, 0, 0, uint32(1)))],
+  ['four MiB of window updates', () => times(330_000, () => windowUpdate(0, 1))],
   ['four MiB of frames nobody knows', () => times(256, () => frame(99, 0, 0, Buffer.alloc(16_384)))],
   ['100 000 priorities', () => times(100_000, () => frame(FRAME.PRIORITY, 0, 3, Buffer.alloc(5)))],
   ['something else than HTTP/2', () => [Buffer.from('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n')]],

@@ -1,77 +1,47 @@
-import { RateLimiterMemory, RateLimiterRes, type IRateLimiterOptions } from 'rate-limiter-flexible';
+import { RateLimiterMemory, type RateLimiterRes } from 'rate-limiter-flexible';
+import type { GuardRule } from '../../limits/guard.ts';
+import { refigure, strike } from './guard-store.ts';
 
 /**
  * `RateLimiterMemory` with an end: what counts strikes where there is no Redis, and stands in for one that is lost.
  *
  * The library's memory has no cap and makes a timer for each key, so a spray of addresses would grow it for as long as a
- * window lasts. Here a ring of names bounds all guards of a process together: a new key takes the place of the oldest. A spray
- * so evicts itself; what it costs is the count of whoever struck last before 20,000 others did.
+ * window lasts. Here a ring of names bounds it: a new key takes the place of the oldest. A spray so evicts itself; what it
+ * costs is the count of whoever struck last before 20,000 others did. One memory serves all guards of a process, since a
+ * key says whose it is and figures come with each strike: they are used before the call returns.
  */
 
 /** Some 700 B each, 14 MB in all, of which a worker sees something only while Redis is lost. Half: a spray forgets the honest sooner; double: memory and timers for strangers. */
 export const MOST_KEYS = 20_000;
 
-interface Seat {
-  readonly limiter: CappedMemory;
-  readonly key: string;
-}
-
-/** The names that all memories of a process hold, in the order in which they came. */
-export class KeyRing {
+export class CappedMemory extends RateLimiterMemory {
   readonly #most: number;
-  readonly #seats: Seat[] = [];
+  /** Keys in the order in which they came, each where the oldest was. */
+  readonly #ring: string[] = [];
   readonly #seated = new Set<string>();
   #next = 0;
 
   constructor(most = MOST_KEYS) {
+    // The library asks for some; each strike brings its own.
+    super({ points: 1, duration: 1 });
     this.#most = most;
   }
 
-  seat(limiter: CappedMemory, key: string): void {
+  async strike(key: string, rule: GuardRule): Promise<RateLimiterRes> {
+    this.#seat(key);
+    refigure(this, rule);
+    return await strike(this, key);
+  }
+
+  #seat(key: string): void {
     if (this.#seated.has(key)) return;
-    const gone = this.#seats[this.#next];
+    const gone = this.#ring[this.#next];
     if (gone !== undefined) {
-      this.#seated.delete(gone.key);
-      void gone.limiter.delete(gone.key);
+      this.#seated.delete(gone);
+      void this.delete(gone);
     }
-    this.#seats[this.#next] = { limiter, key };
+    this.#ring[this.#next] = key;
     this.#seated.add(key);
     this.#next = (this.#next + 1) % this.#most;
-  }
-}
-
-export class CappedMemory extends RateLimiterMemory {
-  readonly #ring: KeyRing;
-  readonly #given = new WeakSet<RateLimiterRes>();
-
-  constructor(options: IRateLimiterOptions, ring: KeyRing) {
-    super(options);
-    this.#ring = ring;
-  }
-
-  /** Whether an answer is this memory's own, where another limiter may have asked it. */
-  gave(answer: RateLimiterRes): boolean {
-    return this.#given.has(answer);
-  }
-
-  override async consume(
-    key: string | number,
-    points?: number,
-    options?: Record<string, unknown>,
-  ): Promise<RateLimiterRes> {
-    this.#ring.seat(this, String(key));
-    try {
-      const answer = await super.consume(key, points, options);
-      this.#given.add(answer);
-      return answer;
-    } catch (refused) {
-      if (refused instanceof RateLimiterRes) this.#given.add(refused);
-      throw refused;
-    }
-  }
-
-  override async block(key: string | number, seconds: number): Promise<RateLimiterRes> {
-    this.#ring.seat(this, String(key));
-    return await super.block(key, seconds);
   }
 }

@@ -1,12 +1,12 @@
+import { setImmediate as turnEnd } from 'node:timers/promises';
 import type { GuardRule, Tally } from '../../limits/guard.ts';
 import type { ToWorker } from '../ipc.ts';
-import { CappedMemory, KeyRing } from './capped-memory.ts';
-import { figuresOf, refigure, strike } from './guard-store.ts';
+import { CappedMemory } from './capped-memory.ts';
 
 /**
- * The supervisor's part of guards where there is no Redis: a `RateLimiterMemory` with an end for each guard, one ring of keys
- * for all. The worker that told of a strike is told the tally; when that blocks the client, every other worker too, so
- * that nobody gets a few tries more at each of them.
+ * The supervisor's part of guards where there is no Redis: a `RateLimiterMemory` with an end. The worker that told of a
+ * strike is told the tally; when that blocks the client, every other worker too, so that nobody gets a few tries more at
+ * each of them. Whom an operator forgives all are told of in the same order: whatever they heard before is over.
  */
 
 export interface Strike {
@@ -16,13 +16,17 @@ export interface Strike {
   readonly rule: GuardRule;
 }
 
+export interface Forgiveness {
+  readonly client: string;
+  readonly keys: readonly string[];
+}
+
 interface Listener {
   send(message: ToWorker): boolean;
 }
 
 export class GuardMemory<Worker extends Listener> {
-  readonly #ring = new KeyRing();
-  readonly #memories = new Map<string, CappedMemory>();
+  readonly #memory = new CappedMemory();
   readonly #workers: () => Iterable<Worker>;
 
   constructor(workers: () => Iterable<Worker>) {
@@ -30,7 +34,7 @@ export class GuardMemory<Worker extends Listener> {
   }
 
   async strike(worker: Worker, { guard, client, key, rule }: Strike): Promise<void> {
-    const { consumedPoints, msBeforeNext } = await strike(this.#memory(guard, rule), key);
+    const { consumedPoints, msBeforeNext } = await this.#memory.strike(key, rule);
     const tally: Tally = { strikes: consumedPoints, restMs: msBeforeNext, shared: true };
     worker.send({ type: 'struck', guard, client, tally, own: true });
     if (tally.strikes <= rule.strikes) return;
@@ -39,15 +43,10 @@ export class GuardMemory<Worker extends Listener> {
     }
   }
 
-  async forgive(guard: string, key: string): Promise<void> {
-    await this.#memories.get(guard)?.delete(key);
-  }
-
-  #memory(guard: string, rule: GuardRule): CappedMemory {
-    let memory = this.#memories.get(guard);
-    if (memory === undefined)
-      this.#memories.set(guard, (memory = new CappedMemory(figuresOf(rule), this.#ring)));
-    else refigure(memory, rule);
-    return memory;
+  async forgive({ client, keys }: Forgiveness): Promise<void> {
+    for (const key of keys) void this.#memory.delete(key);
+    // What was counted before this is told some promises later, and has to be told first.
+    await turnEnd();
+    for (const worker of this.#workers()) worker.send({ type: 'forgiven', client });
   }
 }

@@ -10,7 +10,7 @@ import type { GuardRule, Tally } from '../../limits/guard.ts';
 export interface GuardName {
   /** Of this gateway; the same after a reload. */
   readonly name: string;
-  /** Ends the key of each client in the store. */
+  /** Ends the key of each client in the store: guards of one suffix count together. */
   readonly suffix: string;
   readonly rule: GuardRule;
 }
@@ -18,7 +18,7 @@ export interface GuardName {
 export interface GuardStore {
   /** Counts one strike of a client; whoever made the store is told the tally. */
   count(guard: GuardName, client: string): void;
-  /** Forgets what was counted of a client; resolves when it is done, or cannot be. */
+  /** Forgets what was counted of a client, strikes under way included; resolves when it is done, or cannot be. */
   forgive(guards: readonly GuardName[], client: string): Promise<void>;
   close(): void;
 }

@@ -16,13 +16,15 @@ import { RedisGuardStore } from './redis-guard-store.ts';
  * Guards of routes and penalties of tiers in one worker: compiled from the configuration, asked before the limits, told of
  * each outcome.
  *
- * What is known of clients lies here by the guard's name and outlives a reload; the figures are the snapshot's. The store
+ * What is known of clients lies here by what is counted together and outlives a reload; the figures are the snapshot's. The store
  * is opened with the first configuration that has something to count, and with that only: whoever has no guard has no
  * connection for them, and no request of his meets any of this.
  */
 
 /** As a snapshot has it. */
 export interface Guard extends GuardName {
+  /** The route's name, or the tier's. */
+  readonly place: string;
   readonly code: 'SPW_RATE_CLIENT' | 'SPW_RATE_ROUTE';
   /** Answers that are strikes; a penalty has none, it strikes at refusals. */
   readonly statuses: ReadonlySet<number>;
@@ -36,14 +38,27 @@ export interface Block {
   readonly restMs: number;
 }
 
+/** A block as operators are told of it. */
+export interface BlockFigures {
+  readonly kind: GuardKind;
+  /** The route's or the tier's. */
+  readonly name: string;
+  readonly code: Guard['code'];
+  readonly enforced: boolean;
+  /** Until it ends, ms. */
+  readonly restMs: number;
+}
+
 export interface GuardSet {
   /** In the order of the configuration's routes. */
   readonly routes: readonly (Guard | undefined)[];
   readonly penalties: ReadonlyMap<string, Guard>;
 }
 
-/** A client has one penalty, whatever its tier is called: names of tiers never reach the store. */
+/** A client has one penalty, whatever its tier is called, also when its token brings another: names of tiers never reach the store. */
 export const PENALTY_SUFFIX = 'p';
+/** What only observes counts apart, or a client that comes with another tier would be blocked for what nobody refused. */
+const OBSERVED_PENALTY_SUFFIX = 'po';
 const NO_STATUSES: ReadonlySet<number> = new Set();
 
 export class Guards {
@@ -51,7 +66,8 @@ export class Guards {
   readonly #random: Random;
   readonly #now: () => number;
   readonly #send: (message: ToSupervisor) => boolean;
-  readonly #memories = new Map<string, Strikes>();
+  /** By suffix. */
+  #memories: ReadonlyMap<string, Strikes> = new Map();
   #current = new Map<string, Guard>();
   #store: GuardStore | undefined = undefined;
   #mark = '';
@@ -72,19 +88,22 @@ export class Guards {
   compile({ limits, routes, tiers }: Configuration): GuardSet | undefined {
     if (limits.mode === 'off') return undefined;
     const enforces = limits.mode === 'enforce';
+    const memories = new Map(this.#memories);
     const penalties = new Map<string, Guard>();
     for (const [tier, { penalty, mode }] of Object.entries(tiers)) {
       if (penalty === null) continue;
       const enforced = enforces && mode === 'enforce' && penalty.mode === 'enforce';
       const rule = ruleOf('penalty', penalty.refusals, penalty, enforced);
-      penalties.set(tier, this.#guard(`${PENALTY_SUFFIX}.${tier}`, PENALTY_SUFFIX, rule, NO_STATUSES));
+      const suffix = enforced ? PENALTY_SUFFIX : OBSERVED_PENALTY_SUFFIX;
+      penalties.set(tier, guardOf(memories, `${PENALTY_SUFFIX}.${tier}`, suffix, tier, rule, NO_STATUSES));
     }
     const guards = routes.map((route) => {
       const { guard } = route;
       if (guard === null) return undefined;
       const rule = ruleOf('guard', guard.failures, guard, enforces && guard.mode === 'enforce');
       const suffix = `g.${guardDigest(route)}`;
-      return this.#guard(suffix, suffix, rule, new Set(guard.status));
+      const place = `${route.host ?? ''}${route.path}`;
+      return guardOf(memories, suffix, suffix, place, rule, new Set(guard.status));
     });
     if (penalties.size === 0 && guards.every((guard) => guard === undefined)) return undefined;
     return { routes: guards, penalties };
@@ -102,8 +121,7 @@ export class Guards {
     for (const guard of [...(set?.routes ?? []), ...(set?.penalties.values() ?? [])]) {
       if (guard !== undefined) current.set(guard.name, guard);
     }
-    for (const [name, { strikes }] of current) this.#memories.set(name, strikes);
-    for (const name of this.#memories.keys()) if (!current.has(name)) this.#memories.delete(name);
+    this.#memories = new Map(current.values().map(({ suffix, strikes }) => [suffix, strikes]));
     this.#current = current;
   }
 
@@ -133,9 +151,14 @@ export class Guards {
     if (penalty !== undefined && isRefusal(exchange, penalty.rule)) this.#strike(penalty, bucket, now);
   }
 
-  /** For an operator: whether this worker knows of a block. */
-  knowsBlockOf(client: string, now: number): boolean {
-    return this.#current.values().some(({ strikes }) => strikes.blockedMs(client, now) > 0);
+  /** For an operator: what this worker blocks the client for, or would; a penalty as that of `tier`, if it has one. */
+  blocksOf(client: string, tier: string, now: number): BlockFigures[] {
+    const found = new Map<string, BlockFigures>();
+    for (const guard of this.#current.values()) {
+      if (found.has(guard.suffix) && guard.place !== tier) continue;
+      for (const block of blocksBy(guard, client, now)) found.set(guard.suffix, block);
+    }
+    return [...found.values()];
   }
 
   /** The supervisor's word. */
@@ -147,14 +170,15 @@ export class Guards {
     this.#current.get(name)?.strikes.blocked(client, tally.restMs, this.#now());
   }
 
-  /** It was lifted elsewhere. */
+  /** It was lifted, maybe elsewhere. */
   forget(client: string): void {
-    for (const { strikes } of this.#current.values()) strikes.forgive(client);
+    for (const strikes of this.#memories.values()) strikes.forgive(client);
   }
 
   /** An operator lifts what a client has brought upon itself. Resolves when it is done, or cannot be. */
   async forgive(client: string): Promise<void> {
-    await this.#store?.forgive([...this.#current.values()], client);
+    const bySuffix = new Map(this.#current.values().map((guard) => [guard.suffix, guard]));
+    await this.#store?.forgive([...bySuffix.values()], client);
     this.forget(client);
   }
 
@@ -179,13 +203,6 @@ export class Guards {
     guard?.strikes.counted(client, guard.rule, tally, this.#now());
   };
 
-  #guard(name: string, suffix: string, rule: GuardRule, statuses: ReadonlySet<number>): Guard {
-    const strikes = this.#memories.get(name) ?? new Strikes();
-    const code = rule.kind === 'guard' ? 'SPW_RATE_ROUTE' : 'SPW_RATE_CLIENT';
-    const problem = prepareProblem(code, { ...BLOCKED, detail: guardWords(rule) });
-    return { name, suffix, rule, code, statuses, strikes, problem };
-  }
-
   #open(redis: Configuration['redis']): GuardStore {
     if (redis === null) return new IpcGuardStore(this.#send);
     return new RedisGuardStore({
@@ -197,6 +214,39 @@ export class Guards {
       },
     });
   }
+}
+
+/** Tells everything that these guards know that a client has another hash. */
+export function renamer({ routes, penalties }: GuardSet): (before: string, client: string) => void {
+  const guards = [...routes, ...penalties.values()];
+  const memories = new Set(guards.flatMap((guard) => (guard === undefined ? [] : [guard.strikes])));
+  return (before, client) => {
+    for (const strikes of memories) strikes.rename(before, client);
+  };
+}
+
+/** @param memories by suffix; one that is not there yet is added */
+function guardOf(
+  memories: Map<string, Strikes>,
+  name: string,
+  suffix: string,
+  place: string,
+  rule: GuardRule,
+  statuses: ReadonlySet<number>,
+): Guard {
+  const strikes = memories.get(suffix) ?? new Strikes();
+  memories.set(suffix, strikes);
+  const code = rule.kind === 'guard' ? 'SPW_RATE_ROUTE' : 'SPW_RATE_CLIENT';
+  const problem = prepareProblem(code, { ...BLOCKED, detail: guardWords(rule) });
+  return { name, suffix, place, rule, code, statuses, strikes, problem };
+}
+
+/** One or none. */
+export function blocksBy(guard: Guard | undefined, client: string, now: number): BlockFigures[] {
+  const restMs = guard?.strikes.blockedMs(client, now) ?? 0;
+  if (guard === undefined || restMs === 0) return [];
+  const { rule, place, code } = guard;
+  return [{ kind: rule.kind, name: place, code, enforced: rule.enforced, restMs }];
 }
 
 const BLOCKED = {

@@ -2,7 +2,8 @@ import type { ToSupervisor } from '../ipc.ts';
 import { guardKey, type GuardName, type GuardStore } from './guard-store.ts';
 
 /**
- * Strikes without Redis: counted by the supervisor for all its workers (`guard-memory.ts`), which are all told of a block.
+ * Strikes without Redis: counted by the supervisor for all its workers (`guard-memory.ts`), which are all told of a block
+ * and of its lifting.
  * A supervisor that is silent counts nothing; what each worker noted itself still blocks there.
  */
 export class IpcGuardStore implements GuardStore {
@@ -18,8 +19,7 @@ export class IpcGuardStore implements GuardStore {
   }
 
   forgive(guards: readonly GuardName[], client: string): Promise<void> {
-    for (const guard of guards)
-      this.#send({ type: 'forgive', guard: guard.name, key: guardKey(guard, client) });
+    this.#send({ type: 'forgive', client, keys: guards.map((guard) => guardKey(guard, client)) });
     return Promise.resolve();
   }
 

@@ -1,7 +1,7 @@
 import { Cluster, type Redis } from 'ioredis';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
 import type { GuardRule } from '../../limits/guard.ts';
-import { CappedMemory, KeyRing } from './capped-memory.ts';
+import { CappedMemory } from './capped-memory.ts';
 import {
   figuresOf,
   guardKey,
@@ -13,15 +13,16 @@ import {
 } from './guard-store.ts';
 
 /**
- * Strikes in Redis: a `RateLimiterRedis` for each guard, insured by a `RateLimiterMemory` with an end.
+ * Strikes in Redis: a `RateLimiterRedis` for each guard, and beside them a `RateLimiterMemory` with an end as insurance.
  *
  * The connection is the guards' own: the library defines its script as a command of the connection, by one name, and the
  * last definition wins; here all use its own one. Only a connection that is ready is asked. The library knows no deadline,
- * and its wrapper for one forgets how long a block lasts; so while Redis stands still the insurance is asked at once, and a
- * socket that is silent for a second is destroyed, upon which the calls it owed are counted by the insurance too. A strike is
- * never counted by both.
+ * its wrapper for one forgets how long a block lasts, and the insurance that it would keep itself has it overwritten; so the
+ * insurance is asked here: at once while Redis stands still, and for what Redis has not answered. A socket that is silent
+ * for a second is destroyed, upon which the calls it owed are counted, too. A strike is never counted by both.
  *
- * What the insurance counts stays in it and in the worker that asked; Redis is told nothing afterwards.
+ * What the insurance counts stays in it and in the worker that asked; Redis is told nothing afterwards. The strike that
+ * blocks takes a second trip, so who is to be forgiven is deleted when all strikes under way have been counted.
  */
 
 /** Half takes a Redis that forks for lost; double counts twice as much in a queue that may never be read. */
@@ -32,10 +33,9 @@ const TICK_MS = 100;
 /** A tick later than this means that our own loop stood still, and the silence was ours. */
 const OWN_STANDSTILL_MS = 300;
 
-interface Limiters {
+interface Limiter {
   rule: GuardRule;
   readonly redis: RateLimiterRedis;
-  readonly insurance: CappedMemory;
 }
 
 export interface RedisGuardOptions {
@@ -53,8 +53,10 @@ export class RedisGuardStore implements GuardStore {
   readonly #told: TallyListener;
   readonly #onInsured: () => void;
   readonly #now: () => number;
-  readonly #ring = new KeyRing();
-  readonly #limiters = new Map<string, Limiters>();
+  readonly #insurance = new CappedMemory();
+  /** One for each guard, also of those that count together: what an answer means is judged when it comes, by its own figures. */
+  readonly #limiters = new Map<string, Limiter>();
+  readonly #counting = new Set<Promise<void>>();
   readonly #ticker: NodeJS.Timeout;
   #outstanding = 0;
   #heardMs: number;
@@ -77,17 +79,20 @@ export class RedisGuardStore implements GuardStore {
 
   count(guard: GuardName, client: string): void {
     // The insurance answers for whatever fails; should the library fail in itself, no worker ends by it.
-    this.#count(guard, client).catch(this.#onInsured);
+    const counting = this.#count(guard, client)
+      .catch(this.#onInsured)
+      .finally(() => this.#counting.delete(counting));
+    this.#counting.add(counting);
   }
 
   async forgive(guards: readonly GuardName[], client: string): Promise<void> {
+    // Where Redis stands still this lasts until its socket is given up.
+    await Promise.all(this.#counting);
     await Promise.all(
       guards.map(async (guard) => {
-        const { redis, insurance } = this.#limitersOf(guard);
         const key = guardKey(guard, client);
-        await insurance.delete(key);
-        // Where Redis stands still this lasts until its socket is given up.
-        if (!this.#standsStill()) await this.#awaited(redis.delete(key));
+        await this.#insurance.delete(key);
+        if (!this.#standsStill()) await this.#answered(this.#limiterOf(guard).delete(key));
       }),
     );
   }
@@ -98,42 +103,39 @@ export class RedisGuardStore implements GuardStore {
   }
 
   async #count(guard: GuardName, client: string): Promise<void> {
-    const { redis, insurance } = this.#limitersOf(guard);
     const key = guardKey(guard, client);
     const answer = this.#standsStill()
-      ? await strike(insurance, key)
-      : await this.#awaited(strike(redis, key));
-    const shared = !insurance.gave(answer);
+      ? undefined
+      : await this.#answered(strike(this.#limiterOf(guard), key));
+    const shared = answer !== undefined;
     if (!shared) this.#onInsured();
-    this.#told(guard.name, client, { strikes: answer.consumedPoints, restMs: answer.msBeforeNext, shared });
+    const { consumedPoints, msBeforeNext } = answer ?? (await this.#insurance.strike(key, guard.rule));
+    this.#told(guard.name, client, { strikes: consumedPoints, restMs: msBeforeNext, shared });
   }
 
-  #limitersOf({ name, rule }: GuardName): Limiters {
+  #limiterOf({ name, rule }: GuardName): RateLimiterRedis {
     let made = this.#limiters.get(name);
     if (made === undefined) {
-      const insurance = new CappedMemory(figuresOf(rule), this.#ring);
       const redis = new RateLimiterRedis({
         ...figuresOf(rule),
         storeClient: this.#client,
         rejectIfRedisNotReady: true,
-        insuranceLimiter: insurance,
       });
-      made = { rule, redis, insurance };
-      this.#limiters.set(name, made);
-      refigure(insurance, rule);
+      this.#limiters.set(name, (made = { rule, redis }));
     } else if (made.rule !== rule) {
       made.rule = rule;
       refigure(made.redis, rule);
-      // Last: whoever sets an insurance overwrites how long it blocks.
-      refigure(made.insurance, rule);
     }
-    return made;
+    return made.redis;
   }
 
-  async #awaited<T>(call: Promise<T>): Promise<T> {
+  /** Undefined when Redis has not answered, or with an error. */
+  async #answered<T>(call: Promise<T>): Promise<T | undefined> {
     if (this.#outstanding++ === 0) this.#heardMs = this.#now();
     try {
       return await call;
+    } catch {
+      return undefined;
     } finally {
       this.#outstanding--;
       this.#heardMs = this.#now();

@@ -8,6 +8,7 @@ import { RateLimiterCompatibleAbstract, RateLimiterRes } from 'rate-limiter-flex
 import type { CompiledRate } from '../../limits/gcra.ts';
 import { TICKS_PER_MS } from '../../limits/gcra.ts';
 import type { LimitStore, StoreCall, StoreReply } from '../../limits/store.ts';
+import { systemNow } from '../system-clock.ts';
 
 /** A store that can also forget a bucket; rejects when it may not be asked or does not answer in time. */
 export interface BucketStore extends LimitStore {
@@ -39,7 +40,7 @@ export class GcraLimiter extends RateLimiterCompatibleAbstract {
     this.#store = options.store;
     this.#rate = options.rate;
     this.#keyPrefix = options.keyPrefix ?? '';
-    this.#clock = options.clock ?? monotonicMs;
+    this.#clock = options.clock ?? systemNow;
   }
 
   // @ts-expect-error the library's class has accessors here, its typings say properties
@@ -137,8 +138,4 @@ class OneBucket implements StoreCall {
   unavailable(): void {
     this.#reject(new LimitStoreUnavailable('the limit store did not answer in time'));
   }
-}
-
-function monotonicMs(): number {
-  return performance.now();
 }

@@ -1,24 +1,23 @@
 /**
  * The limit store of a gateway without Redis: the buckets live in the supervisor, workers ask over the message channel.
  *
- * One message a turn of the event loop carries all its calls, as flat arrays: names, numbers, and what each call is. The same deadline, suspicion, pauses and heartbeats as for Redis hold for the supervisor (an empty
- * message is a heartbeat), so that a supervisor that stands still delays nobody for longer than a deadline: the worker
- * then decides by its own share. Moments never cross the channel; the supervisor's own monotonic clock decides.
+ * One message a turn of the event loop carries all its calls, as flat arrays: names, numbers, and what each call is. An empty
+ * message is a heartbeat. The same deadline, suspicion and pauses hold for the supervisor as for Redis, so that one that
+ * stands still delays nobody for longer than a deadline: the worker then decides by its own share. Moments never cross the
+ * channel; the supervisor's own monotonic clock decides.
  */
-import type { Random } from '../../kernel/random.ts';
 import type { EmbeddedStore } from '../../limits/embedded-store.ts';
-import { StoreFitness } from '../../limits/fitness.ts';
-import type { FitnessListener } from '../../limits/fitness.ts';
 import { REPLY_PER_LEVEL, TERMS_PER_LEVEL } from '../../limits/gcra.ts';
-import type { LimitStore, SlotsCall, StoreCall, StoreView } from '../../limits/store.ts';
-import { beforeDeadline } from './before-deadline.ts';
+import type { StoreCall, StoreView } from '../../limits/store.ts';
+import { systemNow } from '../system-clock.ts';
+import { BatchedStore } from './batched-store.ts';
+import type { BatchedStoreOptions } from './batched-store.ts';
 import { RefundOrder, SlotsQuestion } from './calls.ts';
 import type { Batch } from './turn-batches.ts';
-import { TurnBatches } from './turn-batches.ts';
 
 /**
  * Number of the message, names of all calls, numbers of all calls, and a sign for each call: n > 0, a decision over n
- * buckets, five terms each; 0, a question for slots: names of the hash and of the worker, then need, keep and most;
+ * buckets, five terms each; `FLOORED` + n, the same, and after the terms the ticks that each bucket is away from full at least; 0, a question for slots: names of the hash and of the worker, then need, keep and most;
  * -n, units for n buckets, with the ticks of a unit. No calls = a heartbeat, or with a last element the order to forget
  * these buckets.
  */
@@ -32,80 +31,38 @@ export type LimitBatchMessage = readonly [
 /** Number of the message, then all replies one after the other; for each forgotten bucket 1, or 0 when it was full. */
 export type LimitBatchReply = readonly [id: number, replies: readonly number[]];
 
-/** As for Redis: the fitness is looked at this often. */
-const TICK_MS = 50;
+/** More than the levels of a decision. */
+const FLOORED = 64;
 
-export interface IpcLimitStoreOptions {
+export interface IpcLimitStoreOptions extends BatchedStoreOptions {
   /** Sends one message to the supervisor; throws or returns false when the channel is closed. */
   readonly send: (message: LimitBatchMessage) => boolean | void;
-  /** The longest that a decision waits, ms. */
-  readonly timeoutMs: number;
-  readonly random: Random;
-  readonly onState: FitnessListener;
-  readonly onTrip?: (tripMs: number) => void;
-  /** Told the calls and heartbeats that got no answer in time, by what came instead. */
-  readonly onUnanswered?: (kind: string, calls: number) => void;
-  readonly clock?: () => number;
 }
 
 /** The worker's side. */
-export class IpcLimitStore implements LimitStore {
+export class IpcLimitStore extends BatchedStore {
   readonly #sendMessage: IpcLimitStoreOptions['send'];
-  readonly #fitness: StoreFitness;
-  readonly #batches: TurnBatches;
-  readonly #clock: () => number;
-  readonly #ticker: NodeJS.Timeout;
-  readonly #timeoutMs: number;
   readonly #unanswered = new Map<number, Batch>();
   readonly #forgetting = new Map<number, PromiseWithResolvers<boolean>>();
   #nextId = 1;
 
   constructor(options: IpcLimitStoreOptions) {
+    super(options, Infinity);
     this.#sendMessage = options.send;
-    this.#clock = options.clock ?? monotonicMs;
-    this.#timeoutMs = options.timeoutMs;
-    this.#fitness = new StoreFitness(options.random, options.onState);
-    this.#batches = new TurnBatches({
-      timeoutMs: options.timeoutMs,
-      mostCalls: Infinity,
-      fitness: this.#fitness,
-      clock: this.#clock,
-      transmit: (batch) => this.#transmit(batch),
-      onTrip: options.onTrip,
-      onUnanswered: options.onUnanswered,
-    });
     // No first heartbeat to wait for: until it came back, a starting worker would hand out shares beside the store.
-    this.#fitness.trusted(this.#clock());
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
-    this.#ticker.unref();
+    this.fitness.trusted(systemNow());
   }
 
-  decide(call: StoreCall, now: number): boolean {
-    return this.#batches.add(call, now);
-  }
-
-  refund(
-    keys: readonly string[],
-    units: readonly number[],
-    unitTicks: readonly number[],
-    now: number,
-  ): boolean {
-    return this.#batches.add(new RefundOrder(keys, units, unitTicks), now);
-  }
-
-  slots(call: SlotsCall, now: number): boolean {
-    return this.#batches.add(new SlotsQuestion(call), now);
-  }
-
-  /** Forgets a bucket: it is full again. For operators. Rejects when the supervisor does not answer in time. */
+  /** Forgets a bucket: it is full again; whether it was there. For operators, see `ordered`. */
   async forget(key: string): Promise<boolean> {
-    if (!this.#fitness.mayAsk(this.#clock())) throw new Error(this.#fitness.reason());
     const id = this.#nextId++;
     const waiting = Promise.withResolvers<boolean>();
     this.#forgetting.set(id, waiting);
     try {
-      if (!this.#sent([id, [key], [], [], 'forget'])) throw new Error('closed');
-      return await beforeDeadline(waiting.promise, this.#timeoutMs);
+      return await this.ordered(async () => {
+        if (!this.#sent([id, [key], [], [], 'forget'])) throw new Error('closed');
+        return await waiting.promise;
+      });
     } finally {
       this.#forgetting.delete(id);
     }
@@ -119,13 +76,13 @@ export class IpcLimitStore implements LimitStore {
     if (batch === undefined) return;
     this.#unanswered.delete(reply[0]);
     if (batch.beat) {
-      this.#batches.replied(batch, 0, []);
+      this.batches.replied(batch, 0, []);
       return;
     }
     let at = 0;
     for (let i = 0; i < batch.calls.length; i++) {
       const length = replyLength(batch.calls[i] as StoreCall);
-      this.#batches.replied(batch, i, reply[1].slice(at, at + length));
+      this.batches.replied(batch, i, reply[1].slice(at, at + length));
       at += length;
     }
   }
@@ -138,32 +95,21 @@ export class IpcLimitStore implements LimitStore {
     return 0;
   }
 
-  pauseMs(now: number): number {
-    return this.#fitness.pauseMs(now);
-  }
-
-  view(now: number): StoreView {
-    return {
-      kind: 'ipc',
-      state: this.#fitness.state(now),
-      reason: this.#fitness.reason(),
-      gateways: 1,
-      workers: 1,
-      calls: this.#batches.calls,
-      batches: this.#batches.batches,
-      missed: this.#batches.missed,
-      failed: this.#batches.failed,
-    };
-  }
-
-  close(): void {
-    clearInterval(this.#ticker);
-    this.#batches.close();
+  override close(): void {
+    super.close();
     for (const batch of this.#unanswered.values()) this.#fail(batch);
     this.#unanswered.clear();
   }
 
-  #transmit(batch: Batch): void {
+  protected kind(): StoreView['kind'] {
+    return 'ipc';
+  }
+
+  protected isOpen(): boolean {
+    return true;
+  }
+
+  protected transmit(batch: Batch): void {
     const keys: string[] = [];
     const terms: number[] = [];
     const signs: number[] = [];
@@ -175,6 +121,9 @@ export class IpcLimitStore implements LimitStore {
         keys.push(worker);
         terms.push(need, keep, most);
         signs.push(0);
+      } else if (call.floors !== undefined) {
+        terms.push(...call.floors);
+        signs.push(FLOORED + call.keys.length);
       } else signs.push(call instanceof RefundOrder ? -call.keys.length : call.keys.length);
     }
     const id = this.#nextId++;
@@ -183,7 +132,7 @@ export class IpcLimitStore implements LimitStore {
     this.#unanswered.set(id, batch);
     if (this.#sent([id, keys, terms, signs])) return;
     this.#unanswered.delete(id);
-    this.#fitness.refused(this.#clock(), 'closed');
+    this.fitness.refused(systemNow(), 'closed');
     this.#fail(batch);
   }
 
@@ -201,13 +150,7 @@ export class IpcLimitStore implements LimitStore {
 
   #fail(batch: Batch): void {
     for (let left = batch.left; left > 0; left--)
-      this.#batches.refused(batch, batch.beat ? 'closed' : '', 'closed');
-  }
-
-  #tick(): void {
-    const now = this.#clock();
-    this.#fitness.tick(now);
-    if (this.#fitness.beatDue(now)) this.#batches.sendBeat(now);
+      this.batches.refused(batch, batch.beat ? 'closed' : '', 'closed');
   }
 }
 
@@ -224,9 +167,13 @@ export function serveLimitBatch(
   let from = 0;
   for (const sign of calls) {
     if (sign > 0) {
-      store.decideInto(keys, terms, first, sign, now, replies, from);
-      first += sign;
-      from += sign * TERMS_PER_LEVEL;
+      const levels = sign % FLOORED;
+      const end = from + levels * TERMS_PER_LEVEL;
+      const floors = sign > FLOORED ? levels : 0;
+      for (let i = 0; i < floors; i++) store.raise(keys[first + i] ?? '', terms[end + i] ?? 0, now);
+      store.decideInto(keys, terms, first, levels, now, replies, from);
+      first += levels;
+      from = end + floors;
     } else if (sign === 0) {
       const [key = '', worker = ''] = keys.slice(first, first + 2);
       const [need = 0, keep = 0, most = 0] = terms.slice(from, from + 3);
@@ -251,8 +198,4 @@ export function serveLimitBatch(
 function replyLength(call: StoreCall): number {
   const single = call instanceof SlotsQuestion || call instanceof RefundOrder;
   return single ? 1 : 1 + REPLY_PER_LEVEL * call.keys.length;
-}
-
-function monotonicMs(): number {
-  return performance.now();
 }

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { RedisConfiguration } from '../../../config/schema.ts';
 import type { Random } from '../../kernel/random.ts';
-import { SLOW } from '../../limits/fitness.ts';
 import {
   MOST_OVERRIDES,
   spanOf,
@@ -11,7 +10,7 @@ import {
   type StoredOverride,
   type StoredOverrides,
 } from '../../limits/override-book.ts';
-import { beforeDeadline } from './before-deadline.ts';
+import { AnswersInTime } from './answers-in-time.ts';
 import {
   OVERRIDES_KEY,
   READ_OVERRIDES,
@@ -25,15 +24,11 @@ import { openRedis } from './redis-options.ts';
  * Overrides in Redis, over a connection of the supervisor's own: no request ever waits behind them.
  *
  * Looking for changes is one HMGET, twice a second; everything else happens when something has changed. Each call has a
- * deadline, since the library's own would end the handshake; a connection on which a look was not answered for so long
- * that it cannot be the store's slowness is replaced. Scripts are sent whole: they are rare, and a lost script cache
- * would be one more case.
+ * deadline (`answers-in-time.ts`). Scripts are sent whole: they are rare, and a lost script cache would be one more case.
  */
 
 /** The least that a call may take. An operator waits this long; half takes a busy Redis for a lost one. */
 const LEAST_DEADLINE_MS = 250;
-/** A connection that is silent for so long is replaced. Half would do so while Redis forks; double delays the bound. */
-const SILENT_MS = 1000;
 /** Orders of one call: half takes more trips after an outage; double holds up Redis for as long. */
 export const ORDERS_AT_ONCE = 500;
 
@@ -47,15 +42,11 @@ interface Client {
 
 export class OverrideStore {
   readonly #client: Client;
-  readonly #deadlineMs: number;
-  readonly #now: () => number;
-  /** Since when no call has been answered, 0 = the last one was. */
-  #silentSince = 0;
+  readonly #answers: AnswersInTime;
 
   constructor(redis: RedisConfiguration, parts: { random: Random; now: () => number; onReady: () => void }) {
-    this.#deadlineMs = Math.max(redis.timeout, LEAST_DEADLINE_MS);
-    this.#now = parts.now;
     this.#client = openRedis(redis, parts.random);
+    this.#answers = new AnswersInTime(this.#client, Math.max(redis.timeout, LEAST_DEADLINE_MS), parts.now);
     // Without this listener the first refused connection ends the process; the workers tell that Redis is down.
     this.#client.on('error', () => undefined);
     this.#client.on('ready', parts.onReady);
@@ -63,7 +54,7 @@ export class OverrideStore {
 
   /** Life and version. */
   async look(): Promise<{ life: string; version: number }> {
-    const [life, version] = await this.#asked(this.#client.hmget(OVERRIDES_KEY, 'life', 'version'));
+    const [life, version] = await this.#answers.of(this.#client.hmget(OVERRIDES_KEY, 'life', 'version'));
     return { life: life ?? '', version: Number(version ?? 0) };
   }
 
@@ -104,26 +95,7 @@ export class OverrideStore {
   }
 
   async #run(script: string, args: readonly (string | number)[]): Promise<unknown> {
-    return await this.#asked(this.#client.eval(script, 1, OVERRIDES_KEY, ...args));
-  }
-
-  async #asked<T>(answer: Promise<T>): Promise<T> {
-    // Told by the race below, unless that is over before.
-    answer.catch(() => undefined);
-    try {
-      const told = await beforeDeadline(answer, this.#deadlineMs);
-      this.#silentSince = 0;
-      return told;
-    } catch (error) {
-      if (!(error instanceof Error) || error.message !== SLOW) throw error;
-      const now = this.#now();
-      if (this.#silentSince === 0) this.#silentSince = now;
-      else if (now - this.#silentSince > SILENT_MS) {
-        this.#silentSince = 0;
-        this.#client.disconnect(true);
-      }
-      throw error;
-    }
+    return await this.#answers.of(this.#client.eval(script, 1, OVERRIDES_KEY, ...args));
   }
 }
 

@@ -13,6 +13,7 @@
 import type { Random } from '../../kernel/random.ts';
 import type { FitnessListener } from '../../limits/fitness.ts';
 import type { SlotsCall, StoreCall, StoreView } from '../../limits/store.ts';
+import { systemNow } from '../system-clock.ts';
 import { askForSlots } from './cluster-map.ts';
 import type { SlotRange } from './cluster-map.ts';
 import type { BucketStore } from './gcra-limiter.ts';
@@ -66,7 +67,6 @@ class Primary {
 export class RedisClusterStore implements BucketStore {
   readonly #options: RedisClusterOptions;
   readonly #random: Random;
-  readonly #clock: () => number;
   readonly #primaries = new Map<string, Primary>();
   readonly #bySlot: (Primary | undefined)[] = Array.from({ length: SLOTS });
   readonly #liveSlot = keySlot(LIVE_KEY);
@@ -82,10 +82,9 @@ export class RedisClusterStore implements BucketStore {
   constructor(options: RedisClusterOptions) {
     this.#options = options;
     this.#random = options.random;
-    this.#clock = options.clock ?? monotonicMs;
     this.#workers = options.workers;
     this.#learnedAt = -Infinity;
-    this.#learnAt = this.#clock();
+    this.#learnAt = systemNow();
     this.#ticker = setInterval(() => this.#tick(), TICK_MS);
     this.#ticker.unref();
     this.#tick();
@@ -248,7 +247,7 @@ export class RedisClusterStore implements BucketStore {
   }
 
   #tick(): void {
-    const now = this.#clock();
+    const now = systemNow();
     if (this.#learning || now < this.#learnAt) return;
     this.#learning = true;
     void this.#learn();
@@ -265,7 +264,7 @@ export class RedisClusterStore implements BucketStore {
       if (!this.#closed) this.#changed();
     }
     this.#learning = false;
-    this.#learnedAt = this.#clock();
+    this.#learnedAt = systemNow();
     this.#learnAt = this.#learnedAt + (this.#troubled() === '' ? LEARN_CALM_MS : LEARN_TROUBLED_MS);
   }
 
@@ -331,8 +330,4 @@ function wordOf(error: unknown): string {
   if (!(error instanceof Error)) return 'error';
   const code: unknown = 'code' in error ? error.code : undefined;
   return refusalWord(error.message) || (typeof code === 'string' ? code : error.message);
-}
-
-function monotonicMs(): number {
-  return performance.now();
 }

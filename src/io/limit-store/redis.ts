@@ -8,136 +8,84 @@
  * second with a call outstanding is destroyed: TCP alone would take minutes to notice.
  */
 import type { Redis } from 'ioredis';
-import type { Random } from '../../kernel/random.ts';
-import { SLOW, StoreFitness } from '../../limits/fitness.ts';
+import { SLOW } from '../../limits/fitness.ts';
 import type { FitnessListener } from '../../limits/fitness.ts';
-import type { LimitStore, SlotsCall, StoreCall, StoreReply, StoreView } from '../../limits/store.ts';
-import { beforeDeadline } from './before-deadline.ts';
-import { RefundOrder, scriptArguments, SlotsQuestion } from './calls.ts';
+import type { StoreCall, StoreReply, StoreView } from '../../limits/store.ts';
+import { systemNow } from '../system-clock.ts';
+import { BatchedStore } from './batched-store.ts';
+import type { BatchedStoreOptions } from './batched-store.ts';
+import { scriptArguments } from './calls.ts';
 import { refusalWord } from './redis-options.ts';
 import { BEAT, LIVE_KEY, LIVE_SECONDS, SCRIPTS } from './scripts.ts';
 import { ScriptCall } from './script-call.ts';
 import type { NodeStore } from './script-call.ts';
 import type { Batch } from './turn-batches.ts';
-import { TurnBatches } from './turn-batches.ts';
 
 /** Half splits a burst of a busy turn needlessly; double keeps Redis busy for other workers' deadlines. */
 const MOST_CALLS_IN_A_PIPELINE = 64;
-/** How often the fitness and the socket are looked at. 25 ms finds nothing earlier; 100 ms delays recovery. */
-const TICK_MS = 50;
 /** A socket this silent with a call outstanding is dead. 500 ms would cut a Redis that swaps; 2 s delays recovery. */
 const SILENT_MS = 1000;
 /** A tick later than this means that our own loop stood still, and the silence was ours. */
 const OWN_STANDSTILL_MS = 250;
 
-export interface RedisLimitStoreOptions {
+export interface RedisLimitStoreOptions extends BatchedStoreOptions {
   /** Opened just now, see `redis-options.ts`; ended by `close`. */
   readonly client: Redis;
-  /** The longest that a decision waits, ms. */
-  readonly timeoutMs: number;
   /** This gateway's name among those that share the Redis; the same for all its workers. */
   readonly gateway: string;
   /** Workers of this gateway. */
   readonly workers: number;
   /** Live gateways assumed until a heartbeat has told. */
   readonly gateways: number;
-  readonly random: Random;
-  /** Told each change between fit and unfit, once. */
-  readonly onState: FitnessListener;
-  /** Told each round trip, ms. */
-  readonly onTrip?: (tripMs: number) => void;
-  /** Told the calls and heartbeats that got no answer in time, by what came instead. */
-  readonly onUnanswered?: (kind: string, calls: number) => void;
-  readonly clock?: () => number;
   /** In a cluster: takes a call that this node has sent away (true), to be told its end as if this node had answered. */
   readonly elsewhere?: (error: string, call: ScriptCall) => boolean;
 }
 
-export class RedisLimitStore implements LimitStore, NodeStore {
+export class RedisLimitStore extends BatchedStore implements NodeStore {
   readonly #redis: Redis;
-  readonly #fitness: StoreFitness;
-  readonly #batches: TurnBatches;
-  readonly #clock: () => number;
   readonly #gateway: string;
-  readonly #timeoutMs: number;
   readonly #elsewhere: RedisLimitStoreOptions['elsewhere'];
-  readonly #ticker: NodeJS.Timeout;
   #workers: number;
   #liveGateways: number;
   #liveWorkers: number;
   /** Infinity while it is lost, and before it was ever fit. */
   #fitSince = Infinity;
   #lastError = 'closed';
-  #lastTick: number;
+  #lastTick = systemNow();
   #bytesRead = 0;
-  #silentSince: number;
+  #silentSince = this.#lastTick;
   #outstanding = 0;
   #closed = false;
   /** Another key than that of all gateways, where only the connection is to be tried. */
   #trialKey = '';
 
   constructor(options: RedisLimitStoreOptions) {
-    this.#clock = options.clock ?? monotonicMs;
+    const onState: FitnessListener = (state, reason) => {
+      this.#fitSince = state === 'fit' ? systemNow() : Infinity;
+      options.onState(state, reason);
+    };
+    super({ ...options, onState }, MOST_CALLS_IN_A_PIPELINE);
+    this.#redis = options.client;
     this.#gateway = options.gateway;
-    this.#timeoutMs = options.timeoutMs;
     this.#elsewhere = options.elsewhere;
     this.#workers = options.workers;
     this.#liveGateways = options.gateways;
     this.#liveWorkers = options.gateways * options.workers;
-    this.#fitness = new StoreFitness(options.random, (state, reason) => {
-      this.#fitSince = state === 'fit' ? this.#clock() : Infinity;
-      options.onState(state, reason);
-    });
-    this.#batches = new TurnBatches({
-      timeoutMs: options.timeoutMs,
-      mostCalls: MOST_CALLS_IN_A_PIPELINE,
-      fitness: this.#fitness,
-      clock: this.#clock,
-      transmit: (batch) => this.#transmit(batch),
-      onTrip: options.onTrip,
-      onUnanswered: options.onUnanswered,
-    });
-    this.#lastTick = this.#clock();
-    this.#silentSince = this.#lastTick;
-    this.#redis = options.client;
     // Without this listener the first refused connection ends the process.
     this.#redis.on('error', (error: Error) => {
       this.connectionError(error);
       // No sentinel could be asked: there was no connection that could close.
-      if (this.#redis.status === 'connecting') this.#fitness.disconnected(this.#clock(), this.#lastError);
+      if (this.#redis.status === 'connecting') this.fitness.disconnected(systemNow(), this.#lastError);
     });
     this.#redis.on('ready', () => this.#ready());
     this.#redis.on('close', () => {
-      if (!this.#closed) this.#fitness.disconnected(this.#clock(), this.#lastError);
+      if (!this.#closed) this.fitness.disconnected(systemNow(), this.#lastError);
     });
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
-    this.#ticker.unref();
   }
 
-  decide(call: StoreCall, now: number): boolean {
-    return this.#batches.add(call, now);
-  }
-
-  refund(
-    keys: readonly string[],
-    units: readonly number[],
-    unitTicks: readonly number[],
-    now: number,
-  ): boolean {
-    return this.#batches.add(new RefundOrder(keys, units, unitTicks), now);
-  }
-
-  slots(call: SlotsCall, now: number): boolean {
-    return this.#batches.add(new SlotsQuestion(call), now);
-  }
-
-  /**
-   * Forgets a bucket: it is full again. For operators, not for requests. Rejects when Redis may not be asked now, or has
-   * not answered by the deadline: then it may still come to it.
-   */
+  /** Forgets a bucket: it is full again; whether it was there. For operators, see `ordered`. */
   async forget(key: string): Promise<boolean> {
-    if (!this.#fitness.mayAsk(this.#clock())) throw new Error(this.#fitness.reason());
-    return (await beforeDeadline(this.#delete(key), this.#timeoutMs)) > 0;
+    return (await this.ordered(() => this.#delete(key))) > 0;
   }
 
   /** For a cluster: what the node is asked besides. */
@@ -147,7 +95,7 @@ export class RedisLimitStore implements LimitStore, NodeStore {
 
   /** For a cluster: may the node be asked now? */
   mayAsk(now: number): boolean {
-    return !this.#closed && this.#fitness.mayAsk(now);
+    return !this.#closed && this.fitness.mayAsk(now);
   }
 
   /** For a cluster: heartbeats only try this node, by writing to this key of it; empty: they tell of this gateway. */
@@ -157,7 +105,7 @@ export class RedisLimitStore implements LimitStore, NodeStore {
 
   /** For a cluster: sends here what another node has sent away; the answer is that node's to give. */
   sendFor(call: ScriptCall, asking: boolean): boolean {
-    if (this.#closed || this.#redis.status !== 'ready') return false;
+    if (this.#closed || !this.isOpen()) return false;
     const { args, name, store, batch, index, hops } = call;
     const stream = this.#redis.stream;
     stream.cork();
@@ -180,35 +128,15 @@ export class RedisLimitStore implements LimitStore, NodeStore {
     return this.#liveWorkers;
   }
 
-  pauseMs(now: number): number {
-    return this.#fitness.pauseMs(now);
-  }
-
-  view(now: number): StoreView {
-    return {
-      kind: 'redis',
-      state: this.#fitness.state(now),
-      reason: this.#fitness.reason(),
-      gateways: this.#liveGateways,
-      workers: this.#liveWorkers,
-      calls: this.#batches.calls,
-      batches: this.#batches.batches,
-      missed: this.#batches.missed,
-      failed: this.#batches.failed,
-    };
-  }
-
-  /** Whoever waits is told that there is no store; calls in flight may still be charged. */
-  close(): void {
+  override close(): void {
     this.#closed = true;
-    clearInterval(this.#ticker);
-    this.#batches.close();
+    super.close();
     this.#redis.disconnect();
   }
 
   /** For a cluster: nobody could be asked instead; that says nothing about this node. */
   abandon(batch: Batch): void {
-    this.#batches.refused(batch, '', 'moved');
+    this.batches.refused(batch, '', 'moved');
     this.#repeatWhenAllAnswered(batch);
   }
 
@@ -220,7 +148,7 @@ export class RedisLimitStore implements LimitStore, NodeStore {
   /** For `ScriptCall`: one reply of a batch. */
   replied(batch: Batch, index: number, reply: StoreReply): void {
     if (batch.beat && this.#trialKey === '') this.#heard(reply);
-    this.#batches.replied(batch, index, reply);
+    this.batches.replied(batch, index, reply);
     this.#repeatWhenAllAnswered(batch);
   }
 
@@ -236,19 +164,19 @@ export class RedisLimitStore implements LimitStore, NodeStore {
     }
     const word = refusalWord(error.message);
     if (word !== '') {
-      this.#fitness.refused(this.#clock(), word);
-      this.#batches.refused(batch, batch.beat ? word : '', word);
+      this.fitness.refused(systemNow(), word);
+      this.batches.refused(batch, batch.beat ? word : '', word);
     } else {
       // A lost connection is told by its own event; a reply that nobody expected counts against the store.
       const answered = error.name === 'ReplyError';
-      this.#batches.refused(batch, answered ? 'error' : '', answered ? 'error' : this.#lastError);
+      this.batches.refused(batch, answered ? 'error' : '', answered ? 'error' : this.#lastError);
     }
     this.#repeatWhenAllAnswered(batch);
   }
 
   /** Counted like a call, so that a silent socket is replaced and the promise ends. */
   async #delete(key: string): Promise<number> {
-    if (this.#outstanding++ === 0) this.#silentSince = this.#clock();
+    if (this.#outstanding++ === 0) this.#silentSince = systemNow();
     try {
       return await this.#redis.del(key);
     } finally {
@@ -256,7 +184,15 @@ export class RedisLimitStore implements LimitStore, NodeStore {
     }
   }
 
-  #transmit(batch: Batch): void {
+  protected kind(): StoreView['kind'] {
+    return 'redis';
+  }
+
+  protected isOpen(): boolean {
+    return this.#redis.status === 'ready';
+  }
+
+  protected transmit(batch: Batch): void {
     const stream = this.#redis.stream;
     stream.cork();
     if (batch.beat && this.#trialKey !== '') {
@@ -276,7 +212,7 @@ export class RedisLimitStore implements LimitStore, NodeStore {
   }
 
   #send(call: ScriptCall): void {
-    if (this.#outstanding++ === 0) this.#silentSince = this.#clock();
+    if (this.#outstanding++ === 0) this.#silentSince = systemNow();
     void this.#redis.sendCommand(call);
   }
 
@@ -289,7 +225,7 @@ export class RedisLimitStore implements LimitStore, NodeStore {
     // Too late for these calls: load for the next ones, but charge nothing that has been decided elsewhere.
     this.loadScripts();
     if (batch.expired) {
-      for (let i = 0; i < again.length; i++) this.#batches.refused(batch, '', SLOW);
+      for (let i = 0; i < again.length; i++) this.batches.refused(batch, '', SLOW);
       return;
     }
     for (const index of again) this.#sendCall(batch, index);
@@ -302,12 +238,12 @@ export class RedisLimitStore implements LimitStore, NodeStore {
   }
 
   #ready(): void {
-    const now = this.#clock();
+    const now = systemNow();
     this.#lastError = 'closed';
     this.#outstanding = 0;
     this.loadScripts();
-    this.#fitness.connected(now);
-    this.#tick();
+    this.fitness.connected(now);
+    this.tick(now);
   }
 
   connectionError(error: unknown): void {
@@ -322,24 +258,22 @@ export class RedisLimitStore implements LimitStore, NodeStore {
    * Else whoever is there first would think himself alone, and take the whole of each limit for his share.
    */
   #heard([gateways = 1, workers = 1]: StoreReply): void {
-    const settled = this.#clock() - this.#fitSince >= LIVE_SECONDS * 1000;
+    const settled = systemNow() - this.#fitSince >= LIVE_SECONDS * 1000;
     this.#liveGateways = Math.max(settled ? 1 : this.#liveGateways, gateways);
     this.#liveWorkers = Math.max(settled ? 1 : this.#liveWorkers, workers);
   }
 
-  #tick(): void {
-    const now = this.#clock();
+  protected override tick(now: number): void {
     if (now - this.#lastTick > OWN_STANDSTILL_MS) this.#silentSince = now;
     this.#lastTick = now;
-    this.#fitness.tick(now);
     this.#watchSocket(now);
-    if (this.#redis.status === 'ready' && this.#fitness.beatDue(now)) this.#batches.sendBeat(now);
+    super.tick(now);
   }
 
   /** A socket in its handshake or with calls outstanding that brings no byte for a second is replaced. */
   #watchSocket(now: number): void {
     const status = this.#redis.status;
-    const waiting = status === 'connect' || (status === 'ready' && this.#outstanding > 0);
+    const waiting = status === 'connect' || (this.isOpen() && this.#outstanding > 0);
     const stream = this.#redis.stream as Redis['stream'] | undefined;
     const bytesRead = stream?.bytesRead ?? 0;
     if (!waiting || bytesRead !== this.#bytesRead) {
@@ -352,8 +286,4 @@ export class RedisLimitStore implements LimitStore, NodeStore {
     this.#lastError = 'silent';
     stream?.destroy();
   }
-}
-
-function monotonicMs(): number {
-  return performance.now();
 }

@@ -110,24 +110,46 @@ export const SLOTS_SHA = sha1(SLOTS);
 export const SCRIPTS: readonly string[] = [DECIDE, REFUND, SLOTS];
 
 /**
- * A gateway says that it lives, and how many workers it has; who was not heard for three beats is forgotten.
+ * A gateway says that it lives, and how many workers it has; who was not heard for three beats is forgotten, also where the
+ * clock was set back meanwhile. Limits: set forward, it forgets everybody until each was heard again, for a beat at most.
  * KEYS: the hash. ARGV: gateway, workers, lifetime in seconds. Reply: live gateways, their workers in all.
  */
 export const BEAT = `
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1000000
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. string.format('%.3f', now + tonumber(ARGV[3])))
+local last = string.format('%.3f', now + tonumber(ARGV[3]))
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. last)
 redis.call('EXPIRE', KEYS[1], math.ceil(tonumber(ARGV[3])) + 1)
 local all, gateways, workers = redis.call('HGETALL', KEYS[1]), 0, 0
 for i = 1, #all, 2 do
   local count, expiry = string.match(all[i + 1], '^(%d+):([%d.]+)$')
   if expiry and tonumber(expiry) > now then
     gateways, workers = gateways + 1, workers + tonumber(count)
+    if tonumber(expiry) > tonumber(last) then redis.call('HSET', KEYS[1], all[i], count .. ':' .. last) end
   else
     redis.call('HDEL', KEYS[1], all[i])
   end
 end
 return { gateways, workers }
+`;
+
+/**
+ * One secret for all: of two the one that has been in use for longer, by Redis's clock. So whoever lives gives a Redis that
+ * has forgotten the one that its names are made of, also where a newcomer was quicker; the newcomer takes it.
+ * KEYS: the secret, `since:text`. ARGV: text, since when it has been shared there, empty if it never was; the least length
+ * of a text, since anything shorter was not written by a gateway. Reply: text and since of the one that holds.
+ */
+export const AGREE = `
+local since, text = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(%S+)$')
+local own, age = ARGV[1], tonumber(ARGV[2])
+if text and #text >= tonumber(ARGV[3]) then
+  since = tonumber(since)
+  if not age or since < age or (since == age and text <= own) then return { text, string.format('%.0f', since) } end
+end
+local t = redis.call('TIME')
+local told = string.format('%.0f', age or t[1] * 1000 + math.floor(t[2] / 1000))
+redis.call('SET', KEYS[1], told .. ':' .. own)
+return { own, told }
 `;
 
 export const LIVE_KEY = 'spw:{gw}:live';

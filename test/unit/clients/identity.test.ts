@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
+import { clientBucket } from '../../../src/clients/client-name.ts';
 import {
-  clientBucket,
   IdentityChain,
   type IdentityInput,
   type IdentityPolicy,
@@ -271,6 +271,21 @@ test('who is called the same by key, token and certificate is one client, with t
   expect(byToken.tier).toBe('free');
 });
 
+test('a client that no key belongs to has the tier of its row by token and certificate, and no key of any kind is it', () => {
+  const identities = tokenChain({
+    chain: [...tokenChainSteps(), { kind: 'mtls' }],
+    keys: [
+      { client: 'acme', tier: 'free' },
+      { client: 'CN=shop', tier: 'gold' },
+    ],
+  });
+  expect(identities.identify(request({ token: 'x.y.z' }))).toMatchObject({ client: 'acme', tier: 'free' });
+  expect(identities.identify(request({ subject: 'CN=shop' })).tier).toBe('gold');
+  expect(identities.tierOfClient('CN=shop')).toBe('gold');
+  for (const key of ['', 'undefined', 'CN=shop'])
+    expect(identities.identify(request({ key })).code).toBe('SPW_UNKNOWN_KEY');
+});
+
 function tokenChainSteps(): IdentityPolicy['chain'] {
   const one = verifier('one', { 'x.y.z': { client: 'acme', tier: 'platinum' } });
   return [
@@ -339,9 +354,31 @@ test('at an address on hold what is unseen is not looked at, right or wrong; wha
   for (const answer of answers) expect(answer).toMatchObject({ kind: 'refused', code: 'SPW_RATE_CLIENT' });
   expect(identities.identify(request({ key: 'acme-1' })).client).toBe('acme');
   expect(identities.identify(request({ token: GOOD })).client).toBe('alice');
-  // Once the limits have let the guess pass after all, it is looked at.
+  // Once the limiter says that the hold is over after all, it is looked at.
   expect(identities.identify(request({ key: 'acme-2' }), true).client).toBe('acme');
   expect(identities.identify(request({ address: '10.0.0.1', key: 'bolt-1' })).client).toBe('bolt');
+});
+
+test('where unknown keys are let in a key is looked up also at an address on hold; a token is not verified', () => {
+  const identities = tokenChain({ isHeld: () => true, unknownKeys: 'defaultTier' });
+  expect(identities.identify(request({ key: 'acme-1' }))).toMatchObject({ kind: 'client', client: 'acme' });
+  expect(identities.identify(request({ key: 'nobody' }))).toBe(identities.identify(request({})));
+  expect(identities.identify(request({ token: 'Bearer new.new.new' })).code).toBe('SPW_RATE_CLIENT');
+});
+
+test('a key that was seen and is in the renewed list is no guess; one that went is', () => {
+  let held = false;
+  const identities = chain({ isHeld: () => held });
+  for (const key of ['acme-1', 'bolt-1']) identities.identify(request({ key }));
+  held = true;
+  const [acme, fresh] = [
+    { key: 'acme-1', client: 'acme', tier: 'free' },
+    { key: 'new-1', client: 'new', tier: 'free' },
+  ];
+  identities.replaceKeys([acme, fresh]);
+  const codes = ['acme-1', 'bolt-1', 'new-1'].map((key) => identities.identify(request({ key })).code);
+  expect(codes).toEqual(['', 'SPW_RATE_CLIENT', 'SPW_RATE_CLIENT']);
+  expect(identities.identify(request({ key: 'acme-1' })).tier).toBe('free');
 });
 
 test('renewed keys take the place of the old ones in one step, and nothing else changes', () => {

@@ -1,6 +1,6 @@
 /** What makes a token good, what makes it bad, and what neither costs more than it should. Keys and signatures are real. */
 import { createHmac } from 'node:crypto';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tokenDigest } from '../../../src/clients/token.ts';
 import { Tokens, type JwtEntry, type TokenVerdict } from '../../../src/io/tokens.ts';
 import { AUDIENCE, forge, ISSUER, makeKey, type IssuerKey } from '../../harness/issuer.ts';
@@ -262,6 +262,44 @@ describe('keys', () => {
     expect(made.asked).toHaveLength(1);
     publish(made, keyOf('ES256'));
     expect((await made.verify(token)).kind).toBe('good');
+  });
+
+  describe('when the supervisor does not answer', () => {
+    afterEach(() => {
+      vi.useRealTimers();
+    });
+
+    test('nobody waits longer than for a fetch, and then nobody asks again for a moment', async () => {
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+      const made = bench();
+      const tokens = await Promise.all(Array.from({ length: 300 }, async () => await keyOf('ES256').sign()));
+      const waiting = Promise.all(tokens.map(made.verify));
+      await Promise.resolve();
+      vi.advanceTimersByTime(6000);
+      const codes = (await waiting).map((verdict) => (verdict.kind === 'undecided' ? verdict.code : ''));
+      expect(new Set(codes)).toEqual(new Set(['SPW_TOKEN_KEYS_DOWN']));
+      expect((await made.verify(await keyOf('ES256').sign())).kind).toBe('undecided');
+      expect(made.asked).toHaveLength(1);
+      made.now += 1000;
+      const again = made.verify(await keyOf('ES256').sign());
+      await Promise.resolve();
+      expect(made.asked).toHaveLength(2);
+      publish(made, keyOf('ES256'));
+      expect((await again).kind).toBe('good');
+      // The answer has ended the wait: nothing is left that could end the next one early.
+      expect(vi.getTimerCount()).toBe(0);
+    });
+
+    test('a key that is not in the last set is unknown, as where a fetch fails', async () => {
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+      const made = published(keyOf('ES256'));
+      made.now += 60_001;
+      const waiting = made.verify(await other.sign());
+      await Promise.resolve();
+      vi.advanceTimersByTime(6000);
+      expect(await waiting).toEqual({ kind: 'bad', reason: 'token: unknown key' });
+      expect((await made.verify(await keyOf('ES256').sign())).kind).toBe('good');
+    });
   });
 
   test('a set that lost a key forgets the tokens, one that only gained some does not', async () => {

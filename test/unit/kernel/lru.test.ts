@@ -32,3 +32,15 @@ test('a second value for a key replaces the first in either generation', () => {
   map.set('c', 2);
   expect([map.get('a'), map.get('b'), map.get('c')]).toEqual([2, 1, 2]);
 });
+
+test('each entry that goes to make room is told, once, and none that was used meanwhile', () => {
+  const gone: number[] = [];
+  const map = new RecentMap<number, number>(4, (value) => gone.push(value));
+  for (let i = 0; i < 4; i++) map.set(i, i);
+  map.get(1);
+  expect(gone).toEqual([0]);
+  for (let i = 4; i < 7; i++) map.set(i, i);
+  const kept = [...map.values()];
+  expect(kept.length).toBeLessThanOrEqual(4);
+  expect([...gone, ...kept].toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6]);
+});

@@ -2,7 +2,7 @@
 import { EmbeddedStore } from '../../../src/limits/embedded-store.ts';
 import type { CompiledRate } from '../../../src/limits/gcra.ts';
 import type { Charge, Level, LimitCaller, LimitDecision } from '../../../src/limits/decision.ts';
-import type { Limiter } from '../../../src/limits/limiter.ts';
+import { Limiter } from '../../../src/limits/limiter.ts';
 import type {
   LimitStore,
   SlotsCall,
@@ -174,4 +174,27 @@ export class ScriptedStore implements LimitStore {
     const state: StoreState = this.mode === 'unfit' ? 'open' : 'fit';
     return { ...this.buckets.view(), state };
   }
+}
+
+/** Leases where they are worth it, with `maxOverAdmission` as it comes. */
+export const AUTO = { enforcement: 'auto', maxOverRatio: 0.05 } as const;
+
+/** A worker that leases, asked each millisecond from 0 to 199 for each of these. */
+export function leasing(store: ScriptedStore, ...asked: readonly (readonly Charge[])[]): Limiter {
+  const limiter = new Limiter({ store, onUnavailable: 'local', workers: 1, random: seededRandom(5) });
+  limiter.configure({ onUnavailable: 'local', leases: AUTO });
+  for (let now = 0; now < 200; now++) for (const charges of asked) decideNow(limiter, charges, now);
+  return limiter;
+}
+
+/** Units left of a bucket in the store. */
+export function room(store: ScriptedStore, { key, rate }: Charge, now: number): number {
+  const ask = new Ask([key], [rate.unitTicks, rate.burst, 0, 0, 0]);
+  store.buckets.decide(ask, now);
+  return ask.reply?.[2] ?? NaN;
+}
+
+/** Takes units out of a bucket beside the worker. */
+export function takeOut(store: ScriptedStore, { key, rate }: Charge, units: number, now: number): void {
+  store.buckets.decide(new Ask([key], terms(rate, units)), now);
 }

@@ -104,6 +104,22 @@ describe("the store's word", () => {
     expect(strikes.strike('c', RULE, 0)).toBe(true);
   });
 
+  test('a client under another name is what it was, also where both are known, and is forgiven under both', () => {
+    const strikes = new Strikes();
+    strikes.blocked('old', 700, 0);
+    strikes.blocked('new', 300, 0);
+    strikes.rename('old', 'new');
+    expect(strikes.blockedMs('new', 0)).toBe(700);
+    strikes.rename('nobody', 'new');
+    strikes.rename('new', 'newer');
+    expect(strikes.blockedMs('newer', 0)).toBe(700);
+    strikes.forgive('new');
+    // As often as the list of names is compiled again.
+    strikes.rename('old', 'new');
+    strikes.rename('new', 'newer');
+    for (const name of ['old', 'new', 'newer']) expect(strikes.blockedMs(name, 0)).toBe(0);
+  });
+
   test('the supervisor tells every worker of a block', () => {
     const strikes = new Strikes();
     strikes.blocked('c', 700, 0);

@@ -1,10 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
 import { compileRate } from '../../../src/limits/gcra.ts';
+import type { Charge } from '../../../src/limits/decision.ts';
 import { holdRemaining, Holds, holdWaitMs } from '../../../src/limits/hold.ts';
+import { Limiter } from '../../../src/limits/limiter.ts';
+import { AUTO, charge, decideNow, ScriptedStore } from './fixtures.ts';
 
-const slow = compileRate(1, 10); // 1 s a unit, 10 s to full
-const fast = compileRate(1000, 100); // 1 ms a unit, 100 ms to full
+const slow = charge('client', compileRate(1, 10)); // 1 s a unit, 10 s to full
+const fast = charge('client', compileRate(1000, 100)); // 1 ms a unit, 100 ms to full
 
 describe('the hold after a refusal', () => {
   test('a wait above 500 ms is held for as long as it lasts and not longer, however often it was refused', () => {
@@ -69,5 +72,50 @@ describe('the hold after a refusal', () => {
     expect(holds.size()).toBe(40_000);
     expect(holds.find('k99999', 1, 0)).toBeDefined();
     expect(holds.find('k0', 1, 0)).toBeUndefined();
+  });
+});
+
+/** Workers on one store, each asked at random moments; how long each got nothing at most, and what it got. */
+function shared(
+  charges: readonly Charge[],
+  perSecond: readonly number[],
+  seconds: number,
+  seed: number,
+): Got[] {
+  const store = new ScriptedStore();
+  store.holders = perSecond.length;
+  const random = seededRandom(seed);
+  const workers = perSecond.map((demand, index) => {
+    const options = { store, onUnavailable: 'local', workers: perSecond.length } as const;
+    const limiter = new Limiter({ ...options, random: seededRandom(seed * 100 + index) });
+    limiter.configure({ onUnavailable: 'local', leases: AUTO });
+    return { limiter, demand, nextMs: 0, lastMs: 0, longestMs: 0, admitted: 0 };
+  });
+  for (;;) {
+    const worker = workers.reduce((first, each) => (each.nextMs < first.nextMs ? each : first));
+    const now = worker.nextMs;
+    if (now > seconds * 1000) return workers;
+    worker.nextMs += (-Math.log(1 - random()) / worker.demand) * 1000;
+    if (!decideNow(worker.limiter, charges, now).ok) continue;
+    worker.admitted++;
+    worker.longestMs = Math.max(worker.longestMs, now - worker.lastMs);
+    worker.lastMs = now;
+  }
+}
+
+interface Got {
+  readonly longestMs: number;
+  readonly admitted: number;
+}
+
+describe('a limit that many share and use up', () => {
+  test.each([1, 2, 3, 4, 5, 6, 7, 8])('leaves no worker without anything for long (seed %i)', (seed) => {
+    const limit = charge('global', compileRate(20, 20));
+    const got = shared([limit], [40, 40, 40, 40], 30, seed);
+    // Fair is 155 each, and a unit each 200 ms.
+    for (const { longestMs, admitted } of got) {
+      expect(longestMs).toBeLessThan(2500);
+      expect(admitted).toBeGreaterThan(100);
+    }
   });
 });

@@ -20,7 +20,6 @@ class Channel {
       send: (message) => this.#send(message),
       timeoutMs: 25,
       random: seededRandom(3),
-      clock: () => performance.now(),
       onState: (state, reason) => this.told.push(`${state} ${reason}`.trim()),
     });
   }

@@ -1,32 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { seededRandom } from '../../../src/kernel/random.ts';
 import type { Charge } from '../../../src/limits/decision.ts';
 import { compileRate } from '../../../src/limits/gcra.ts';
-import { Limiter } from '../../../src/limits/limiter.ts';
+import type { Limiter } from '../../../src/limits/limiter.ts';
 import type { StoreCall } from '../../../src/limits/store.ts';
-import { Ask, Caller, charge, decideNow, ScriptedStore, terms } from './fixtures.ts';
-
-const AUTO = { enforcement: 'auto', maxOverRatio: 0.05 } as const;
-
-/** A worker that leases, asked each millisecond from 0 to 199 for each of these. */
-function leasing(store: ScriptedStore, ...asked: readonly (readonly Charge[])[]): Limiter {
-  const limiter = new Limiter({ store, onUnavailable: 'local', workers: 1, random: seededRandom(5) });
-  limiter.configure({ onUnavailable: 'local', leases: AUTO });
-  for (let now = 0; now < 200; now++) for (const charges of asked) decideNow(limiter, charges, now);
-  return limiter;
-}
-
-/** Units left of a bucket in the store. */
-function room(store: ScriptedStore, { key, rate }: Charge, now: number): number {
-  const ask = new Ask([key], [rate.unitTicks, rate.burst, 0, 0, 0]);
-  store.buckets.decide(ask, now);
-  return ask.reply?.[2] ?? NaN;
-}
-
-/** Takes units out of a bucket beside the worker. */
-function takeOut(store: ScriptedStore, { key, rate }: Charge, units: number, now: number): void {
-  store.buckets.decide(new Ask([key], terms(rate, units)), now);
-}
+import { Ask, AUTO, Caller, charge, decideNow, leasing, room, ScriptedStore, takeOut } from './fixtures.ts';
 
 /** Spends until a refill has come: the lease is full. */
 function filled(store: ScriptedStore, limiter: Limiter, each: Charge, now: number): void {
@@ -256,7 +233,7 @@ describe('the size of a lease', () => {
     limiter.configure({ onUnavailable: 'local', leases: AUTO });
     decideNow(limiter, [lowered], now);
     expect(limiter.leased('global', now)).toBeLessThanOrEqual(5);
-    expect(limiter.leaseTokens.expired).toBeGreaterThan(0);
+    expect(limiter.leaseTokens(now).expired).toBeGreaterThan(0);
   });
 
   test('falls with each worker more, of all gateways as the store has heard', () => {
@@ -281,7 +258,7 @@ describe('a worker that leaves', () => {
     expect(room(store, global, 201)).toBe(left + held);
     expect(limiter.leased('global', 201)).toBe(0);
     expect(decideNow(limiter, [global], 201).path).toBe('store');
-    expect(limiter.leaseTokens.refunded).toBeGreaterThanOrEqual(held);
+    expect(limiter.leaseTokens(201).refunded).toBeGreaterThanOrEqual(held);
   });
 
   test('gives nothing back of what had ended', () => {
@@ -291,61 +268,6 @@ describe('a worker that leaves', () => {
     const left = room(store, global, 400);
     limiter.drain(400);
     expect(room(store, global, 400)).toBe(left);
-  });
-});
-
-describe('units of a request that was not served', () => {
-  test('go back to the lease, and where there is none to the store', () => {
-    const store = new ScriptedStore();
-    const limiter = leasing(store, [global]);
-    const decision = decideNow(limiter, [small, global], 200);
-    const held = limiter.leased('global', 200);
-    expect(room(store, small, 200)).toBe(1);
-    limiter.giveBack([small, global], 1, decision, 200, 210);
-    expect(limiter.leased('global', 210)).toBe(held + 1);
-    expect(room(store, small, 210)).toBe(2);
-  });
-
-  test('stay charged later than a second after', () => {
-    const store = new ScriptedStore();
-    const limiter = leasing(store);
-    const slow = charge('client', compileRate(0.1, 2));
-    const decision = decideNow(limiter, [slow], 200);
-    limiter.giveBack([slow], 1, decision, 200, 1201);
-    expect(room(store, slow, 1201)).toBe(1);
-  });
-
-  test('stay charged while the client was limited within the last second', () => {
-    const store = new ScriptedStore();
-    const limiter = leasing(store);
-    const slow = charge('client', compileRate(1, 1));
-    const decision = decideNow(limiter, [slow, tier], 0);
-    expect(decideNow(limiter, [slow, tier], 0).ok).toBe(false);
-    const left = room(store, tier, 0);
-    limiter.giveBack([slow, tier], 1, decision, 0, 900);
-    expect(room(store, tier, 0)).toBe(left);
-    // Admitted again: that he was limited is not forgotten by it.
-    const again = decideNow(limiter, [slow, tier], 1500);
-    expect(again.ok).toBe(true);
-    limiter.giveBack([slow, tier], 1, again, 1500, 1900);
-    expect(room(store, slow, 1900)).toBe(0);
-  });
-
-  test('were not all charged: not by a share, and not at an observed level that had none', () => {
-    const store = new ScriptedStore();
-    const limiter = leasing(store);
-    const observed = charge('route', compileRate(0.01, 1), false);
-    const own = charge('client', compileRate(0.01, 5));
-    decideNow(limiter, [own, observed], 0);
-    const decision = decideNow(limiter, [own, observed], 0);
-    expect(decision.observed).toEqual(['route']);
-    limiter.giveBack([own, observed], 1, decision, 0, 10);
-    expect([room(store, own, 10), room(store, observed, 10)]).toEqual([4, 0]);
-    store.mode = 'unfit';
-    const share = decideNow(limiter, [own], 20);
-    store.mode = 'answers';
-    limiter.giveBack([own], 1, share, 20, 30);
-    expect([share.path, room(store, own, 30)]).toEqual(['fallback', 4]);
   });
 });
 
@@ -388,9 +310,9 @@ describe('a grant that comes after its deadline', () => {
     const store = new ScriptedStore();
     const limiter = leasing(store, [global]);
     const { reply = [] } = lateGrant(store, limiter);
-    const { expired } = limiter.leaseTokens;
+    const { expired } = limiter.leaseTokens(350);
     store.waiting[0]?.late?.(reply, 425);
     expect(limiter.leased('global', 425)).toBe(0);
-    expect(limiter.leaseTokens.expired).toBeGreaterThan(expired);
+    expect(limiter.leaseTokens(425).expired).toBeGreaterThan(expired);
   });
 });

@@ -203,7 +203,7 @@ describe('without the store', () => {
     const store = new ScriptedStore();
     store.mode = 'unfit';
     const limiter = limiterOn(store, 'local', 1);
-    limiter.setWorkers(10);
+    limiter.setWorkers(10, 0);
     const rate = charge('client', compileRate(1, 100));
     let admitted = 0;
     while (decideNow(limiter, [rate], 0).ok) admitted++;

@@ -19,7 +19,16 @@ function state(version: number, entries: readonly StoredOverride[], life = 'one'
 }
 
 function set(book: OverrideBook, bucket: string, burst = 8): void {
-  book.set({ bucket, ratePerSecond: 5, burst, by: 'here', endsMs: 60_000, untilMs: WALL + 60_000 });
+  book.set({
+    bucket,
+    hashed: null,
+    client: `name of ${bucket}`,
+    ratePerSecond: 5,
+    burst,
+    by: 'here',
+    endsMs: 60_000,
+    untilMs: WALL + 60_000,
+  });
 }
 
 function order(book: OverrideBook, version: number, life = 'one'): readonly BookOrder[] {
@@ -34,6 +43,30 @@ function names(book: OverrideBook): string[] {
     .map(({ bucket }) => bucket)
     .toSorted();
 }
+
+test('under another secret what has a name is told anew, and what has none stays', () => {
+  const book = new OverrideBook();
+  const figures = { ratePerSecond: 5, burst: 8, by: 'here', endsMs: 60_000, untilMs: WALL + 60_000 };
+  book.set({ ...figures, bucket: 'a', hashed: { kind: 'client', name: 'acme' }, client: 'acme' });
+  book.set({ ...figures, bucket: 'b', hashed: { kind: 'ip', name: '192.0.2.7' }, client: 'ip:b' });
+  book.set({ ...figures, bucket: 'c', hashed: null, client: 'ip:c' });
+  order(book, 1);
+  const moved = book.rename(({ kind, name }) => `${kind} ${name}`);
+  expect(moved.map(({ bucket, client }) => [bucket, client])).toEqual([
+    ['client acme', 'acme'],
+    ['ip 192.0.2.7', 'ip:ip 192.0.2.7'],
+  ]);
+  expect(book.entries().map(({ bucket }) => bucket)).toEqual(['c', 'client acme', 'ip 192.0.2.7']);
+  expect(
+    order(book, 2).map((each) => [each.kind, each.kind === 'set' ? each.entry.bucket : each.bucket]),
+  ).toEqual([
+    ['remove', 'a'],
+    ['remove', 'b'],
+    ['set', 'client acme'],
+    ['set', 'ip 192.0.2.7'],
+  ]);
+  expect(book.rename(({ kind, name }) => `${kind} ${name}`)).toEqual([]);
+});
 
 describe('what is set here', () => {
   test('is in force at once, and an order until the store has taken it', () => {
@@ -65,12 +98,22 @@ describe('what is set here', () => {
     expect(book.orders(100)).toEqual([{ kind: 'remove', bucket: 'a' }]);
   });
 
+  test('filled anew while the store was being told, is told again', () => {
+    const book = new OverrideBook();
+    book.filled('a');
+    const orders = book.orders(100);
+    book.filled('a');
+    book.ordered(orders, { life: 'one', version: 1, nowMs: WALL, taken: [true] }, 0);
+    expect(order(book, 2)).toEqual([{ kind: 'fill', bucket: 'a' }]);
+    expect(book.orders(100)).toEqual([]);
+  });
+
   test('for which the store has no place is not in force', () => {
     const book = new OverrideBook();
     set(book, 'a');
     const orders = book.orders(100);
     const taken = { life: 'one', version: 1, nowMs: WALL, taken: [false] };
-    expect(book.ordered(orders, taken, 0)).toEqual(['a']);
+    expect(book.ordered(orders, taken, 0)).toMatchObject([{ bucket: 'a' }]);
     expect(names(book)).toEqual([]);
   });
 
@@ -113,6 +156,17 @@ describe("what is read of the store's", () => {
     book.read(state(1, [stored('a', 1, { untilMs: WALL + 1500 }), ended]), 10_000);
     expect(names(book)).toEqual(['a']);
     expect(book.nextEndMs()).toBe(11_500);
+  });
+
+  test('has the name by which it was set here for as long as there is one, and then only its hash', () => {
+    const book = new OverrideBook();
+    set(book, 'a');
+    order(book, 1);
+    book.read(state(2, [stored('a', 2, { burst: 1 })]), 0);
+    expect(book.find('a')).toMatchObject({ burst: 1, client: 'name of a' });
+    book.read(state(3, []), 0);
+    book.read(state(4, [stored('a', 4)]), 0);
+    expect(book.find('a')).toMatchObject({ client: 'a' });
   });
 
   test('gives way to what was set or removed here and not told yet', () => {
