@@ -35,11 +35,16 @@ export function checkCertificates(source: Source): Finding[] {
   const redisCa = treeOf(treeOf(root['redis'])['tls'])['ca'];
   if (isWritten(redisCa)) findings.push(...checkPart(source, ['redis', 'tls', 'ca'], 'ca', redisCa).findings);
   for (const [name, service] of Object.entries(treeOf(root['services']))) {
-    const { tls } = treeOf(service);
+    const { tls, discovery } = treeOf(service);
     const path = ['services', name, 'tls'];
     findings.push(...checkPair(source, path, tls));
     const { ca } = treeOf(tls);
     if (isWritten(ca)) findings.push(...checkPart(source, [...path, 'ca'], 'ca', ca).findings);
+    for (const kind of ['kubernetes', 'consul']) {
+      const { ca: own } = treeOf(treeOf(discovery)[kind]);
+      const place = ['services', name, 'discovery', kind, 'ca'];
+      if (isWritten(own)) findings.push(...checkPart(source, place, 'ca', own).findings);
+    }
   }
   return findings;
 }

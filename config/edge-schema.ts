@@ -151,10 +151,15 @@ export const redis = z.strictObject({
     .prefault('local')
     .describe("`local` = this gateway's fair share of every limit, limit / live gateways"),
   keySecret: secret()
+    .refine((value) => value === '' || value.length >= 16, {
+      error: 'too short to key a hash with: at least 16 characters',
+    })
     .nullable()
     .prefault(null)
+    // `${NAME:-}` of a variable that is not set.
+    .transform((value) => (value === '' ? null : value))
     .describe(
-      'keys the hash of client names, the same in all gateways; left out, a random one is shared through Redis',
+      'keys the hash of client names, the same in all gateways; at least 16 characters; left out or empty, a random one is shared through Redis',
     ),
   gateways: count(1, 10_000).prefault(1).describe('live gateways to assume until the store has told'),
 });

@@ -1,8 +1,9 @@
 /**
  * Where the instances of a service are: listed, or found (upstreams.md §7).
  */
+import { isIP } from 'node:net';
 import { z } from 'zod';
-import { count, name, path, secret, text, word } from './units-schema.ts';
+import { count, name, path, pem, secret, text, word } from './units-schema.ts';
 
 const instanceUrl = z
   .string()
@@ -46,14 +47,41 @@ export const instance = z
   ])
   .meta({ 'x-type': 'URL or `{ url, version, weight }`' });
 
+/** A name server: an address, with a port where it is not 53. */
+const nameServer = z
+  .string()
+  .refine(isNameServer, {
+    error: 'not a name server: write an address such as 10.0.0.2, 10.0.0.2:5353 or [fd00::2]:53',
+  })
+  .meta({ 'x-type': 'address' });
+
+function isNameServer(value: string): boolean {
+  if (isIP(value) !== 0) return true;
+  const [, six, four, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(value) ?? [];
+  const isAddress = six === undefined ? isIP(four ?? '') === 4 : isIP(six) === 6;
+  return isAddress && (port === undefined || (Number(port) >= 1 && Number(port) <= 65_535));
+}
+
+/** Where a source of instances is asked. */
+function apiUrl() {
+  return z.url({ protocol: /^https?$/ }).meta({ 'x-type': 'URL' });
+}
+
 /** Where instances come from, when they are not listed. */
 export const discovery = z.strictObject({
   dns: z
     .strictObject({
       name: text('host name').describe('the name to resolve'),
       type: word(['A', 'AAAA', 'SRV']).prefault('A').describe('the record asked for'),
-      port: count(1, 65_535).nullable().prefault(null).describe('port of the instances, unless SRV says it'),
+      port: count(1, 65_535)
+        .nullable()
+        .prefault(null)
+        .describe("port of the instances, unless SRV says it; left out, the scheme's"),
       scheme: word(['http', 'https']).prefault('http').describe('how the instances are spoken to'),
+      servers: z
+        .array(nameServer)
+        .prefault([])
+        .describe("the name servers to ask, in this order; empty, the system's"),
     })
     .nullable()
     .prefault(null)
@@ -69,20 +97,36 @@ export const discovery = z.strictObject({
         .meta({ 'x-type': 'port' })
         .describe('port number or name; left out, the only one'),
       scheme: word(['http', 'https']).prefault('http').describe('how the instances are spoken to'),
+      url: apiUrl()
+        .nullable()
+        .prefault(null)
+        .describe('the API server; left out, that of the cluster that the gateway runs in'),
+      token: secret()
+        .nullable()
+        .prefault(null)
+        .describe(
+          "what it is asked with; without a `url` the service account's, read again at each question",
+        ),
+      ca: pem()
+        .nullable()
+        .prefault(null)
+        .describe(
+          'who signed its certificate; left out, a public authority, without a `url` that of the service account',
+        ),
     })
     .nullable()
     .prefault(null)
     .describe('instances are the EndpointSlices of a service'),
   consul: z
     .strictObject({
-      url: z
-        .url({ protocol: /^https?$/ })
-        .prefault('http://127.0.0.1:8500')
-        .meta({ 'x-type': 'URL' })
-        .describe('the agent'),
+      url: apiUrl().prefault('http://127.0.0.1:8500').describe('the agent'),
       service: text().describe('the service in the catalogue'),
       tag: text().nullable().prefault(null).describe('only entries with this tag'),
       token: secret().nullable().prefault(null).describe('ACL token'),
+      ca: pem()
+        .nullable()
+        .prefault(null)
+        .describe('who signed its certificate; left out, a public authority'),
       scheme: word(['http', 'https']).prefault('http').describe('how the instances are spoken to'),
     })
     .nullable()
@@ -91,6 +135,6 @@ export const discovery = z.strictObject({
   file: path().nullable().prefault(null).describe('instances are listed in a file, which is watched'),
   emptySet: word(['keep', 'apply'])
     .prefault('keep')
-    .describe('what an empty answer means: a fault, or no instances'),
+    .describe('an answer that is empty, or lacks most instances: a fault, or the truth'),
   stateDir: path().nullable().prefault(null).describe('where the last good set is kept for a restart'),
 });

@@ -132,15 +132,15 @@ function collectKeys(
   source: Source,
   environment: Environment,
 ): { rows: DigestedKey[]; own: number; findings: Finding[] } {
-  const { keys, keysFile } = treeOf(treeOf(source.value).clients);
+  const { keys, keysFile, identify } = treeOf(treeOf(source.value).clients);
   const own = listOf(keys).map((entry, index): PlacedKey => ({
     row: readable(clientKey, entry),
     find: (key, message) => source.find('error', ['clients', 'keys', index, key], message),
   }));
   if (typeof keysFile !== 'string' || keysFile === '')
-    return { rows: digested(own), own: own.length, findings: checkKeys(own) };
+    return { rows: digested(own), own: own.length, findings: checkKeys(own, identify) };
   const tiers = new Set(Object.keys(treeOf(treeOf(source.value).tiers)));
   const missing = (message: string): Finding => source.find('error', ['clients', 'keysFile'], message);
-  const { rows, findings } = joinKeysFile(own, keysFile, environment, tiers, missing);
+  const { rows, findings } = joinKeysFile(own, keysFile, environment, tiers, identify, missing);
   return { rows, own: own.length, findings };
 }

@@ -54,10 +54,8 @@ interface Place {
 
 function describe(place: Place, rows: string[]): void {
   const { path, pattern, node, required } = place;
-  const row = NOT_YET.find((each) => each.path === pattern);
-  const later = row !== undefined && row.values === undefined ? ' ◦' : '';
-  const partly = row?.values === undefined ? '' : ` (◦ for \`${row.values.join('`, `')}\`)`;
-  const meaning = `${escape(node.description ?? '')}${partly}`;
+  const later = NOT_YET.some((each) => each.path === pattern) ? ' ◦' : '';
+  const meaning = escape(node.description ?? '');
   rows.push(
     `| \`${path}\`${later} | ${escape(typeOf(node))} | ${required ? '**required**' : defaultOf(node)} | ${meaning} |`,
   );

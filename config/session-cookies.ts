@@ -3,7 +3,8 @@
  *
  * A cookie belongs to a host (its path is always `/`), so the second one replaces the first. Each service would then find
  * the other's cookie, which it cannot verify, and begin a new session with every change between the two: nothing fails,
- * and nobody stays where he is. A warning and no other default: the name is a contract with whoever reads or clears it.
+ * and nobody stays where he is. A warning and no other default: the name is a contract with whoever reads or clears it. The same
+ * goes for the prefix by which a browser knows that the cookie is of this host.
  */
 import type { Path } from './findings.ts';
 
@@ -43,6 +44,36 @@ export function checkSessionCookies(
       ['services', service, 'affinity'],
       `\`${twin.service}\` has a session cookie \`${cookie}\` on the same host: each would end the other's sessions; give one another \`cookie\``,
     );
+  }
+}
+
+/** How callers come in: `redirect` sends them all to TLS. */
+export type Entrance = 'tls' | 'plain' | 'redirect';
+
+const PREFIX = '__Host-';
+
+/**
+ * A browser takes a cookie named `__Host-…` over TLS alone, and from nobody but the host itself: no other one of the domain
+ * can plant it. So it is advised where callers come by TLS, and a fault of the configuration where they do not: each answer
+ * would begin a session. Source: RFC 6265bis §4.1.3.2.
+ */
+export function checkCookiePrefixes(
+  services: ReadonlyMap<string | number, Sticky>,
+  entrances: readonly Entrance[],
+  warn: (path: Path, message: string) => void,
+): void {
+  const plain = entrances.length === 0 || entrances.includes('plain');
+  for (const [service, { affinity }] of services) {
+    if (affinity === null) continue;
+    const { cookie } = affinity;
+    const path = ['services', service, 'affinity'];
+    if (plain && (cookie.startsWith(PREFIX) || cookie.startsWith('__Secure-')))
+      warn(path, `a browser drops \`${cookie}\` unless it comes over TLS, and a listener has none`);
+    if (!plain && !cookie.startsWith(PREFIX))
+      warn(
+        path,
+        `call its cookie \`${PREFIX}${cookie.replace('__Secure-', '')}\`: then no other host of the domain can plant one`,
+      );
   }
 }
 

@@ -14,6 +14,8 @@ import { limitsKeys } from './limits/keys.ts';
 import { limitsLatency } from './limits/latency.ts';
 import { limitsTrips } from './limits/trips.ts';
 import type { Measure } from './measure.ts';
+import { gatewayRoll } from './rolling/gateway-roll.ts';
+import { rollingDeploy } from './rolling/rolling-deploy.ts';
 
 export type MeasureName =
   | 'cost-request'
@@ -29,7 +31,9 @@ export type MeasureName =
   | 'limits-decision'
   | 'limits-latency'
   | 'limits-hang'
-  | 'limits-keys';
+  | 'limits-keys'
+  | 'rolling-deploy'
+  | 'gateway-roll';
 
 /** The measures of a name that stands for several. */
 export const MEASURE_GROUPS: Readonly<Record<string, readonly MeasureName[]>> = {
@@ -43,6 +47,7 @@ export const MEASURE_GROUPS: Readonly<Record<string, readonly MeasureName[]>> = 
     'limits-hang',
     'limits-keys',
   ],
+  rolling: ['rolling-deploy', 'gateway-roll'],
 };
 
 export const MEASURES: Readonly<Record<MeasureName, Measure>> = {
@@ -100,5 +105,15 @@ export const MEASURES: Readonly<Record<MeasureName, Measure>> = {
     about:
       'A million callers, each seen once: what the processes keep of them, and whether their loops stand still.',
     run: limitsKeys,
+  },
+  'rolling-deploy': {
+    about:
+      'Five instances are replaced one after the other under 70 % load of sessions, one in ten requests a POST: what fails, runs twice or moves.',
+    run: rollingDeploy,
+  },
+  'gateway-roll': {
+    about:
+      'Two gateways replace their workers under that load, alone and while the instances roll, and one of the two ends by SIGTERM and comes back.',
+    run: gatewayRoll,
   },
 };

@@ -3,10 +3,16 @@ import type { Step } from '../src/io/steps.ts';
 /**
  * Step 5, admission: a permit of the service, a place in its queue, or a refusal at once. What can be known without
  * waiting is asked first: a service that is blocked, or whose breaker is open, reserves nothing.
+ *
+ * While a dependency of the service is down, the one that is configured to stand in for it takes its place here, with its
+ * own breaker, limit and instances. From then on it is the request's service, in metrics and in the log too.
  */
 export const loadShed: Step = (exchange, next) => {
-  const service = exchange.route?.service;
-  if (service === undefined) return;
+  const { route } = exchange;
+  if (route === undefined) return;
+  const takesOver = route.service.blocked === 'SPW_DEPENDENCY_DOWN' ? route.fallback : undefined;
+  if (takesOver !== undefined) exchange.route = takesOver;
+  const { service } = takesOver ?? route;
   if (exchange.upgradeSocket !== undefined && service.configuration.protocol === 'h2') {
     // Its handshake is HTTP/1.1: sent all the same, it would look like the instance's failure.
     exchange.refuse('SPW_NOT_IMPLEMENTED', 'WebSocket to a service of `protocol: h2`');

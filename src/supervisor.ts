@@ -12,9 +12,9 @@ import { startAdminServer, type AdminServer } from './io/admin-server.ts';
 import { Conditions } from './io/conditions.ts';
 import { CertificateFiles } from './io/certificate-files.ts';
 import { ControlPlane } from './io/control-plane.ts';
+import { Discoveries, type DiscoveriesParts } from './io/discovery/discoveries.ts';
 import { FleetControl } from './io/fleet-control.ts';
-import { GuardMemory } from './io/guard/guard-memory.ts';
-import type { ServiceStates, ToSupervisor } from './io/ipc.ts';
+import type { ServiceStates } from './io/ipc.ts';
 import { IdentitySources, type IdentityOptions } from './io/identity-sources.ts';
 import { Listeners } from './io/listeners.ts';
 import { Meter } from './io/meter.ts';
@@ -24,11 +24,13 @@ import { readinessView } from './io/readiness-view.ts';
 import { ReadinessWord } from './io/readiness-word.ts';
 import { Reloader } from './io/reloader.ts';
 import { Rollout, type LoadedConfiguration } from './io/rollout.ts';
-import { ShareExchange } from './io/share-exchange.ts';
 import { StatusLog } from './io/status-log.ts';
 import { systemNow, systemWallMs } from './io/system-clock.ts';
 import { SupervisorLimits } from './io/supervisor-limits.ts';
-import { WorkerPool, type WorkerProcess } from './io/worker-pool.ts';
+import { WorkerNews } from './io/worker-news.ts';
+import { WorkerPool } from './io/worker-pool.ts';
+import { WorkerRoll } from './io/worker-roll.ts';
+import { StartUp } from './lifecycle/start-up.ts';
 
 /**
  * The supervisor's composition root: everything about the gateway that is not traffic.
@@ -44,14 +46,13 @@ const FIRST_PROBES_MS = 5000;
 const LISTEN_WITHOUT_PROBES_MS = 1000;
 /** Workers wait this long for the secret that gateways share. Half: a busy Redis is missed, and buckets are named anew. */
 const SHARED_SECRET_MS = 500;
-/** Half: one bad second of a busy machine ends a start; double: a worker that cannot start is tried for half a minute. */
-const START_DEATHS = 5;
 
 export interface SupervisorOptions {
   readonly version: string;
   readonly commit: string;
   readonly load: () => LoadResult;
   readonly renewKeys: IdentityOptions['renewKeys'];
+  readonly readInstances: DiscoveriesParts['readInstances'];
   readonly log: Logger;
 }
 
@@ -59,15 +60,12 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #pool: WorkerPool;
   readonly #fleets: FleetControl;
+  readonly #discoveries: Discoveries;
   readonly #listeners = new Listeners();
   readonly #questions = new Questions();
   readonly #meter = new Meter();
   readonly #metricsPage = new MetricsPage();
   readonly #limits: SupervisorLimits;
-  readonly #guardMemory = new GuardMemory<WorkerProcess>(() => this.#pool.all());
-  readonly #shares = new ShareExchange<WorkerProcess>((worker, generation, shares) => {
-    worker.send({ type: 'shares', generation, shares });
-  });
   readonly #control: ControlPlane;
   readonly #affinitySecret = randomBytes(32).toString('base64url');
   readonly #startedMs = systemNow();
@@ -78,10 +76,10 @@ export class Supervisor {
   readonly #statusLog: StatusLog;
   readonly #rollout: Rollout;
   readonly #reloader: Reloader;
-  #phase: 'starting' | 'serving' | 'ending' = 'starting';
-  #deaths = 0;
+  readonly #startUp = new StartUp();
+  readonly #workerNews: WorkerNews;
+  readonly #workerRoll: WorkerRoll;
   #admin: AdminServer | undefined = undefined;
-  #startFault = '';
 
   constructor(loaded: LoadedConfiguration, options: SupervisorOptions) {
     this.#options = options;
@@ -89,6 +87,7 @@ export class Supervisor {
     this.#pool = new WorkerPool({
       entry: fileURLToPath(new URL(`./main${path.extname(import.meta.url)}`, import.meta.url)),
       now: systemNow,
+      retireMs: () => this.shutdown.timeout,
       environment: {},
       events: {
         onHello: (worker) => {
@@ -97,10 +96,10 @@ export class Supervisor {
           this.#identities.tell(worker);
         },
         onMessage: (worker, message) => {
-          this.#message(worker, message);
+          this.#workerNews.take(worker, message);
         },
         onExit: (worker, reason, expected) => {
-          this.#workerGone(worker, reason, expected);
+          this.#workerNews.gone(worker, reason, expected);
         },
         onNoProcess: (reason) => {
           options.log.error({ reason }, 'no process for a worker; trying again');
@@ -118,14 +117,30 @@ export class Supervisor {
         options.log.error({ reason }, 'instances cannot be probed as configured');
       },
     });
+    this.#discoveries = new Discoveries({
+      now: systemNow,
+      random: Math.random,
+      log: options.log,
+      meter: this.#meter,
+      fleets: this.#fleets,
+      readInstances: options.readInstances,
+      cluster: {
+        host: process.env['KUBERNETES_SERVICE_HOST'] ?? '',
+        port: process.env['KUBERNETES_SERVICE_PORT'] ?? '443',
+        folder: '/var/run/secrets/kubernetes.io/serviceaccount',
+      },
+      onAnswer: () => {
+        this.#conditions.wake();
+      },
+    });
     this.#limits = new SupervisorLimits({
       log: options.log,
-      broadcast: (message) => {
-        this.#pool.broadcast(message);
-      },
+      pool: this.#pool,
       onSecret: () => {
         void this.#reloader.between(() => {
-          if (this.#phase !== 'ending') this.#rollout.again();
+          if (this.#startUp.phase === 'ending') return;
+          this.#rollout.again();
+          this.#limits.configure(this.#rollout.loaded.configuration);
         });
       },
       onSettled: () => {
@@ -146,6 +161,7 @@ export class Supervisor {
       current: () => this.#rollout.loaded,
       readiness: () => this.#readiness(),
       reload: async (by) => await this.reload(by),
+      roll: async (by) => await this.#workerRoll.roll(by),
       onOverride: (override) => {
         this.#pool.broadcast({ type: 'override', override });
       },
@@ -173,7 +189,7 @@ export class Supervisor {
       gateway: this.#limits.gateway,
       states: () => this.#fleets.states(),
       overrides: () => this.#control.overrides(),
-      limitOverrides: () => this.#limits.overrides.entries(),
+      limitOverrides: (clientHash) => this.#limits.overrides.entries(clientHash),
       workerCount,
       tlsOf: (listener) => this.#certificates.materialOf(listener),
     });
@@ -191,10 +207,11 @@ export class Supervisor {
       listeners: this.#listeners,
       rollout: this.#rollout,
       conditions: this.#conditions,
-      phase: () => this.#phase,
+      phase: () => this.#startUp.phase,
       adminRefusal: ({ admin }) => this.#admin?.refusal(admin) ?? '',
       onCommit: (configuration) => {
         this.#fleets.forget();
+        this.#discoveries.configure(configuration);
         this.#admin?.configure(configuration.admin);
         this.#limits.configure(configuration);
         void this.#certificates.configure(configuration.listeners);
@@ -211,6 +228,29 @@ export class Supervisor {
       pool: this.#pool,
       rollout: this.#rollout,
       isOnTrial: () => this.#reloader.isRunning,
+    });
+    this.#workerNews = new WorkerNews({
+      log: options.log,
+      startUp: this.#startUp,
+      fleets: this.#fleets,
+      limits: this.#limits,
+      identities: this.#identities,
+      questions: this.#questions,
+      metricsPage: this.#metricsPage,
+      control: this.#control,
+      statusLog: this.#statusLog,
+      rollout: this.#rollout,
+      reloader: this.#reloader,
+      conditions: this.#conditions,
+      tellOthers: (from, message) => {
+        for (const worker of this.#pool.all()) if (worker !== from) worker.send(message);
+      },
+    });
+    this.#workerRoll = new WorkerRoll({
+      log: options.log,
+      pool: this.#pool,
+      conditions: this.#conditions,
+      phase: () => this.#startUp.phase,
     });
     this.#meter.set('build_info', [options.version, options.commit, process.version], 1);
   }
@@ -248,17 +288,21 @@ export class Supervisor {
     this.#listeners.commit(this.#listeners.prepare(configuration.listeners));
     this.#rollout.begin(this.#listeners.current);
     this.#fleets.configure(configuration, true);
+    this.#discoveries.configure(configuration);
     this.#limits.configure(configuration);
     await this.#conditions.until(() => this.#limits.settled, SHARED_SECRET_MS);
     this.#pool.scale(workerCount(configuration));
     this.#certificates.start();
     this.#identities.start();
     this.#readinessWord.start();
-    await this.#conditions.until(() => this.#fleets.firstProbesIn(), LISTEN_WITHOUT_PROBES_MS);
+    await this.#conditions.until(
+      () => this.#discoveries.answeredOnce() && this.#fleets.firstProbesIn(),
+      LISTEN_WITHOUT_PROBES_MS,
+    );
     this.#rollout.listen();
-    await this.#conditions.until(() => this.#readiness().ready || this.#startFault !== '', Infinity);
-    if (this.#startFault !== '') throw new Error(this.#startFault);
-    if (this.#phase === 'starting') this.#phase = 'serving';
+    await this.#conditions.until(() => this.#readiness().ready || this.#startUp.fault !== '', Infinity);
+    if (this.#startUp.fault !== '') throw new Error(this.#startUp.fault);
+    this.#startUp.served();
     this.#readinessWord.spread();
     this.#conditions.wake();
   }
@@ -270,8 +314,8 @@ export class Supervisor {
 
   /** Drains: readiness fails, listeners close after the delay, running requests end, then it resolves. */
   async drain(): Promise<void> {
-    if (this.#phase === 'ending') return;
-    this.#phase = 'ending';
+    if (this.#startUp.phase === 'ending') return;
+    this.#startUp.end();
     this.#conditions.wake();
     const { delay, timeout } = this.#rollout.loaded.configuration.shutdown;
     this.#options.log.info({ delayMs: delay, timeoutMs: timeout }, 'draining');
@@ -287,10 +331,11 @@ export class Supervisor {
 
   /** Ends everything at once. */
   async close(): Promise<void> {
-    this.#phase = 'ending';
+    this.#startUp.end();
     this.#pool.stopRestarting();
     this.#pool.killAll();
     await this.#limits.leave();
+    this.#discoveries.stop();
     this.#fleets.stop();
     this.#certificates.stop();
     this.#identities.stop();
@@ -299,95 +344,20 @@ export class Supervisor {
     await this.#admin?.close();
   }
 
-  // Workers -----------------------------------------------------------------------------------------------------------
-
-  #message(worker: WorkerProcess, message: ToSupervisor): void {
-    switch (message.type) {
-      case 'hello':
-        return;
-      case 'configured':
-        this.#rollout.taken(worker, message.generation);
-        break;
-      case 'refused': {
-        const { generation, reason } = message;
-        this.#options.log.error({ worker: worker.pid, reason }, 'worker refused the configuration');
-        if (this.#rollout.refused(generation, reason)) this.#workerCannot(worker, reason);
-        break;
-      }
-      case 'listening':
-        this.#rollout.listening(worker, message.key);
-        break;
-      case 'listen-failed':
-        this.#options.log.error({ worker: worker.pid, reason: message.reason }, 'worker cannot listen');
-        if (this.#rollout.listenFailed(worker, message.key, message.reason))
-          this.#workerCannot(worker, message.reason);
-        break;
-      case 'passive':
-        this.#fleets.passive(message.service, message.reports);
-        return;
-      case 'limits':
-        worker.send({ type: 'limits', reply: this.#limits.serve(message.batch) });
-        return;
-      case 'strike':
-        void this.#guardMemory.strike(worker, message);
-        return;
-      case 'forgive':
-        void this.#guardMemory.forgive(message.guard, message.key);
-        return;
-      case 'shares':
-        // The last words of a worker may come after its exit.
-        if (worker.state !== 'dead')
-          this.#shares.take(worker, message.generation, message.shares, systemNow());
-        return;
-      case 'jwks-wanted':
-        this.#identities.tell(worker, message.url);
-        return;
-      case 'answer':
-        this.#questions.answered(worker, message.id, message.answer);
-        return;
-      case 'report':
-        this.#metricsPage.absorb(worker.key, message.dump);
-        this.#control.reported(worker.key, message.views);
-        this.#statusLog.reported(worker.key, message.views);
-        return;
-      default:
-        message satisfies never;
-    }
-    this.#conditions.wake();
-  }
-
-  /** A start fails by it, a reload puts the old configuration back; otherwise the worker is told again later. */
-  #workerCannot(worker: WorkerProcess, reason: string): void {
-    if (this.#phase === 'starting') this.#startFault = reason;
-    if (this.#phase === 'serving' && !this.#reloader.isRunning) this.#rollout.retryLater(worker);
-  }
-
-  #workerGone(worker: WorkerProcess, reason: string, expected: boolean): void {
-    this.#metricsPage.retire(worker.key);
-    this.#control.workerGone(worker.key);
-    this.#statusLog.workerGone(worker.key);
-    this.#shares.gone(worker);
-    if (!expected) this.#options.log.error({ worker: worker.pid, reason }, 'worker died; starting another');
-    if (this.#phase === 'starting' && ++this.#deaths >= START_DEATHS)
-      this.#startFault = `workers do not start: ${this.#deaths} died, the last with ${reason}`;
-    this.#conditions.wake();
-  }
-
   #broadcastStates(states: ServiceStates[]): void {
     this.#pool.broadcast({ type: 'states', states });
     this.#statusLog.instances(states);
     this.#conditions.wake();
   }
 
-  // Readiness ---------------------------------------------------------------------------------------------------------
-
   #readiness(): ReadinessView {
     return readinessView({
       hash: this.#rollout.loaded.hash,
-      listening: this.#pool.current().filter(({ state }) => state === 'ready').length,
+      listening: this.#pool.listening,
       wanted: this.#pool.wanted,
+      discovered: this.#discoveries.answeredOnce(),
       probed: this.#fleets.firstProbesIn() || systemNow() - this.#startedMs >= FIRST_PROBES_MS,
-      ending: this.#phase === 'ending',
+      ending: this.#startUp.phase === 'ending',
     });
   }
 }

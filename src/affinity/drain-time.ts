@@ -17,7 +17,17 @@ const SPREAD = 0.2;
  * @param sid 16 hex digits, uniformly random
  */
 export function sessionLeavesAt(startMs: number, sessionTimeoutMs: number, sid: string): number {
-  // The lower half of the id; counting sessions uses the upper one, so that a thinned-out set is still counted evenly.
-  const share = Number.parseInt(sid.slice(8, 16), 16) / 2 ** 32;
-  return startMs + sessionTimeoutMs * (1 - SPREAD + SPREAD * share);
+  return startMs + sessionTimeoutMs * (1 - SPREAD + SPREAD * shareOf(sid));
+}
+
+/** A session's fixed place among all, 0 ≤ share < 1: the first to leave has the smallest. Sessions are counted by it too. */
+export function shareOf(sid: string): number {
+  return Number.parseInt(sid.slice(8, 16), 16) / 2 ** 32;
+}
+
+/** The share of sessions that have left an instance which has been leaving for so long: those below it are elsewhere. */
+export function shareThatLeft(ageMs: number, sessionTimeoutMs: number): number {
+  if (ageMs < 0) return 0;
+  if (ageMs >= sessionTimeoutMs) return 1;
+  return Math.max(0, (ageMs / sessionTimeoutMs - (1 - SPREAD)) / SPREAD);
 }

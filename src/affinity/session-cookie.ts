@@ -1,8 +1,8 @@
 /**
  * Sessions that stay with their instance: a signed cookie holds the pin, so no gateway keeps a table of sessions.
  *
- * Form: `v1.<kid>.<payload>.<mac>`. Payload, 32 bytes: service 4, session id 8, instance 8, version 4 (zero until versions
- * are pinned), issued 4, seen 4 (seconds since 1970). The mac is HMAC-SHA-256 over the text before it and the service's
+ * Form: `v1.<kid>.<payload>.<mac>`. Payload, 32 bytes: service 4, session id 8, instance 8, version 4 (zero: none is
+ * pinned), issued 4, seen 4 (seconds since 1970). The mac is HMAC-SHA-256 over the text before it and the service's
  * name, 16 bytes. What is compared is the mac's *text*, in constant time: of the 22 characters the last holds four unused
  * bits, and a comparison of decoded bytes would let them be changed. So a planted cookie picks only what we signed, and
  * the instance is named by a keyed hash that tells no address.
@@ -41,6 +41,8 @@ export interface Pin {
   readonly sid: string;
   /** The instance's tag under the key that signed the cookie; see `tagsOf`. */
   readonly instance: string;
+  /** What the version was called when the cookie was made: 8 hex digits, '' for none. */
+  readonly version: string;
   /** Wall clock, whole seconds as ms since 1970. */
   readonly issuedMs: number;
   readonly seenMs: number;
@@ -67,6 +69,7 @@ const MAC_BYTES = 16;
 const MAC_CHARS = 22;
 /** As long as a name of the configuration may be. */
 const MAX_KID_CHARS = 64;
+const NO_VERSION = '00000000';
 const KID = /^[A-Za-z0-9._-]{1,64}$/;
 
 const NONE: CookieReading = Object.freeze({ result: 'none' });
@@ -142,11 +145,13 @@ export class SessionCookies {
   /**
    * The `Set-Cookie` value that pins a session to an instance.
    * @param instanceTag of `tagOf`
+   * @param versionTag 8 hex digits, '' for none
    * @param previous the session's pin so far; its id and age are kept
    * @param secure whether the caller came over TLS
    */
   issue(
     instanceTag: string,
+    versionTag: string,
     nowWallMs: number,
     previous: Pin | undefined,
     secure: boolean,
@@ -158,6 +163,7 @@ export class SessionCookies {
     payload.writeUInt32BE(this.#serviceMark, 0);
     payload.write(sid, 4, 8, 'hex');
     payload.write(instanceTag, 12, 8, 'hex');
+    payload.write(versionTag === '' ? NO_VERSION : versionTag, 20, 4, 'hex');
     const seen = seconds(nowWallMs);
     payload.writeUInt32BE(previous === undefined ? seen : seconds(previous.issuedMs), 24);
     payload.writeUInt32BE(seen, 28);
@@ -273,9 +279,11 @@ function withoutLead(kept: string): string {
 }
 
 function pinOf(payload: Buffer): Pin {
+  const version = payload.toString('hex', 20, 24);
   return {
     sid: payload.toString('hex', 4, 12),
     instance: payload.toString('hex', 12, 20),
+    version: version === NO_VERSION ? '' : version,
     issuedMs: payload.readUInt32BE(24) * 1000,
     seenMs: payload.readUInt32BE(28) * 1000,
   };

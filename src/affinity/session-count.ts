@@ -1,3 +1,5 @@
+import { shareOf } from './drain-time.ts';
+
 /**
  * How many sessions an instance has, counted without remembering any of them: linear counting.
  *
@@ -6,6 +8,10 @@
  * A session lives in its client's cookie and ends unseen, so bits age: there are two generations, and what was not seen
  * for one to two periods is not counted.
  *
+ * The bits are in the order in which sessions leave an instance that drains (`drain-time.ts`), so those that have left are
+ * the bits below a line, and how many are left is a count of the rest: nobody has to say goodbye. Whoever took them over
+ * has many there and few elsewhere, so each of 64 strata is estimated by itself: one estimate of all would be 3 % low.
+ *
  * Error: about 1 % at 10 000 sessions, exact to a few at 100; useful to about 100 000 (2 KiB, then it saturates).
  * Source: Whang, Vander-Zanden, Taylor, "A linear-time probabilistic counting algorithm", 1990.
  */
@@ -13,6 +19,10 @@
 /** 2 KiB. Half: 2 % off at 10 000 sessions; double: 1000 instances cost a worker 8 MiB. */
 const BYTES = 2048;
 const BITS = BYTES * 8;
+/** Half, and a session that left is counted for another 0.6 % of the drain; double, and it saturates below 80 000 sessions. */
+const STRATA = 64;
+const STRATUM_BYTES = BYTES / STRATA;
+const STRATUM_BITS = BITS / STRATA;
 
 export class SessionCount {
   readonly #periodMs: number;
@@ -67,18 +77,15 @@ export class SessionCount {
   }
 }
 
-/** From the last four of the first eight digits: 16384 is a power of two, so nothing before them counts. */
 function bitOf(sid: string): number {
-  let bit = 0;
-  for (let at = 4; at < 8; at++) {
-    const code = sid.charCodeAt(at);
-    bit = bit * 16 + (code <= 57 ? code - 48 : (code | 0x20) - 87);
-  }
-  return bit % BITS;
+  return Math.floor(shareOf(sid) * BITS);
 }
 
-/** About how many different sessions the snapshots of several workers hold. One of a wrong length is left out. */
-export function sessionsOf(snapshots: readonly string[]): number {
+/**
+ * About how many different sessions the snapshots of several workers hold. One of a wrong length is left out.
+ * @param fromShare those below this share have left (`shareThatLeft`)
+ */
+export function sessionsOf(snapshots: readonly string[], fromShare = 0): number {
   const union = new Uint8Array(BYTES);
   for (const snapshot of snapshots) {
     if (snapshot === '') continue;
@@ -86,12 +93,14 @@ export function sessionsOf(snapshots: readonly string[]): number {
     if (bits.length !== BYTES) continue;
     for (let at = 0; at < BYTES; at++) union[at] = (union[at] ?? 0) | (bits[at] ?? 0);
   }
-  return estimateOf(emptyBits(union));
-}
-
-function estimateOf(empty: number): number {
-  // All bits set: there is no upper bound to be had, so the figure for one empty bit stands.
-  return Math.round(BITS * Math.log(BITS / Math.max(1, empty)));
+  let sessions = 0;
+  for (let stratum = Math.floor(fromShare * STRATA); stratum < STRATA; stratum++) {
+    const from = stratum * STRATUM_BYTES;
+    const empty = emptyBits(union.subarray(from, from + STRATUM_BYTES));
+    // All bits set: there is no upper bound to be had, so the figure for half an empty bit stands.
+    sessions += STRATUM_BITS * Math.log(STRATUM_BITS / Math.max(0.5, empty));
+  }
+  return Math.round(sessions);
 }
 
 function emptyBits(bitmap: Uint8Array): number {
@@ -99,5 +108,5 @@ function emptyBits(bitmap: Uint8Array): number {
   for (let byte of bitmap) {
     for (; byte !== 0; byte &= byte - 1) set++;
   }
-  return BITS - set;
+  return bitmap.length * 8 - set;
 }

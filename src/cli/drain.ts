@@ -1,9 +1,9 @@
 /**
  * `spillway drain SERVICE/INSTANCE [--wait] [--ttl]`: no new sessions for an instance.
  *
- * `--wait` returns when it has neither requests in flight nor sessions, three looks in a row: a request that a worker
- * took just before it heard of the drain may still be unseen at the first. It fails when somebody enables the instance
- * again, and after `--timeout`, if given.
+ * `--wait` says what is left, and returns when it has neither requests in flight, streams among them, nor sessions that it
+ * still serves, three looks in a row: a request that a worker took just before it heard of the drain may still be unseen at
+ * the first. It fails when somebody enables the instance again, and after `--timeout`, if given.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { InvalidArgumentError, type Command } from 'commander';
@@ -13,6 +13,7 @@ import type { AdminOptions } from './admin-address.ts';
 import { addAdminOptions, withAdmin, type AdminClient } from './admin-client.ts';
 import type { CliContext } from './context.ts';
 import { EXIT } from './exit-codes.ts';
+import { leftWords } from './instance-rows.ts';
 import { operatePath, parseTarget, type Target } from './target.ts';
 
 interface DrainOptions extends AdminOptions {
@@ -26,12 +27,14 @@ interface DrainOptions extends AdminOptions {
 /** Twice as often tells nothing new, since workers hear of changes within a second. */
 const LOOK_EVERY_MS = 500;
 const CALM_LOOKS = 3;
+/** States that take new sessions. */
+const OPEN: ReadonlySet<string> = new Set(['ready', 'warming', 'degraded']);
 
 export function addDrainCommand(program: Command, context: CliContext): void {
   const command = program.command('drain').description('give an instance no new sessions');
   addAdminOptions(command)
     .argument('<service/instance>', 'such as shop/127.0.0.1:9001', parseTarget)
-    .option('--wait', 'return when it has no requests and no sessions')
+    .option('--wait', 'return when it has no requests, streams and sessions left')
     .option('--ttl <duration>', 'end the drain by itself after this, such as 10m', checkedDuration)
     .option('--timeout <duration>', 'wait no longer than this (exit code 1)', (text: string) =>
       parseDurationMs(checkedDuration(text)),
@@ -88,11 +91,12 @@ async function waitUntilIdle(
   for (;;) {
     const instance = await look(client, target);
     if (instance === undefined) return 'idle';
-    if (wasDraining && instance.state === 'ready') return 'was enabled again';
-    wasDraining ||= instance.state !== 'ready';
-    calm = instance.inFlight === 0 && instance.sessions === 0 ? calm + 1 : 0;
+    const isOpen = OPEN.has(instance.state);
+    if (wasDraining && isOpen) return 'was enabled again';
+    wasDraining ||= !isOpen;
+    calm = instance.inFlight === 0 && instance.sessionsLeft === 0 ? calm + 1 : 0;
     if (calm >= CALM_LOOKS) return 'idle';
-    const line = `${target.text}: ${instance.inFlight} in flight, ${instance.sessions} sessions`;
+    const line = `${target.text}: ${leftWords(instance)}`;
     if (line !== said) say(line);
     said = line;
     if (performance.now() + LOOK_EVERY_MS > untilMs) return 'is not idle in time';

@@ -17,6 +17,7 @@ import { addLoadtestCommand } from './loadtest.ts';
 import { openOutput } from './output.ts';
 import { packageVersion } from './package-root.ts';
 import { addReloadCommand } from './reload.ts';
+import { addRollCommand } from './roll.ts';
 import { addRunCommand } from './run.ts';
 import { addSimulateCommand } from './simulate.ts';
 import { addStatusCommand } from './status.ts';
@@ -54,6 +55,7 @@ function buildProgram(context: CliContext): Command {
   addRunCommand(program, context);
   addConfigurationCommands(program, context);
   addReloadCommand(program, context);
+  addRollCommand(program, context);
   addStatusCommand(program, context);
   addDrainCommand(program, context);
   addUndrainCommand(program, context);

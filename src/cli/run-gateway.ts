@@ -2,6 +2,7 @@ import process from 'node:process';
 import { pino, type Logger } from 'pino';
 import { demoConfiguration } from '../../config/demo.ts';
 import { formatFinding, type Finding } from '../../config/findings.ts';
+import { readInstanceFile } from '../../config/instance-file.ts';
 import { readKeysAgain } from '../../config/keys-again.ts';
 import { loadConfiguration, loadConfigurationText, type Loaded } from '../../config/load.ts';
 import { startDemoInstances, type DemoInstances } from '../io/demo-instance.ts';
@@ -73,7 +74,14 @@ async function supervise(
 ): Promise<number> {
   const renewKeys: SupervisorOptions['renewKeys'] = (current, ownKeys) =>
     readKeysAgain(current, ownKeys, process.env);
-  const supervisor = new Supervisor(loaded, { version, commit, load, renewKeys, log });
+  const supervisor = new Supervisor(loaded, {
+    version,
+    commit,
+    load,
+    renewKeys,
+    readInstances: readInstanceFile,
+    log,
+  });
   const lifecycle = new Lifecycle();
   const ended = untilSignalled(supervisor, lifecycle, log);
   try {

@@ -5,6 +5,7 @@ import type { AdminOptions } from './admin-address.ts';
 import { addAdminOptions, withAdmin, type AdminClient } from './admin-client.ts';
 import type { CliContext } from './context.ts';
 import { EXIT } from './exit-codes.ts';
+import { instanceRows } from './instance-rows.ts';
 import type { Output } from './output.ts';
 import { sheddingRows } from './shedding-rows.ts';
 import { plain, table } from './table.ts';
@@ -35,6 +36,8 @@ async function printStatus(client: AdminClient, options: StatusOptions, output: 
   for (const line of table(serviceRows(services))) output.data(line);
   output.data('');
   for (const line of table(sheddingRows(services))) output.data(line);
+  output.data('');
+  for (const line of table(instanceRows(services))) output.data(line);
   return EXIT.ok;
 }
 

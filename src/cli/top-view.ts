@@ -1,5 +1,6 @@
 /** What `top` shows: the line in words, a row a service, what its admission does and why, a row an instance. */
 import type { ServiceView, StatusView } from '../io/admin-port.ts';
+import { instanceRows } from './instance-rows.ts';
 import { sheddingRows } from './shedding-rows.ts';
 import { plain, table } from './table.ts';
 import type { Rates } from './top-rates.ts';
@@ -51,13 +52,4 @@ function serviceRows(services: TopPicture['services'], rates: TopPicture['rates'
 
 function perSecond(rates: TopPicture['rates'], value = 0): string | number {
   return rates === undefined ? '-' : Math.round(value);
-}
-
-function instanceRows(services: TopPicture['services']): Rows {
-  const rows: Rows = [['SERVICE', 'INSTANCE', 'VERSION', 'STATE', 'IN FLIGHT', 'SESSIONS', 'REASON']];
-  for (const [name, { instances }] of Object.entries(services)) {
-    for (const { id, version, state, inFlight, sessions, reason } of instances)
-      rows.push([name, id, version, state, inFlight, sessions, reason]);
-  }
-  return rows;
 }

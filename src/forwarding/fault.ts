@@ -14,9 +14,9 @@ import type { ErrorCode } from '../kernel/errors.ts';
 /**
  * How far the attempt was: `connect` no byte of the request handed to a socket · `waiting` sent, no answer yet · `body` the
  * head of the answer has come. The others are told by us, without an error: our limit for connecting, our deadline, an
- * answer that is none.
+ * answer that is none, an instance that was taken out while it was asked.
  */
-export type FaultPhase = 'connect' | 'connect-timeout' | 'waiting' | 'timeout' | 'body' | 'protocol';
+export type FaultPhase = 'connect' | 'connect-timeout' | 'waiting' | 'timeout' | 'body' | 'protocol' | 'lost';
 
 export type FaultKind = 'connect' | 'reset' | 'timeout' | 'protocol' | 'own';
 
@@ -42,6 +42,9 @@ export function upstreamFault(error: unknown, phase: FaultPhase): UpstreamFault 
       return { code: 'SPW_UPSTREAM_TIMEOUT', kind: 'timeout', evidence: 'hard', reason: 'no answer in time' };
     case 'protocol':
       return protocol('invalid answer');
+    case 'lost':
+      // Known of it already: counted once more here it would be held against it when it is back.
+      return own('SPW_UPSTREAM_RESET', 'instance lost');
     case 'connect':
     case 'waiting':
     case 'body':
@@ -54,6 +57,18 @@ export function upstreamFault(error: unknown, phase: FaultPhase): UpstreamFault 
 function protocol(reason: string): UpstreamFault {
   return { code: 'SPW_UPSTREAM_PROTOCOL', kind: 'protocol', evidence: 'hard', reason };
 }
+
+/** Reasons of faults that are nobody's but ours. */
+export const OWN_REASONS: ReadonlySet<string> = new Set([
+  'EADDRNOTAVAIL',
+  'EMFILE',
+  'ENFILE',
+  'ENOBUFS',
+  'field that HTTP/2 does not carry',
+  'goaway',
+  'instance lost',
+  'pool closed',
+]);
 
 function own(code: ErrorCode, reason: string): UpstreamFault {
   return { code, kind: 'own', evidence: 'none', reason };

@@ -12,16 +12,20 @@ export interface RouteAddress {
   readonly prefix: string;
   /** What replaces it upstream; null: nothing does. */
   readonly rewrite: string | null;
-  /** `http://host:port` of every instance that may have answered. */
+  /** `http://host:port` of every instance that is configured; by a name, if that is how it was written. */
   readonly instances: readonly string[];
+  /** Whether `host:port` is an instance that was found, by an address. */
+  readonly isInstance?: (place: string) => boolean;
 }
 
 export class LocationRewriter {
   readonly #authorities: ReadonlySet<string>;
+  readonly #isInstance: (place: string) => boolean;
   readonly #prefix: string;
   readonly #rewrite: string | null;
 
-  constructor({ prefix, rewrite, instances }: RouteAddress) {
+  constructor({ prefix, rewrite, instances, isInstance = () => false }: RouteAddress) {
+    this.#isInstance = isInstance;
     this.#authorities = new Set(instances.map((url) => splitUri(url)?.place ?? ''));
     this.#prefix = prefix;
     this.#rewrite = rewrite;
@@ -32,7 +36,8 @@ export class LocationRewriter {
     // Most are relative: `/…` but not `//…`.
     if (first === 47 && location.charCodeAt(1) !== 47) return location;
     const split = splitUri(location);
-    if (split === undefined || !this.#authorities.has(split.place)) return location;
+    if (split === undefined) return location;
+    if (!this.#authorities.has(split.place) && !this.#isInstance(split.place)) return location;
     const rest = split.rest.startsWith('/') ? split.rest : `/${split.rest}`;
     return singleSlash(this.#rewrite === null ? rest : publicPath(rest, this.#rewrite, this.#prefix));
   }

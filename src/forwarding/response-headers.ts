@@ -26,6 +26,8 @@ export interface ResponseHead {
   readonly eventStream: boolean;
   /** As sent, after the route's changes were not yet made; joined by commas. */
   readonly cacheControl: string;
+  /** The instance says that it drains (`x-drain: 1`); a word for us that is not passed on. */
+  readonly drains: boolean;
 }
 
 export interface ResponsePlan {
@@ -38,7 +40,16 @@ export function responsePlan(changes: HeaderChanges, address: RouteAddress): Res
 }
 
 /** Fields of answers that need more than to be passed on. */
-type AnswerField = 'length' | 'coding' | 'connection' | 'location' | 'type' | 'caching' | 'drop' | 'plain';
+type AnswerField =
+  | 'length'
+  | 'coding'
+  | 'connection'
+  | 'location'
+  | 'type'
+  | 'caching'
+  | 'drain'
+  | 'drop'
+  | 'plain';
 
 const ANSWER_FIELDS: readonly (readonly [name: string, field: AnswerField])[] = [
   ['content-length', 'length'],
@@ -49,6 +60,7 @@ const ANSWER_FIELDS: readonly (readonly [name: string, field: AnswerField])[] = 
   ['cache-control', 'caching'],
   ['keep-alive', 'drop'],
   ['x-request-id', 'drop'],
+  ['x-drain', 'drain'],
   ['date', 'plain'],
   ['server', 'plain'],
   ['etag', 'plain'],
@@ -84,6 +96,7 @@ interface Framing {
   connection: string;
   eventStream: boolean;
   cacheControl: string;
+  drains: boolean;
 }
 
 /**
@@ -104,6 +117,7 @@ export function buildResponseHeaders(
     connection: '',
     eventStream: false,
     cacheControl: '',
+    drains: false,
   };
   const passed = passOn(raw, framing, plan);
   const reason = faultOf(framing, status);
@@ -120,6 +134,7 @@ export function buildResponseHeaders(
     bodyless,
     eventStream: framing.eventStream,
     cacheControl: framing.cacheControl,
+    drains: framing.drains,
   };
 }
 
@@ -160,6 +175,9 @@ function passSpecial(
     case 'caching':
       framing.cacheControl = framing.cacheControl === '' ? value : `${framing.cacheControl}, ${value}`;
       return true;
+    case 'drain':
+      framing.drains = trimOws(value) === '1';
+      return false;
     case 'location':
       return false;
     default:

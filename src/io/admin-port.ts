@@ -22,8 +22,16 @@ export interface InstanceView {
   readonly version: string;
   readonly state: string;
   readonly reason: string;
+  /** Streams included. */
   readonly inFlight: number;
+  /** WebSockets and event streams. */
+  readonly streams: number;
+  /** Those counted here within the idle time of a session; of an instance that drains, those that it still serves. */
   readonly sessions: number;
+  /** Those it serves: none where it serves none, such as while it is down. */
+  readonly sessionsLeft: number;
+  /** Until its last session and stream must leave; null while it does not drain. */
+  readonly drainLeftMs: number | null;
 }
 
 /** What admission to a service does, and why: of all workers together, or of one. */
@@ -119,6 +127,14 @@ export interface ReloadView {
   readonly warnings: readonly string[];
 }
 
+/** What became of a roll of the workers. */
+export interface RollView {
+  /** Places that have a new process. */
+  readonly rolled: number;
+  /** Why the roll ended before the last; empty when it did not. */
+  readonly failed: readonly string[];
+}
+
 export type InstanceCommand = 'drain' | 'enable' | 'disable';
 type BreakerCommand = 'open' | 'closed' | 'auto';
 type SheddingCommand = 'enforce' | 'observe' | 'off' | 'auto';
@@ -162,12 +178,35 @@ export interface QuotaView {
   readonly workers: { readonly asked: number; readonly answered: number };
   /** Empty after an override while the store is lost. */
   readonly limits: readonly LimitView[];
+  /** Requests in flight, where the tier limits them. */
+  readonly concurrency?: ConcurrencyView;
+  /** What guards and penalties block the client for at this gateway. */
+  readonly blocks: readonly BlockView[];
   /** In force in the place of the tier's rate. */
   readonly override?: OverrideView;
   /** After a change. */
   readonly scope?: LimitScope;
   /** What would become of a request, where one was asked for. */
   readonly peek?: PeekView;
+}
+
+export interface ConcurrencyView {
+  readonly mode: 'enforce' | 'observe';
+  /** At all gateways together. */
+  readonly allowed: number;
+  /** At workers of this gateway. */
+  readonly inFlight: number;
+  /** Slots of these workers: those in flight, and idle ones that they keep for a moment. */
+  readonly held: number;
+}
+
+export interface BlockView {
+  readonly by: 'guard' | 'penalty';
+  /** The route's name, or the tier's. */
+  readonly name: string;
+  readonly mode: 'enforce' | 'observe';
+  /** Until it ends. */
+  readonly retryAfterMs: number;
 }
 
 export interface OverrideView {
@@ -186,11 +225,14 @@ export interface PeekView {
   /** Status and code of the refusal; 0 and empty when it would pass. */
   readonly status: number;
   readonly code: string;
-  /** The first level that refuses, in the order of precedence; empty when none does. */
+  /** What refuses it first: guard or penalty, then concurrency, then a level in the order of precedence; empty when nothing does. */
   readonly refusedBy: string;
-  /** Until it would pass, ms; 0 when it would now, null when it never would. */
+  /**
+   * Until it would pass, ms; 0 when it would now, null when it never would. When requests in flight will end nobody
+   * knows: the second that their refusal tells.
+   */
   readonly retryAfterMs: number | null;
-  /** Levels that only observe and would refuse. */
+  /** What only observes and would refuse. */
   readonly observed: readonly string[];
 }
 
@@ -240,6 +282,8 @@ export interface AdminPort {
   /** @returns false when there is no such service. */
   shedding(service: string, mode: SheddingCommand, by: string): boolean;
   reload(by: string): Promise<ReloadView>;
+  /** Replaces every worker by a new process under traffic. */
+  roll(by: string): Promise<RollView>;
   /** Undefined when the request is not (or no longer) known. */
   explain(requestId: string): Promise<unknown>;
   /** Charges nothing. @param client a configured client, `ip:` and a hash as in the log, or an address */

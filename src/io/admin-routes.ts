@@ -108,7 +108,7 @@ export const ADMIN_ROUTES: readonly AdminRoute[] = [
     method: 'GET',
     path: '/v1/limits/:client',
     about:
-      "a client's limits as they stand; a configured client, ip:HASH or an address; ?route=ROUTE: what a request would get",
+      "a client's limits, requests in flight and blocks; a configured client, ip:HASH or an address; ?route=ROUTE: what a request would get",
     open: 'never',
     answer: async (port, { params, query }) =>
       quota(params, await port.quota(params['client'] ?? '', peekOf(query))),
@@ -144,6 +144,13 @@ export const ADMIN_ROUTES: readonly AdminRoute[] = [
     about: 'read the configuration file again',
     open: 'never',
     answer: reload,
+  },
+  {
+    method: 'POST',
+    path: '/v1/workers/roll',
+    about: 'replace all workers by new processes, one after the other',
+    open: 'never',
+    answer: roll,
   },
   operation('drain', 'no new sessions; {"ttl":"10m"} optional'),
   operation('enable', 'take it into service again'),
@@ -232,6 +239,14 @@ async function reload(port: AdminPort, request: AdminRequest): Promise<AdminAnsw
   const { ok, changes, refused = 'not-taken', faults, warnings } = await port.reload(request.by);
   if (!ok) throw new AdminProblem(409, refusalText(refused, faults), { refused, faults, warnings });
   return json({ ok, changes, warnings });
+}
+
+async function roll(port: AdminPort, request: AdminRequest): Promise<AdminAnswer> {
+  only(request.body, []);
+  const { rolled, failed } = await port.roll(request.by);
+  if (failed.length > 0)
+    throw new AdminProblem(409, `Not all workers were replaced: ${failed.join(', ')}.`, { rolled, failed });
+  return json({ rolled, failed });
 }
 
 function refusalText(refused: NonNullable<ReloadView['refused']>, faults: readonly string[]): string {

@@ -83,6 +83,7 @@ export function answerHead(
     exchange.refuse('SPW_UPSTREAM_PROTOCOL', 'size');
     return;
   }
+  if (head.drains) route.service.noteDrain(attempt.slot);
   addOwnHeaders(exchange, head, status, now);
   exchange.status = status;
   exchange.expectedBytes = head.contentLength;
@@ -90,6 +91,7 @@ export function answerHead(
   if (head.eventStream) {
     exchange.permit?.asStream(now);
     worker.recorder.settleBreaker(exchange, now);
+    worker.streams.add(exchange);
   }
   // A call of gRPC may be a stream of events as well, and nothing in its head tells.
   beginLife(exchange, head.eventStream || exchange.facts.grpc ? timeout.tunnelIdle : timeout.idle, now);

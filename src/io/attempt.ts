@@ -28,6 +28,8 @@ export interface AttemptOwner {
   end(attempt: Attempt, trailers: readonly string[]): void;
   /** It ended without an answer, or in the middle of one. */
   failed(attempt: Attempt, fault: UpstreamFault, midAnswer: boolean): void;
+  /** It waits for an instance that serves nobody any more. */
+  lost(attempt: Attempt, now: number): void;
 }
 
 /** A try without an answer, as it is seen by whoever decides about another. */
@@ -48,6 +50,9 @@ export class Attempt implements LiveAttempt, FailedTry, UpstreamHandler {
   readonly body: RequestBody | null;
   readonly #owner: AttemptOwner;
   readonly #connectDueMs: number;
+  readonly #perTryMs: number;
+  /** Moment by which the answer to a request that is written must have begun. */
+  #answerDueMs = Infinity;
   #controller: UpstreamController | undefined = undefined;
   #wasGiven = false;
   stage: AttemptStage = 'connecting';
@@ -60,25 +65,28 @@ export class Attempt implements LiveAttempt, FailedTry, UpstreamHandler {
     owner: AttemptOwner,
     now: number,
     connectTimeoutMs: number,
+    perTryMs: number,
   ) {
     this.exchange = exchange;
     this.slot = slot;
     this.body = body;
     this.#owner = owner;
     this.startedMs = now;
-    this.#connectDueMs = now + connectTimeoutMs;
+    this.#connectDueMs = now + Math.min(connectTimeoutMs, perTryMs);
+    this.#perTryMs = perTryMs;
   }
 
   get dueMs(): number {
-    return this.stage === 'connecting' ? this.#connectDueMs : Infinity;
+    if (this.stage === 'connecting') return this.#connectDueMs;
+    return this.stage === 'sent' ? this.#answerDueMs : Infinity;
   }
 
   overdue(now: number): void {
     const { exchange } = this;
-    const connecting = this.stage === 'connecting' && now >= this.#connectDueMs;
+    const ownLimit = now >= this.dueMs;
     const stalled = this.body?.stalledFor(now, exchange.bodySilenceMs) ?? false;
     const late = now >= exchange.deadlineMs && (stalled || !extendDeadline(exchange, now));
-    if (!connecting && !late) {
+    if (!ownLimit && !late) {
       exchange.arm(Math.min(this.dueMs, Math.max(exchange.deadlineMs, now + 1)));
       return;
     }
@@ -87,6 +95,10 @@ export class Attempt implements LiveAttempt, FailedTry, UpstreamHandler {
     if (!this.#wasGiven) this.#given();
     this.abandon();
     this.#owner.failed(this, fault, false);
+  }
+
+  lost(now: number): void {
+    if (this.stage === 'sent' && this.interims === 0) this.#owner.lost(this, now);
   }
 
   abandon(): void {
@@ -125,13 +137,24 @@ export class Attempt implements LiveAttempt, FailedTry, UpstreamHandler {
     this.#controller = controller;
     this.stage = 'sent';
     const { exchange } = this;
-    if (this.body === null) this.#given();
-    else {
+    if (this.body === null) {
+      this.#answerDueMs = this.startedMs + this.#perTryMs;
+      this.#given();
+    } else {
       this.body.once('end', () => {
         this.#given();
+        this.#limitAnswer();
       });
     }
-    exchange.arm(exchange.deadlineMs);
+    exchange.arm(Math.min(this.dueMs, exchange.deadlineMs));
+  }
+
+  /** With a body the try's time counts from its last byte, as the request's own does. */
+  #limitAnswer(): void {
+    if (this.stage !== 'sent' || this.#perTryMs === Infinity) return;
+    const { exchange } = this;
+    this.#answerDueMs = exchange.worker.now() + this.#perTryMs;
+    exchange.arm(Math.min(this.#answerDueMs, exchange.deadlineMs));
   }
 
   /**

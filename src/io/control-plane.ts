@@ -10,12 +10,14 @@ import type {
   QuotaResult,
   ReadinessView,
   ReloadView,
+  RollView,
   ServiceView,
   SheddingView,
   StatusView,
 } from './admin-port.ts';
 import { errorMessage } from './error-message.ts';
 import type { FleetControl } from './fleet-control.ts';
+import { IdleInstances } from './idle-instances.ts';
 import type { ServiceOverride, WorkerViews } from './ipc.ts';
 import type { LimitOverrides } from './limit-overrides.ts';
 import { maskSecrets } from './mask-secrets.ts';
@@ -43,6 +45,7 @@ export interface ControlPlaneParts {
   readonly current: () => { configuration: Configuration; hash: string };
   readonly readiness: () => ReadinessView;
   readonly reload: (by: string) => Promise<ReloadView>;
+  readonly roll: (by: string) => Promise<RollView>;
   readonly onOverride: (override: ServiceOverride) => void;
 }
 
@@ -53,11 +56,16 @@ export class ControlPlane implements AdminPort {
   readonly #limits: AdminLimits;
   readonly #overrides = new Map<string, ServiceOverride>();
   readonly #lastViews = new Map<string, WorkerViews>();
+  readonly #idle: IdleInstances;
   lastReload: { at: string; result: string };
 
   constructor(parts: ControlPlaneParts) {
     this.#parts = parts;
     this.#limits = new AdminLimits(parts);
+    this.#idle = new IdleInstances({
+      ...parts,
+      drainOf: (service) => parts.current().configuration.services[service]?.drain,
+    });
     this.#startedMs = parts.now();
     this.#startedAt = new Date(parts.wallMs()).toISOString();
     this.lastReload = { at: this.#startedAt, result: 'ok' };
@@ -71,10 +79,12 @@ export class ControlPlane implements AdminPort {
   /** A worker's own report; used when it does not answer in time. */
   reported(workerKey: string, views: WorkerViews): void {
     this.#lastViews.set(workerKey, views);
+    this.#idle.reported(workerKey, views);
   }
 
   workerGone(workerKey: string): void {
     this.#lastViews.delete(workerKey);
+    this.#idle.workerGone(workerKey);
   }
 
   readiness(): ReadinessView {
@@ -104,8 +114,9 @@ export class ControlPlane implements AdminPort {
     const figures = mergeFigures([...views.values()]);
     const pressure = mergePressure([...views.values()]);
     const shown: Record<string, ServiceView> = {};
+    const { services } = this.#parts.current().configuration;
     for (const state of this.#parts.fleets.states()) {
-      const view = serviceView(state, figures.get(state.service), pressure);
+      const view = serviceView(state, figures.get(state.service), pressure, services[state.service]?.drain);
       shown[state.service] = byWorker ? { ...view, workers: this.#shares(state.service, views) } : view;
     }
     return shown;
@@ -153,6 +164,10 @@ export class ControlPlane implements AdminPort {
     } catch (error) {
       return { ok: false, changes: [], faults: [errorMessage(error)], warnings: [] };
     }
+  }
+
+  async roll(by: string): Promise<RollView> {
+    return await this.#parts.roll(by);
   }
 
   async explain(requestId: string): Promise<unknown> {

@@ -227,19 +227,28 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     next(this);
   }
 
+  /** The caller has left, or it was refused, while it waited. */
+  get isOver(): boolean {
+    return this.finished || this.code !== '';
+  }
+
   // Limits ------------------------------------------------------------------------------------------------------------
 
   decided(decision: LimitDecision): void {
+    const { worker } = this;
+    if (this.isOver) {
+      // Given back here and nowhere else: the end, if it is still to come, finds no decision.
+      worker.limiter.giveBack(this, decision, worker.now(), worker.now());
+      return;
+    }
     this.decision = decision;
-    // It may have been refused for its time while it waited.
-    if (this.finished || this.code !== '') return;
-    this.worker.recorder.limited(this, decision);
+    worker.recorder.limited(this, decision);
     if (decision.ok) {
       this.phase = 'arrived';
       this.proceed();
       return;
     }
-    this.#giveSlotBack(this.worker.now());
+    this.#giveSlotBack(worker.now());
     this.reason = decision.refusedBy === '' ? '' : `limit ${decision.refusedBy}`;
     this.refuse(decision.code === '' ? 'SPW_INTERNAL' : decision.code);
   }
@@ -281,7 +290,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
 
   /** Answers by the gateway itself, once; after a response head was sent the connection is cut instead. */
   refuse(code: ErrorCode, reason = ''): void {
-    if (this.finished || this.code !== '') return;
+    if (this.isOver) return;
     if (reason !== '') this.reason = reason;
     this.code = code;
     this.abandonAttempt();
@@ -372,7 +381,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     }
     if (this.phase === 'queued') route?.service.admission.leave(this, now);
     this.abandonAttempt();
-    worker.tunnels.delete(this);
+    worker.streams.delete(this);
     if (this.slot >= 0) {
       route?.service.balancer.finished(this.slot, now, this.heard);
       this.slot = -1;

@@ -4,6 +4,7 @@ import type { Random } from '../kernel/random.ts';
 import { ReadinessGraph, type ServiceReadiness } from '../readiness/graph.ts';
 import { instanceId } from '../upstreams/instance-id.ts';
 import { Fleet, FORGET_MS, type InstanceView } from '../upstreams/fleet.ts';
+import type { InstanceSpec } from '../upstreams/instance-record.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import { errorMessage } from './error-message.ts';
 import { fleetPolicy, probeTargets } from './fleet-policies.ts';
@@ -21,6 +22,8 @@ import { FIRST_LOOKS, Prober, type ProbeTarget } from './prober.ts';
 
 const PUBLISH_MS = 20;
 const TICK_MS = 250;
+/** Half: a source that answers slowly at start gives us a fleet that warms up; double: real newcomers get a full share. */
+const BORN_GROWN_MS = 10_000;
 /** A reload waits no longer than this for instances that do not answer. */
 const SCOUT_MS = 2000;
 
@@ -55,15 +58,17 @@ export class FleetControl {
   #aimed = '';
   #fault = '';
   #sequence = 0;
+  /** Services whose discovery has listed instances. */
+  readonly #discovered = new Set<string>();
+  readonly #startedAt: number;
 
   constructor(options: FleetControlOptions) {
     this.#options = options;
+    this.#startedAt = options.now();
     this.#prober = new Prober({
       now: options.now,
       random: options.random,
-      onEvidence: (service, id, evidence, now) => {
-        this.#evidence(service, id, evidence, now);
-      },
+      onEvidence: (service, id, evidence, now) => this.#evidence(service, id, evidence, now),
     });
   }
 
@@ -91,16 +96,48 @@ export class FleetControl {
     }
     this.#services = configuration.services;
     this.#retarget();
-    const keys = new Set(this.#targets.map(({ service, id }) => `${service}/${id}`));
-    if (first) for (const key of keys) this.#unprobed.set(key, 0);
-    for (const key of this.#unprobed.keys()) if (!keys.has(key)) this.#unprobed.delete(key);
+    if (first) for (const { service, id } of this.#targets) this.#unprobed.set(`${service}/${id}`, 0);
+    this.#forgetUnprobed();
     for (const { service, id, evidence } of this.#scouted.values())
       this.#fleets.get(service)?.probe(id, evidence, now);
     this.#scouted.clear();
+    for (const [name] of services) this.#hurryJoiners(name, now);
     this.#ticker ??= setInterval(() => {
       this.#tick();
     }, TICK_MS);
     this.publish();
+  }
+
+  /**
+   * Takes the full set of instances that discovery found for a service; one that is not discovered (any more) is left alone.
+   * The first set, and what is found soon after the start, was there before us and gets its full share at once.
+   */
+  discovered(service: string, specs: readonly InstanceSpec[]): void {
+    const fleet = this.#fleets.get(service);
+    if (fleet === undefined || (this.#services[service]?.discovery ?? null) === null) return;
+    const now = this.#options.now();
+    const isStart = now - this.#startedAt < BORN_GROWN_MS;
+    const isFirst = !this.#discovered.has(service);
+    this.#discovered.add(service);
+    fleet.discover(specs, now, isFirst || isStart);
+    this.#retarget();
+    if (isStart && isFirst)
+      for (const target of this.#targets)
+        if (target.service === service) this.#unprobed.set(`${service}/${target.id}`, 0);
+    this.#forgetUnprobed();
+    this.#hurryJoiners(service, now);
+    this.publish();
+  }
+
+  /** True while the last word of an instance's probes is a good one. */
+  probePasses(service: string, id: string): boolean {
+    return this.#fleets.get(service)?.probePasses(id) ?? false;
+  }
+
+  /** Every worker says that no session, request or stream is left at an instance. */
+  idle(service: string, id: string): void {
+    this.#fleets.get(service)?.idle(id, this.#options.now());
+    this.#publishSoon();
   }
 
   /** Forgets services that are not in the configuration any more; only the ids of their instances are kept a while. */
@@ -111,6 +148,7 @@ export class FleetControl {
       const picture = this.#pictures.get(name);
       if (picture !== undefined) this.#departed.set(name, { picture, atMs });
       this.#fleets.delete(name);
+      this.#discovered.delete(name);
       this.#ejected.delete(name);
       this.#published.delete(name);
       this.#pictures.delete(name);
@@ -149,6 +187,7 @@ export class FleetControl {
         onEvidence: (service, id, evidence) => {
           this.#scouted.set(`${service}/${id}`, { service, id, evidence });
           if (this.#scouted.size === targets.length) finish();
+          return false;
         },
       });
       const finish = (): void => {
@@ -169,7 +208,10 @@ export class FleetControl {
     const fleet = this.#fleets.get(service);
     if (fleet === undefined) return;
     const now = this.#options.now();
-    for (const [id, report] of Object.entries(reports)) fleet.passive(id, report, now);
+    for (const [id, report] of Object.entries(reports)) {
+      fleet.passive(id, report, now);
+      if (report.hard + report.soft > 0) this.#prober.hurry(service, id);
+    }
     this.#publishSoon();
   }
 
@@ -244,15 +286,22 @@ export class FleetControl {
     }
   }
 
-  #evidence(service: string, id: string, evidence: Evidence, now: number): void {
+  #evidence(service: string, id: string, evidence: Evidence, now: number): boolean {
+    this.#options.meter.add('probes_total', [service, evidence.kind]);
     const key = `${service}/${id}`;
     const looks = this.#unprobed.get(key);
     if (looks !== undefined) {
       if (evidence.kind === 'void' && looks + 1 < FIRST_LOOKS) this.#unprobed.set(key, looks + 1);
       else this.#unprobed.delete(key);
     }
-    this.#fleets.get(service)?.probe(id, evidence, now);
+    const fleet = this.#fleets.get(service);
+    const before = fleet?.sequence;
+    const isDoubted = fleet?.probe(id, evidence, now) ?? false;
+    // A service is known to be down when its last instance was asked: then the others are not waited for in turn.
+    if (fleet?.sequence !== before && (evidence.kind === 'explicit' || evidence.refused))
+      this.#prober.hurryAll(service);
     this.#publishSoon();
+    return isDoubted;
   }
 
   /** Aims the probes at whoever is on the list or still leaving; those keep being asked until they are gone. */
@@ -275,6 +324,19 @@ export class FleetControl {
     this.#fault = '';
     this.#aimed = aimed;
     this.#targets = targets;
+  }
+
+  /** Another incarnation at an address that is asked already would wait for the rest of the interval. */
+  #hurryJoiners(service: string, now: number): void {
+    for (const { id, state } of this.#fleets.get(service)?.views(now) ?? [])
+      if (state === 'joining') this.#prober.hurry(service, id);
+  }
+
+  /** Who is not asked any more is not waited for. */
+  #forgetUnprobed(): void {
+    if (this.#unprobed.size === 0) return;
+    const keys = new Set(this.#targets.map(({ service, id }) => `${service}/${id}`));
+    for (const key of this.#unprobed.keys()) if (!keys.has(key)) this.#unprobed.delete(key);
   }
 
   #tick(): void {

@@ -9,10 +9,16 @@ export function fleetPolicy(service: string, configuration: ServiceConfiguration
   const { readiness, outlier } = configuration;
   return {
     service,
-    instances: configuration.instances,
+    instances: configuration.discovery === null ? configuration.instances : undefined,
     slowStartMs: configuration.balancing.slowStart,
     sessionTimeoutMs: configuration.drain.sessionTimeout,
-    readiness: { intervalMs: readiness.interval, rise: readiness.rise, fall: readiness.fall },
+    readiness: {
+      intervalMs: readiness.interval,
+      timeoutMs: readiness.timeout,
+      rise: readiness.rise,
+      fall: readiness.fall,
+    },
+    servesBlamed: configuration.onDependencyDown === 'serve',
     outlier: {
       consecutiveFailures: outlier.consecutiveFailures,
       errorRatio: outlier.ratio,

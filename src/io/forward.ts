@@ -1,23 +1,22 @@
 import { LEAST_CALL_MS } from '../forwarding/deadline.ts';
-import type { ErrorCode } from '../kernel/errors.ts';
+import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
 import { buildRequestHeaders } from '../forwarding/request-headers.ts';
-import { mayRetry, retryPauseMs } from '../upstreams/retry-policy.ts';
+import type { FailedAttempt } from '../upstreams/retry-policy.ts';
 import { answerChunk, answerEnd, answerHead, answerInterim, answerText } from './answer.ts';
 import { Attempt, type AttemptOwner, type FailedTry } from './attempt.ts';
 import { additionsOf } from './caller.ts';
-import { chooseInstance, leaveInstance } from './choose-instance.ts';
 import type { Exchange } from './exchange.ts';
 import { passResetCode } from './http2-answer.ts';
-import type { LiveAttempt } from './live-attempt.ts';
 import { RequestBody } from './request-body.ts';
+import { isKeyed, retry } from './retry.ts';
 import { openTunnel } from './tunnel.ts';
 
 /**
  * Step 7: the request goes to its instance, and to another one where that is safe.
  *
  * Both mounts end here. What an instance's pool (`upstream-pool.ts`) hears goes straight to the response (`answer.ts`); this module
- * decides: what is written upstream, when a failed attempt may be repeated (`retry-policy.ts`, inside the budget of the
- * service, never after our own pressure says no), and which code the caller gets when nothing helps.
+ * decides: what is written upstream, what is made of an attempt's news (another one: `retry.ts`), and which code the caller
+ * gets when nothing helps.
  */
 
 /** @param path checked and rewritten, without the query; the query is appended as it was received. */
@@ -57,6 +56,7 @@ function startAttempt(exchange: Exchange, now: number): void {
     owner,
     now,
     service.configuration.timeout.connect,
+    service.configuration.retry.perTry ?? Infinity,
   );
   exchange.attempt = attempt;
   exchange.arm(Math.min(attempt.dueMs, exchange.deadlineMs));
@@ -83,7 +83,7 @@ function bodyOf(exchange: Exchange): RequestBody {
     (bytes) => exchange.worker.garbage.read(bytes),
   );
   const earlier = exchange.body;
-  if (exchange.route?.service.mayRefuseStreams(exchange.slot) === true) body.keep();
+  if (exchange.route?.service.mayRefuseStreams(exchange.slot) === true || isKeyed(exchange)) body.keep();
   if (earlier !== undefined && earlier.bytes > 0) body.repeat(earlier);
   exchange.body = body;
   return body;
@@ -101,7 +101,9 @@ const owner: AttemptOwner = {
     const now = worker.now();
     const retryAfterMs = status === 503 || status === 429 ? retryAfterOf(rawHeaders, worker.wallMs()) : -1;
     worker.recorder.attemptAnswered(exchange, attempt, status, retryAfterMs, now);
-    if (status >= 502 && status <= 504 && retry(attempt, 'response', status, retryAfterMs >= 0, now)) return;
+    if (status >= 502 && status <= 504) {
+      if (retry(attempt, 'response', status, retryAfterMs >= 0, now, startAttempt)) return;
+    }
     answerHead(attempt, status, rawHeaders, now);
   },
 
@@ -127,100 +129,30 @@ const owner: AttemptOwner = {
       exchange.cut('upstream');
       return;
     }
-    const phase = fault.unprocessed === true ? 'unprocessed' : attempt.unsent ? 'unsent' : 'sent-no-byte';
     const outOfTime = now >= exchange.deadlineMs;
-    if (!outOfTime && fault.code !== 'SPW_UPSTREAM_PROTOCOL' && retry(attempt, phase, 0, false, now)) return;
+    if (!outOfTime && fault.code !== 'SPW_UPSTREAM_PROTOCOL') {
+      if (retry(attempt, phaseOf(attempt, fault), 0, false, now, startAttempt)) return;
+    }
     exchange.refuse(fault.code, fault.reason);
+  },
+
+  lost(attempt, now) {
+    const { exchange } = attempt;
+    // What cannot be repeated goes on waiting: the instance may answer yet.
+    if (!retry(attempt, 'given-up', 0, false, now, startAttempt)) return;
+    exchange.worker.recorder.attemptFailed(exchange, attempt, upstreamFault(undefined, 'lost'), now);
   },
 };
 
-/** The wait before another attempt, so that the callers of an instance that died do not arrive at the next one together. */
-class RetryPause implements LiveAttempt {
-  readonly #exchange: Exchange;
-  readonly dueMs: number;
-  #over = false;
-
-  constructor(exchange: Exchange, dueMs: number) {
-    this.#exchange = exchange;
-    this.dueMs = dueMs;
-  }
-
-  overdue(now: number): void {
-    if (!this.#over) startAttempt(this.#exchange, now);
-  }
-
-  abandon(): void {
-    this.#over = true;
-  }
-
-  resume(): void {
-    // Nothing is on its way yet.
-  }
-}
-
-/** Share of failing instances above which nothing is tried again. Of one or two the failed one alone is that many. */
-const MOST_BLAMED = 0.5;
-const FEW_INSTANCES = 3;
-
-/** Starts another attempt at another instance if the policy, the budget and the fleet allow it. */
-function retry(
-  attempt: FailedTry,
-  phase: 'unsent' | 'unprocessed' | 'sent-no-byte' | 'response',
-  status: number,
-  retryAfter: boolean,
-  now: number,
-): boolean {
-  const { exchange } = attempt;
-  const { route, worker } = exchange;
-  if (route === undefined || exchange.finished) return false;
-  const { service } = route;
-  const shedding = service.admission.view(now);
-  const allowed = mayRetry({
-    phase,
-    method: exchange.req.method ?? 'GET',
-    status,
-    hasRetryAfter: retryAfter,
-    bodyUntouched: attempt.body === null || attempt.body.repeatable,
-    attempts: exchange.attempts,
-    max: service.configuration.retry.max,
-    pressure: Math.max(worker.pressure.view(now).pressure, shedding.pressure),
-    leftMs: exchange.deadlineMs - now,
-    p50Ms: shedding.p50Ms,
-  });
-  // While most instances fail, another try only adds load to what is breaking.
-  const { instances } = service;
-  if (!allowed || (instances >= FEW_INSTANCES && service.balancer.blamedRatio(now) > MOST_BLAMED))
-    return false;
-  exchange.tried.push(attempt.slot);
-  const { slot, instance, version, pickReason } = exchange;
-  leaveInstance(exchange, now);
-  let code: ErrorCode | '' = chooseInstance(exchange);
-  if (code !== '' && (phase === 'sent-no-byte' || phase === 'unprocessed')) {
-    // Alone in its service: most likely a connection that was just being closed, so a fresh one there will do.
-    exchange.tried.length = 0;
-    code = chooseInstance(exchange);
-  }
-  // What an instance has not begun costs nobody twice; a server that says GOAWAY may leave a hundred of them at once.
-  if (code !== '' || (phase !== 'unprocessed' && !service.budget.tryRetry(now))) {
-    // Nobody else can take it, or the budget is spent: the first answer stands.
-    if (code === '') leaveInstance(exchange, now);
-    worker.recorder.retried(exchange, code === '' ? 'budget' : 'no_instance');
-    Object.assign(exchange, { slot, instance, version, pickReason });
-    service.balancer.started(slot, now);
-    exchange.heard = false;
-    return false;
-  }
-  attempt.abandon();
-  worker.recorder.retried(exchange, 'sent');
-  const pause = new RetryPause(exchange, now + retryPauseMs(exchange.attempts, worker.random));
-  exchange.attempt = pause;
-  exchange.arm(pause.dueMs);
-  return true;
+function phaseOf(attempt: Attempt, fault: UpstreamFault): FailedAttempt['phase'] {
+  if (fault.unprocessed === true) return 'unprocessed';
+  if (attempt.unsent) return 'unsent';
+  return fault.kind === 'timeout' ? 'given-up' : 'sent-no-byte';
 }
 
 /** A handshake of which nothing was sent; what was sent is never repeated, since nobody knows what it opened. */
 function retryHandshake(failed: FailedTry, now: number): boolean {
-  return now < failed.exchange.deadlineMs && retry(failed, 'unsent', 0, false, now);
+  return now < failed.exchange.deadlineMs && retry(failed, 'unsent', 0, false, now, startAttempt);
 }
 
 /** What an instance's `Retry-After` says, ms: seconds or a date; -1 when there is none. Nonsense counts as zero. */

@@ -1,4 +1,5 @@
 import type { Configuration } from '../../config/schema.ts';
+import type { Trip } from '../upstreams/breaker.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import type { InstanceView } from '../upstreams/fleet.ts';
 import type { ServiceReadiness } from '../readiness/graph.ts';
@@ -11,7 +12,7 @@ import type { PeekQuestion } from './admin-port.ts';
 import type { QuotaAct, QuotaAnswer } from './client-quota.ts';
 import type { JwksNews } from './jwks.ts';
 import type { ClientKeys } from './keys-file.ts';
-import type { Strike } from './guard/guard-memory.ts';
+import type { Forgiveness, Strike } from './guard/guard-memory.ts';
 import type { LimitBatchMessage, LimitBatchReply } from './limit-store/ipc.ts';
 import type { MeterDump } from './meter.ts';
 import type { RecentCounts, TotalCounts } from './service-account.ts';
@@ -50,6 +51,8 @@ export type ToWorker =
       readonly generation: number;
       readonly configuration: Configuration;
       readonly workers: number;
+      /** Of this worker among them, from 0: one that is started again has that of the one before. */
+      readonly index: number;
       /** Signs affinity cookies where the configuration has no keys: random, equal in all workers. */
       readonly secrets: { readonly affinity: string; readonly clientHash: string };
       /** This gateway's name in `Via`: random, the same in all its workers. */
@@ -73,6 +76,8 @@ export type ToWorker =
   | { readonly type: 'jwks'; readonly news: JwksNews }
   | { readonly type: 'states'; readonly states: readonly ServiceStates[] }
   | { readonly type: 'override'; readonly override: ServiceOverride }
+  /** The breaker of another worker has opened. */
+  | { readonly type: 'trip'; readonly service: string; readonly trip: Trip }
   | { readonly type: 'limits'; readonly reply: LimitBatchReply }
   /** The tally of a strike: of this worker, or of another one and it blocked the client. */
   | {
@@ -82,6 +87,8 @@ export type ToWorker =
       readonly tally: Tally;
       readonly own: boolean;
     }
+  /** An operator has lifted what this client was blocked for; what was told of it before is over. */
+  | { readonly type: 'forgiven'; readonly client: string }
   /** New rates of single clients, ended ones, and clients whose quota was filled at another gateway. */
   | {
       readonly type: 'limit-overrides';
@@ -94,8 +101,8 @@ export type ToWorker =
   | { readonly type: 'ask'; readonly id: number; readonly question: Question }
   /** Readiness fails from now on: answers say `connection: close`. Listeners close after `delayMs`. */
   | { readonly type: 'drain'; readonly delayMs: number; readonly timeoutMs: number }
-  /** This worker is replaced: close the listeners now, finish what runs, exit. */
-  | { readonly type: 'retire' };
+  /** This worker is replaced, or one too many: accept no more from now on, finish what runs, exit. */
+  | { readonly type: 'retire'; readonly timeoutMs: number };
 
 export type Question =
   | { readonly what: 'views' }
@@ -117,11 +124,18 @@ export interface ServiceFigures extends AdmissionView, RecentCounts {
   readonly limitFixed: boolean;
   readonly breaker: string;
   readonly totals: TotalCounts;
-  readonly instances: readonly {
-    readonly id: string;
-    readonly inFlight: number;
-    readonly sessionBits: string;
-  }[];
+  readonly instances: readonly InstanceFigures[];
+}
+
+/** What one worker has at an instance. */
+export interface InstanceFigures {
+  readonly id: string;
+  /** Streams included. */
+  readonly inFlight: number;
+  /** WebSockets and event streams. */
+  readonly streams: number;
+  /** Of `SessionCount`, for the supervisor to join. */
+  readonly sessionBits: string;
 }
 
 export interface WorkerViews {
@@ -149,12 +163,14 @@ export type ToSupervisor =
       readonly service: string;
       readonly reports: Readonly<Record<string, PassiveReport>>;
     }
+  /** Its breaker has opened; the other workers' open with it. */
+  | { readonly type: 'tripped'; readonly service: string; readonly trip: Trip }
   | { readonly type: 'limits'; readonly batch: LimitBatchMessage }
   /** A token names a key that is not in the set of that address. */
   | { readonly type: 'jwks-wanted'; readonly url: string }
   /** A client struck a guard; where there is no Redis the supervisor counts. */
   | ({ readonly type: 'strike' } & Strike)
-  | { readonly type: 'forgive'; readonly guard: string; readonly key: string }
+  | ({ readonly type: 'forgive' } & Forgiveness)
   /** Of the services with traffic, under the configuration of that number. */
   | { readonly type: 'shares'; readonly generation: number; readonly shares: NamedShares }
   | { readonly type: 'answer'; readonly id: number; readonly answer: Answer }

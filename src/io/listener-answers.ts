@@ -49,7 +49,7 @@ function answerHealth(exchange: Exchange): void {
     exchange.refuse('SPW_METHOD_NOT_ALLOWED', 'method');
     return;
   }
-  const ready = worker.gatewayReady && !worker.draining;
+  const ready = worker.gatewayReady && (worker.replaced || !worker.draining);
   const fields = ['content-type', 'application/json; charset=utf-8', 'cache-control', 'no-store'];
   write(exchange, ready ? 200 : 503, fields, `{"ready":${ready}}`);
 }

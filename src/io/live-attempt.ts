@@ -8,6 +8,8 @@ export interface LiveAttempt {
   overdue(now: number): void;
   /** The gateway leaves: whoever would run on for ever says so to its caller and ends. */
   leave?(now: number): void;
+  /** Its instance serves nobody any more: what can be repeated goes elsewhere, the rest waits on. */
+  lost?(now: number): void;
   /** Moment of its own next limit, Infinity when the request's deadline rules. */
   readonly dueMs: number;
 }

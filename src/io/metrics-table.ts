@@ -169,6 +169,21 @@ export const METRICS = {
   spillway_affinity_total: counter('Session cookies by result.', ['service', 'result']),
   spillway_instances: gauge('Instances of a service by state.', ['service', 'state'], 'max'),
   spillway_ejections_total: counter('Instances ejected as outliers.', ['service', 'reason']),
+  spillway_probes_total: counter('Probes of instances by what they said.', ['service', 'result']),
+  spillway_discovery_age_seconds: gauge(
+    'How long the source of the instances of a service has given no good answer; 0 while it does.',
+    ['service'],
+    'max',
+  ),
+  spillway_discovery_faults_total: counter(
+    'Answers of a source of instances that were none, or were not believed.',
+    ['service', 'kind'],
+  ),
+  spillway_discovery_held: gauge(
+    'Instances of a service that its source no longer lists and that are kept.',
+    ['service'],
+    'max',
+  ),
   spillway_breaker_state: {
     ...gauge('1 for the state the breaker of a service is in.', ['service', 'state'], 'worst'),
     states: ['forced-open', 'open', 'half-open', 'ramping', 'closed', 'forced-closed'],

@@ -1,6 +1,7 @@
-import type { UpstreamFault } from '../forwarding/fault.ts';
+import { OWN_REASONS, type UpstreamFault } from '../forwarding/fault.ts';
 import { errorRow, type ErrorCode, type ShedCode } from '../kernel/errors.ts';
 import { priorityOf } from '../kernel/priority.ts';
+import type { BreakerResult } from '../upstreams/breaker.ts';
 import type { AttemptVerdict } from '../upstreams/passive-slice.ts';
 import type { LimitDecision } from '../limits/decision.ts';
 import type { AccessLog } from './access-log.ts';
@@ -129,7 +130,7 @@ export class OutcomeRecorder {
     exchange.breakerPass = 0;
     const service = exchange.route?.service;
     const instance = service === undefined || service.instances < 2 ? '' : exchange.instance;
-    service?.breaker.record(breakerVerdict(exchange), now, breakerPass, instance);
+    service?.breaker.record(breakerVerdict(exchange), now, breakerPass, instance, callerBit(exchange));
   }
 
   /** The head was no valid HTTP: what was noted as an answer is the instance's failure after all. */
@@ -264,13 +265,10 @@ export class OutcomeRecorder {
 }
 
 /** Our own 503 before anything went to an instance: the client is not charged for it. */
-function giveBackUnits(
-  { worker, charges, cost, decision, attempts, startedMs }: Exchange,
-  now: number,
-): void {
+function giveBackUnits(exchange: Exchange, now: number): void {
+  const { worker, decision, attempts, startedMs } = exchange;
   // Charged a little after its start, so what counts as a second is a little less.
-  if (decision !== undefined && attempts === 0)
-    worker.limiter.giveBack(charges, cost, decision, startedMs, now);
+  if (decision !== undefined && attempts === 0) worker.limiter.giveBack(exchange, decision, startedMs, now);
 }
 
 /** No answer in time, and not by its caller's doing; one who left counts if he had waited longer than the SLA. */
@@ -282,6 +280,12 @@ function isDeficit({ code }: Exchange, late: boolean): boolean {
 /** One of 32 caller classes, so that a single crashing caller can be told from a broken instance. */
 function callerHash(bucket: string): number {
   return bucket === '' ? 0 : bucket.charCodeAt(0) ^ bucket.charCodeAt(bucket.length - 1);
+}
+
+/** The same as a bit for the breaker; what nobody listened to is no caller's doing. */
+function callerBit({ code, reason, bucket }: Exchange): number {
+  const nobody = code === 'SPW_CONNECT_FAILED' || reason === 'connect timeout';
+  return nobody ? -1 : 1 << (callerHash(bucket) & 31);
 }
 
 /** What the gateway cuts an answer for, by the exchange's `reason`; anything else is its own leaving. */
@@ -310,14 +314,20 @@ const HARD: ReadonlySet<ErrorCode | ''> = new Set([
   'SPW_UPSTREAM_TIMEOUT',
 ]);
 
+/** In SLAs; half: what is just late counts as lost; double: callers are long gone. */
+const SLOW_SLAS = 2;
+
 /** The service's final outcome after retries; 503 and 429 never trip a breaker, they lower the admission limit. */
-function breakerVerdict(exchange: Exchange): 'ok' | 'hard' | 'ignored' {
+function breakerVerdict(exchange: Exchange): BreakerResult {
   // An answer that we would not pass on was an answer.
   if (exchange.headMs === 0 && exchange.abortedBy === 'gateway') return 'ignored';
-  if (HARD.has(exchange.code)) return 'hard';
+  // Of a worker that has no descriptors left the others hear nothing, or it would close the service in all of them.
+  if (HARD.has(exchange.code)) return OWN_REASONS.has(exchange.reason) ? 'ignored' : 'hard';
   if (exchange.headMs === 0) return 'ignored';
   if (exchange.abortedBy === 'upstream') return 'hard';
   const { status } = exchange;
   if (status === 503 || status === 429) return 'ignored';
-  return status === 500 || status === 502 || status === 504 ? 'hard' : 'ok';
+  if (status === 500 || status === 502 || status === 504) return 'hard';
+  const waitedMs = exchange.headMs - exchange.firstAttemptMs;
+  return waitedMs > SLOW_SLAS * (exchange.route?.service.configuration.sla ?? Infinity) ? 'slow' : 'ok';
 }

@@ -11,7 +11,7 @@ import type { UpstreamProtocol } from './upstream-pool.ts';
  *
  * Each instance has its own rhythm, ± 10 %, so that probes of many gateways and instances do not beat together. First
  * probes are spread. A changed result brings the next probe soon, so that `rise` and `fall` are counted in quarters of a
- * second, not in intervals. At most 50 run at once and about 500 start a second; more instances stretch the intervals.
+ * second, not in intervals; so does a failure of its traffic. At most 50 run at once and about 500 start a second; more instances stretch the intervals.
  */
 
 export interface ProbeTarget {
@@ -30,7 +30,8 @@ export interface ProbeTarget {
 }
 
 export interface ProberOptions {
-  readonly onEvidence: (service: string, id: string, evidence: Evidence, now: number) => void;
+  /** Returns true when it does not believe the evidence: the instance is asked again soon then, as if for the first time. */
+  readonly onEvidence: (service: string, id: string, evidence: Evidence, now: number) => boolean;
   /** Monotonic ms. */
   readonly now: () => number;
   readonly random: Random;
@@ -42,6 +43,8 @@ const MAX_AT_ONCE = 50;
 const MAX_PER_SECOND = 500;
 /** Half: a stop-the-world pause is asked twice; double: a removal by silence takes longer than 2.5 s. */
 const CONFIRM_MS = 250;
+/** After a refusal, which no pause of a process explains. Half: a restart is caught in the act twice; double: a dead dependency is named after more than an interval and a tenth. */
+const CONFIRM_REFUSED_MS = 100;
 const JITTER = 0.1;
 /** Looks without a verdict that are repeated soon. Half: a slow start of our own hides a good instance; double: a 429 is asked for more. */
 export const FIRST_LOOKS = 4;
@@ -54,6 +57,8 @@ interface Track {
   lastKind: Evidence['kind'];
   /** Looks so far while none of them said anything (our own loop was late, a 429); -1 after the first verdict. */
   looks: number;
+  startedAt: number;
+  hurriedAt: number;
 }
 
 export class Prober {
@@ -98,6 +103,8 @@ export class Prober {
           attempt: undefined,
           lastKind: 'pass',
           looks: 0,
+          startedAt: -Infinity,
+          hurriedAt: -Infinity,
         };
         this.#tracks.set(key, track);
         added.push(track);
@@ -112,6 +119,26 @@ export class Prober {
       const spreadMs = Math.min(track.target.intervalMs, (added.length / MAX_PER_SECOND) * 1000);
       this.#arm(track, (spreadMs * index) / added.length);
     }
+  }
+
+  /** Something speaks against this instance: its next probe comes at once, if the last is not just done; once an interval. */
+  hurry(service: string, id: string): void {
+    const track = this.#tracks.get(keyOf({ service, id }));
+    if (track !== undefined) this.#hurry(track);
+  }
+
+  /** What befell one instance of a service may have befallen all: the same for each, where they are not too many. */
+  hurryAll(service: string): void {
+    const tracks = [...this.#tracks.values()].filter(({ target }) => target.service === service);
+    if (tracks.length <= MAX_AT_ONCE) for (const track of tracks) this.#hurry(track);
+  }
+
+  #hurry(track: Track): void {
+    if (track.timer === undefined) return; // it is being asked, or waits for its turn
+    const now = this.#options.now();
+    if (now - track.hurriedAt < track.target.intervalMs || now - track.startedAt < CONFIRM_MS) return;
+    track.hurriedAt = now;
+    this.#arm(track, 0);
   }
 
   stop(): void {
@@ -132,29 +159,32 @@ export class Prober {
 
   #start(track: Track): void {
     const { now } = this.#options;
-    const startedAt = now();
+    track.startedAt = now();
     this.#running++;
     track.attempt = new ProbeAttempt(track.aim, now, (result) => {
       track.attempt = undefined;
       this.#running--;
-      this.#next(track, result, startedAt);
+      const { service, id } = track.target;
+      const isDoubted = this.#options.onEvidence(service, id, result, now());
+      if (this.#tracks.get(keyOf(track.target)) === track) this.#next(track, result, isDoubted);
       this.#startWaiting();
-      this.#options.onEvidence(track.target.service, track.target.id, result, now());
     });
   }
 
-  #next(track: Track, result: Evidence, startedAt: number): void {
+  #next(track: Track, result: Evidence, isDoubted: boolean): void {
     const { now, random } = this.#options;
     const intervalMs = track.target.intervalMs * this.#stretch * between(random, 1 - JITTER, 1 + JITTER);
     let soon: boolean;
-    if (result.kind === 'void') soon = track.looks >= 0 && ++track.looks < FIRST_LOOKS;
+    if (isDoubted) soon = true;
+    else if (result.kind === 'void') soon = track.looks >= 0 && ++track.looks < FIRST_LOOKS;
     else {
       soon = result.kind !== track.lastKind;
       track.lastKind = result.kind;
       track.looks = -1;
     }
-    const restMs = startedAt + intervalMs - now();
-    this.#arm(track, Math.max(1, soon ? Math.min(CONFIRM_MS, restMs) : restMs));
+    const restMs = track.startedAt + intervalMs - now();
+    const soonMs = result.refused ? CONFIRM_REFUSED_MS : CONFIRM_MS;
+    this.#arm(track, Math.max(1, soon ? Math.min(soonMs, restMs) : restMs));
   }
 
   #startWaiting(): void {
@@ -176,7 +206,7 @@ export class Prober {
   }
 }
 
-function keyOf({ service, id }: ProbeTarget): string {
+function keyOf({ service, id }: Pick<ProbeTarget, 'service' | 'id'>): string {
   return `${service}/${id}`;
 }
 

@@ -16,6 +16,7 @@ export function whyNoneIsOpen(instances: readonly Pick<InstanceView, 'state'>[])
 const CAUSES: Readonly<Record<BreakerReason, string>> = {
   consecutive: 'failures in a row',
   ratio: 'too large a share of failures',
+  slow: 'too large a share of slow answers',
   trial: 'a trial that failed',
 };
 

@@ -30,7 +30,8 @@ export interface RolloutParts {
   readonly gateway: string;
   readonly states: () => readonly ServiceStates[];
   readonly overrides: () => readonly ServiceOverride[];
-  readonly limitOverrides: () => readonly OverrideEntry[];
+  /** Those of single clients, by the hashes that this secret makes of their names. */
+  readonly limitOverrides: (clientHash: string) => readonly OverrideEntry[];
   readonly workerCount: (configuration: Configuration) => number;
   /** Certificates of a listener, as they were good last; undefined without `tls`. */
   readonly tlsOf: (listener: ListenerConfiguration) => TlsMaterial | undefined;
@@ -120,18 +121,20 @@ export class Rollout {
 
   configure(worker: WorkerProcess): void {
     const { configuration } = this.#loaded;
-    const { secrets, viaName, gateway, states, overrides, limitOverrides, workerCount } = this.#parts;
+    const { viaName, gateway, states, overrides, limitOverrides, workerCount } = this.#parts;
+    const secrets = this.#parts.secrets(configuration);
     const message: ToWorker = {
       type: 'configure',
       generation: this.#generation,
       configuration,
       workers: workerCount(configuration),
-      secrets: secrets(configuration),
+      index: worker.index,
+      secrets,
       viaName,
       gateway,
       states: states(),
       overrides: overrides(),
-      limitOverrides: limitOverrides(),
+      limitOverrides: limitOverrides(secrets.clientHash),
     };
     worker.send(message);
   }

@@ -33,5 +33,6 @@ export function breakerPolicy({ breaker }: ServiceConfiguration): ConstructorPar
     errorRatio: breaker.ratio,
     minRequests: breaker.minRequests,
     openMs: breaker.open,
+    slowRatio: breaker.slow ?? undefined,
   };
 }

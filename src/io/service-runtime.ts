@@ -6,9 +6,10 @@ import { Breaker } from '../upstreams/breaker.ts';
 import { PassiveSlice, type AttemptVerdict, type PassiveReport } from '../upstreams/passive-slice.ts';
 import { RetryBudget } from '../upstreams/retry-budget.ts';
 import type { Random } from '../kernel/random.ts';
-import type { ServiceOverride, ServiceStates } from './ipc.ts';
+import type { InstanceFigures, ServiceOverride, ServiceStates } from './ipc.ts';
 import type { TlsConnectOptions, UpstreamPool } from './upstream-pool.ts';
 import { breakerWords, whyNoneIsOpen } from './refusal-words.ts';
+import { lostSlots } from './lost-slots.ts';
 import { ServiceAccount } from './service-account.ts';
 import { admissionPolicy, balancingPolicy, breakerPolicy } from './service-policies.ts';
 import { ServicePools } from './service-pools.ts';
@@ -52,6 +53,7 @@ export class ServiceRuntime {
   /** On the list now. */
   instances = 0;
   readonly #passive = new Map<string, PassiveSlice>();
+  readonly #lost: number[] = [];
   readonly account = new ServiceAccount();
 
   constructor(configuration: ServiceConfiguration, options: ServiceRuntimeOptions) {
@@ -82,10 +84,11 @@ export class ServiceRuntime {
   update(states: ServiceStates, now: number): void {
     if (states.sequence <= this.#sequence) return;
     this.#sequence = states.sequence;
+    this.#lost.push(...lostSlots(this.balancer, states.instances));
     this.balancer.update(states.instances, now);
     const alive = new Set(states.instances.filter(({ state }) => state !== 'gone').map(({ id }) => id));
     for (const id of this.#passive.keys()) if (!alive.has(id)) this.#passive.delete(id);
-    this.sessions.update(alive, now);
+    this.sessions.update(states.instances);
     this.instances = alive.size;
     this.open = states.instances.some(({ opensNew, keepsPinned, panic }) => opensNew || keepsPinned || panic);
     this.whyClosed = this.open ? '' : whyNoneIsOpen(states.instances);
@@ -96,6 +99,11 @@ export class ServiceRuntime {
       .map((cause) => `${cause.subject}: ${cause.state}`)
       .join(' ← ');
     this.#pools.keepOnly(alive);
+  }
+
+  /** The slots whose instances serve nobody any more, since the last call. */
+  takeLost(): readonly number[] {
+    return this.#lost.splice(0);
   }
 
   /** Why its breaker refuses. */
@@ -114,6 +122,11 @@ export class ServiceRuntime {
     this.admission.configure(this.#admissionPolicy(), now);
   }
 
+  /** Whether `host:port` is an instance of this service, found or listed. */
+  isInstance(place: string): boolean {
+    return this.balancer.slotOf(place) >= 0;
+  }
+
   /** The pool of an instance; opened at the first request that needs it. */
   pool(slot: number): UpstreamPool {
     return this.#pools.of(this.balancer.idOf(slot), this.balancer.urlOf(slot));
@@ -130,12 +143,12 @@ export class ServiceRuntime {
     return this.#pools.tls;
   }
 
-  instanceFigures(
-    now: number,
-  ): { readonly id: string; readonly inFlight: number; readonly sessionBits: string }[] {
-    return this.balancer.view(now).map(({ id, inFlight }) => ({
+  /** @param streams how many run at each slot */
+  instanceFigures(streams: readonly number[], now: number): InstanceFigures[] {
+    return this.balancer.view(now).map(({ id, slot, inFlight }) => ({
       id,
       inFlight,
+      streams: streams[slot] ?? 0,
       sessionBits: this.sessions.bitsOf(id, now),
     }));
   }
@@ -160,13 +173,22 @@ export class ServiceRuntime {
 
   /** What an attempt told of its instance; collected for the supervisor. */
   observe(slot: number, verdict: AttemptVerdict, callerHash: number): void {
+    this.#sliceOf(slot).record(verdict, callerHash);
+  }
+
+  /** An answer says that its instance drains. */
+  noteDrain(slot: number): void {
+    this.#sliceOf(slot).noteDrain();
+  }
+
+  #sliceOf(slot: number): PassiveSlice {
     const id = this.balancer.idOf(slot);
     let slice = this.#passive.get(id);
     if (slice === undefined) {
       slice = new PassiveSlice();
       this.#passive.set(id, slice);
     }
-    slice.record(verdict, callerHash);
+    return slice;
   }
 
   /** The reports since the last call; undefined when there is nothing to tell. */

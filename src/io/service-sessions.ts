@@ -1,8 +1,12 @@
 import type { ServiceConfiguration } from '../../config/schema.ts';
-import { sessionLeavesAt } from '../affinity/drain-time.ts';
+import { callerKey, type CallerKeyPolicy } from '../affinity/caller-key.ts';
+import { sessionLeavesAt, shareOf } from '../affinity/drain-time.ts';
+import { markOf, rendezvous } from '../affinity/rendezvous.ts';
 import { SessionCount } from '../affinity/session-count.ts';
 import { SessionCookies, type Pin } from '../affinity/session-cookie.ts';
 import type { Balancer } from '../upstreams/balancer.ts';
+import type { RequestFacts } from '../forwarding/request-facts.ts';
+import type { InstanceView } from '../upstreams/fleet.ts';
 
 /** A worker's side of a service's sessions: its cookies, which instance each tag names, and how many live where. */
 export class ServiceSessions {
@@ -11,10 +15,16 @@ export class ServiceSessions {
   readonly #balancer: Balancer;
   readonly #slotByTag = new Map<string, number>();
   readonly #tagBySlot: string[] = [];
+  /** By name of the instance, `tagOf` first: a keyed hash for each key, which is dear to make with each picture. */
+  #tags = new Map<string, readonly string[]>();
   readonly #counts = new Map<string, SessionCount>();
   #configuration: ServiceConfiguration;
   cookies: SessionCookies | undefined = undefined;
   cookieName = '';
+  /** A session is refused where it would have to move. */
+  hard = false;
+  #callerKey: CallerKeyPolicy | null = null;
+  readonly #markBySlot: number[] = [];
 
   /** @param fallbackSecret signs cookies where the configuration has no keys */
   constructor(
@@ -33,6 +43,9 @@ export class ServiceSessions {
   configure(configuration: ServiceConfiguration): void {
     this.#configuration = configuration;
     const { affinity } = configuration;
+    this.#tags.clear();
+    this.hard = affinity?.mode === 'hard';
+    this.#callerKey = affinity?.fallback ?? null;
     if (affinity === null) {
       this.cookies = undefined;
       return;
@@ -47,16 +60,27 @@ export class ServiceSessions {
     });
   }
 
-  /** The balancer has another picture of the instances. @param alive those that are not gone */
-  update(alive: ReadonlySet<string>, now: number): void {
-    for (const id of this.#counts.keys()) if (!alive.has(id)) this.#counts.delete(id);
+  /** The balancer has another picture of the instances; a complete one. */
+  update(instances: readonly InstanceView[]): void {
+    const { cookies } = this;
+    const tags = new Map<string, readonly string[]>();
+    const counts = new Set(this.#counts.keys());
     this.#slotByTag.clear();
     this.#tagBySlot.length = 0;
-    if (this.cookies === undefined) return;
-    for (const { id, slot } of this.#balancer.view(now)) {
-      this.#tagBySlot[slot] = this.cookies.tagOf(id);
-      for (const tag of this.cookies.tagsOf(id)) this.#slotByTag.set(tag, slot);
+    for (const { id, uid, keepsPinned, panic } of instances) {
+      // Whoever comes back there is counted again; whoever moved is not.
+      if (cookies === undefined) continue;
+      if (keepsPinned || panic) counts.delete(id);
+      const name = uid === '' ? id : `${uid} ${id}`;
+      const own = this.#tags.get(name) ?? cookies.tagsOf(name);
+      tags.set(name, own);
+      const slot = this.#balancer.slotOf(id);
+      this.#tagBySlot[slot] = own[0] ?? '';
+      this.#markBySlot[slot] = markOf(id);
+      for (const tag of own) this.#slotByTag.set(tag, slot);
     }
+    this.#tags = tags;
+    for (const id of counts) this.#counts.delete(id);
   }
 
   /** The instance that a cookie's tag names, under any of the keys; -1 when it is not known (any more). */
@@ -75,6 +99,19 @@ export class ServiceSessions {
     return (
       drainForMs < 0 || drainForMs < sessionLeavesAt(0, this.#configuration.drain.sessionTimeout, pin.sid)
     );
+  }
+
+  /** The instance leaves, and the session's streams have had their time there (leaving-streams.ts). */
+  endsStreams(slot: number, pin: Pin, now: number): boolean {
+    const drainForMs = this.#balancer.drainForMs(slot, now);
+    return drainForMs >= 0 && drainForMs >= this.#configuration.drain.streamTimeout * shareOf(pin.sid);
+  }
+
+  /** The instance of a caller without a session, where it sends a key to be told apart by; -1 else. */
+  slotOfCaller(facts: RequestFacts): number {
+    if (this.#callerKey === null) return -1;
+    const key = callerKey(this.#callerKey, facts);
+    return key < 0 ? -1 : rendezvous(key, this.#balancer, this.#markBySlot);
   }
 
   /** Notes that a session lives at an instance. */

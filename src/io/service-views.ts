@@ -1,7 +1,9 @@
+import { shareThatLeft } from '../affinity/drain-time.ts';
 import { sessionsOf } from '../affinity/session-count.ts';
 import type { AdmissionView } from '../shedding/admission.ts';
-import type { ServiceView, SheddingView } from './admin-port.ts';
-import type { ServiceFigures, ServiceStates, WorkerViews } from './ipc.ts';
+import type { InstanceView as FleetInstance } from '../upstreams/fleet.ts';
+import type { InstanceView, ServiceView, SheddingView } from './admin-port.ts';
+import type { InstanceFigures, ServiceFigures, ServiceStates, WorkerViews } from './ipc.ts';
 import { tellingVerdict, verdictWords } from './verdict-words.ts';
 
 /**
@@ -40,6 +42,7 @@ function add(a: ServiceFigures, b: ServiceFigures): ServiceFigures {
         : {
             id: instance.id,
             inFlight: before.inFlight + instance.inFlight,
+            streams: before.streams + instance.streams,
             sessionBits: `${before.sessionBits} ${instance.sessionBits}`,
           },
     );
@@ -111,6 +114,7 @@ export function serviceView(
   states: ServiceStates,
   figures: ServiceFigures | undefined,
   pressure: WorkerViews['pressure'] = NO_PRESSURE,
+  drain: DrainSpans = NO_DRAIN,
 ): ServiceView {
   const live = new Map(figures?.instances.map((instance) => [instance.id, instance]));
   return {
@@ -118,15 +122,39 @@ export function serviceView(
     because: states.readiness.because,
     shedding: sheddingView(figures ?? UNKNOWN, pressure),
     breaker: { state: figures?.breaker ?? 'closed' },
-    instances: states.instances.map(({ id, url, version, state, reason }) => ({
-      id,
-      url,
-      version,
-      state,
-      reason,
-      inFlight: live.get(id)?.inFlight ?? 0,
-      sessions: sessionsOf((live.get(id)?.sessionBits ?? '').split(' ').filter((bits) => bits !== '')),
-    })),
+    instances: states.instances.map((instance) => instanceView(instance, live.get(instance.id), drain)),
+  };
+}
+
+/** How long an instance that leaves keeps what, ms. */
+export interface DrainSpans {
+  readonly sessionTimeout: number;
+  readonly streamTimeout: number;
+}
+
+const NO_DRAIN: DrainSpans = { sessionTimeout: 0, streamTimeout: 0 };
+
+function instanceView(
+  { id, url, version, state, reason, keepsPinned, drainForMs }: FleetInstance,
+  figures: InstanceFigures | undefined,
+  { sessionTimeout, streamTimeout }: DrainSpans,
+): InstanceView {
+  const bits = (figures?.sessionBits ?? '').split(' ').filter((each) => each !== '');
+  const streams = figures?.streams ?? 0;
+  const draining = state === 'draining' && drainForMs >= 0;
+  const left = keepsPinned ? sessionsOf(bits, draining ? shareThatLeft(drainForMs, sessionTimeout) : 0) : 0;
+  const spanMs = Math.max(sessionTimeout, streams > 0 ? streamTimeout : 0);
+  return {
+    id,
+    url,
+    version,
+    state,
+    reason,
+    inFlight: figures?.inFlight ?? 0,
+    streams,
+    sessions: draining ? left : sessionsOf(bits),
+    sessionsLeft: left,
+    drainLeftMs: draining ? Math.max(0, Math.round(spanMs - drainForMs)) : null,
   };
 }
 

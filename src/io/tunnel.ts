@@ -215,7 +215,7 @@ class Tunnel implements LiveAttempt, FailedTry {
     if (early !== undefined && early.length > 0) upstream.write(early);
     this.#pipe(client, upstream, true);
     this.#pipe(upstream, client, false);
-    exchange.worker.tunnels.add(exchange);
+    exchange.worker.streams.add(exchange);
   }
 
   #pipe(from: Duplex, to: Duplex, up: boolean): void {
@@ -286,7 +286,7 @@ class Tunnel implements LiveAttempt, FailedTry {
     const { exchange } = this;
     if (this.#farewell !== undefined) exchange.worker.wheel.disarm(this.#farewell);
     if (by !== '' && exchange.abortedBy === '') exchange.abortedBy = by;
-    exchange.worker.tunnels.delete(exchange);
+    exchange.worker.streams.delete(exchange);
     endOrDestroy(exchange.upgradeSocket, by !== '');
     endOrDestroy(this.#upstream, by !== '');
     exchange.finish();

@@ -66,6 +66,13 @@ export class Wheel {
     for (let step = 1; step <= missed; step++) this.#visit((target - missed + step) % SLOTS, now);
   }
 
+  /** Visits every entry that is armed; the visitor may arm and disarm none. For rare events: there are as many as requests. */
+  each(visit: (entry: WheelEntry) => void): void {
+    for (const head of this.#heads) {
+      for (let entry = head; entry !== undefined; entry = entry.wheelNext) visit(entry);
+    }
+  }
+
   #visit(slot: number, now: number): void {
     let entry = this.#heads[slot];
     while (entry !== undefined) {

@@ -1,7 +1,9 @@
 import { performance } from 'node:perf_hooks';
+import type { Trip } from '../upstreams/breaker.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import { MemoryUse } from './memory-use.ts';
 import type { NamedShares } from './ipc.ts';
+import { endLeavingStreams } from './leaving-streams.ts';
 import type { Meter } from './meter.ts';
 import { PressureRelief, type RelievedServer } from './pressure-relief.ts';
 import type { ServiceRuntime } from './service-runtime.ts';
@@ -11,7 +13,7 @@ import { WorkerShares } from './worker-shares.ts';
 /**
  * The worker's one clockwork: every 5 ms the queues and brakes of the services, the timer wheel and slots of clients, every 20 ms the
  * event-loop sample, every 50 ms what other workers are told (worker-shares.ts), every 500 ms slow callers (rate-guard.ts), every 100 ms what was seen of the instances,
- * every 200 ms memory and what is done against pressure.
+ * every 200 ms memory and what is done against pressure, every 250 ms streams of instances that leave.
  *
  * A beat that comes late is the sample: the delay of this timer is the delay every request has just had. A service whose
  * admission throws keeps its last good limit; the others, and the rest of the beat, go on.
@@ -25,12 +27,16 @@ const URGENT_GAP_MS = 5;
 const SECOND_MS = 1000;
 /** The least of a second is taken, of three values or more: at 500 ms that is the least of 1.5 s, at 50 ms it costs four times as much. */
 const MEMORY_MS = 200;
+/** Half tells nobody anything sooner; double, and streams end in clumps of a sixtieth of the usual span. */
+const STREAMS_MS = 250;
 /** One that throws does so two hundred times a second. */
 const FAULT_LINE_MS = 60_000;
 
 export interface BeatParts {
   readonly meter: Meter;
   readonly sendPassive: (service: string, reports: Readonly<Record<string, PassiveReport>>) => void;
+  /** The breaker of a service has opened here. */
+  readonly sendTrip: (service: string, trip: Trip) => void;
   readonly sendShares: (generation: number, shares: NamedShares) => void;
   /** The admission of a service threw, `faults` times since it was last told. */
   readonly onFault: (service: string, error: unknown, faults: number) => void;
@@ -59,6 +65,7 @@ export class WorkerBeat {
   #urgentAt = 0;
   #secondAt = 0;
   #memoryAt = 0;
+  #streamsAt = 0;
 
   constructor(context: WorkerContext, parts: BeatParts) {
     this.#context = context;
@@ -102,10 +109,13 @@ export class WorkerBeat {
     if (now - this.#passiveAt >= PASSIVE_MS) this.#reportAll(now);
     else if (this.#urgent.size > 0 && now - this.#urgentAt >= URGENT_GAP_MS) this.#reportUrgent(now);
     if (now - this.#memoryAt >= MEMORY_MS) this.#relieve(now);
+    if (now - this.#streamsAt >= STREAMS_MS) this.#endStreams(now);
     if (now - this.#secondAt >= SECOND_MS) this.#eachSecond(now);
   }
 
   #tick(service: ServiceRuntime, now: number): void {
+    const trip = service.breaker.takeTrip();
+    if (trip !== undefined) this.#parts.sendTrip(service.name, trip);
     try {
       service.admission.tick(now);
     } catch (error) {
@@ -154,6 +164,11 @@ export class WorkerBeat {
     pressure.memory(this.#memory.ratio(), now);
     const enforced = snapshot?.configuration.shedding.mode === 'enforce';
     this.#relief.apply(enforced ? pressure.view(now) : NO_PRESSURE, this.#parts.servers(), now);
+  }
+
+  #endStreams(now: number): void {
+    this.#streamsAt = now;
+    endLeavingStreams(this.#context, now);
   }
 
   #reportAll(now: number): void {

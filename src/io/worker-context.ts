@@ -43,8 +43,8 @@ export class WorkerContext {
   readonly services = new Map<string, ServiceRuntime>();
   /** Services that left the configuration while requests of theirs still ran or waited. */
   readonly leaving = new Set<ServiceRuntime>();
-  /** Upgraded connections, to be ended at a shutdown. */
-  readonly tunnels = new Set<Exchange>();
+  /** Upgraded connections and event streams: nothing ends them but we, at a shutdown or when their instance leaves. */
+  readonly streams = new Set<Exchange>();
   /** Begins this worker's request ids: random, since an address would tell too much. */
   readonly name: string;
   readonly now: () => number;
@@ -54,6 +54,8 @@ export class WorkerContext {
   gatewayReady = false;
   /** Answers say `connection: close`: readiness has failed and the listeners will close. */
   draining = false;
+  /** Draining, but the gateway is not: what it says of itself does not change. */
+  replaced = false;
   /** Our name in `Via`: the same in all workers, or a loop through another one would not be seen. */
   viaName = 'spillway';
   /** Nothing new is begun any more: the last second before the cut. */

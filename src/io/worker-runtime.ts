@@ -8,25 +8,23 @@ import { ClientQuotas } from './client-quota.ts';
 import { errorMessage } from './error-message.ts';
 import { ExchangeRecord } from './exchange-record.ts';
 import { ExplainRing } from './explain-ring.ts';
-import { FrontGate } from './front-gate.ts';
 import { Guards } from './guard/guards.ts';
 import { GoneSeries } from './gone-series.ts';
-import { startHttp2Session } from './http2-session.ts';
 import type { Question, ServiceOverride, ServiceStates, ToSupervisor, ToWorker } from './ipc.ts';
 import { WorkerLimits } from './worker-limits.ts';
 import { WorkerOverrides } from './worker-overrides.ts';
 import type { BoundHandle } from './listen-sockets.ts';
 import { Meter } from './meter.ts';
-import { listenFault } from './listen-sockets.ts';
 import { OutcomeRecorder } from './outcome-recorder.ts';
 import { ProcessLog } from './process-log.ts';
-import { WorkerServer, type DropReason } from './servers.ts';
 import { ServiceRuntime } from './service-runtime.ts';
 import { Snapshot, type RequestPath } from './snapshot.ts';
 import { systemNow, systemWallMs } from './system-clock.ts';
 import { WorkerBeat } from './worker-beat.ts';
 import { WorkerContext } from './worker-context.ts';
 import { WorkerExit } from './worker-exit.ts';
+import { WorkerListeners } from './worker-listeners.ts';
+import { retryWaitingAt } from './waiting.ts';
 import { answerQuestion, workerViews } from './worker-views.ts';
 
 /**
@@ -41,14 +39,7 @@ const REPORT_MS = 1000;
 
 export type ComposePath = (snapshot: Snapshot) => Promise<RequestPath>;
 
-interface OpenServer {
-  readonly server: WorkerServer;
-  readonly gate: FrontGate;
-}
-
 type ConfigureMessage = Extract<ToWorker, { type: 'configure' }>;
-type ListenMessage = Extract<ToWorker, { type: 'listen' }>;
-type CertificatesMessage = Extract<ToWorker, { type: 'certificates' }>;
 
 export class WorkerRuntime {
   readonly #compose: ComposePath;
@@ -66,9 +57,7 @@ export class WorkerRuntime {
   readonly #callers: CallerKnowledge;
   readonly #beat: WorkerBeat;
   readonly #exit: WorkerExit;
-  readonly #servers = new Map<string, OpenServer>();
-  /** Servers of listeners that a reload took out, while connections are left on them. */
-  readonly #leaving = new Set<WorkerServer>();
+  readonly #listeners: WorkerListeners;
   /** What the supervisor orders is carried out in its order. */
   #applied: Promise<void> = Promise.resolve();
 
@@ -113,14 +102,15 @@ export class WorkerRuntime {
       storeTimeoutMs: () => this.#context.snapshot?.configuration.redis?.timeout ?? 0,
       routes: () => this.#context.snapshot?.routes.map(({ digest }) => digest) ?? [],
     });
-    const servers = (): WorkerServer[] => [
-      ...[...this.#servers.values()].map(({ server }) => server),
-      ...this.#leaving,
-    ];
+    this.#listeners = new WorkerListeners(this.#context, { meter: this.#meter, log, send });
+    const servers = () => this.#listeners.servers();
     this.#beat = new WorkerBeat(this.#context, {
       meter: this.#meter,
       sendPassive: (service, reports) => {
         send({ type: 'passive', service, reports });
+      },
+      sendTrip: (service, trip) => {
+        send({ type: 'tripped', service, trip });
       },
       sendShares: (generation, shares) => {
         send({ type: 'shares', generation, shares });
@@ -172,12 +162,12 @@ export class WorkerRuntime {
       case 'listen':
         if (handle === undefined) return;
         this.#applied = this.#applied.then(async () => {
-          await this.#listen(message, handle);
+          await this.#listeners.listen(message, handle);
         });
         return;
       case 'certificates':
         this.#applied = this.#applied.then(() => {
-          this.#renew(message);
+          this.#listeners.renew(message);
         });
         return;
       case 'readiness':
@@ -193,7 +183,7 @@ export class WorkerRuntime {
         return;
       case 'unlisten':
         this.#applied = this.#applied.then(() => {
-          this.#unlisten(message.key);
+          this.#listeners.unlisten(message.key);
         });
         return;
       case 'states':
@@ -202,11 +192,17 @@ export class WorkerRuntime {
       case 'override':
         this.#override(message.override);
         return;
+      case 'trip':
+        this.#context.services.get(message.service)?.breaker.adopt(message.trip, systemNow());
+        return;
       case 'limits':
         this.#limits.receive(message.reply);
         return;
       case 'struck':
         this.#context.guards.struck(message.guard, message.client, message.tally, message.own);
+        return;
+      case 'forgiven':
+        this.#context.guards.forget(message.client);
         return;
       case 'limit-overrides':
         this.#limitOverrides.change(message.entries, message.gone, message.filled);
@@ -222,7 +218,7 @@ export class WorkerRuntime {
         this.#exit.drain(message.delayMs, message.timeoutMs);
         return;
       case 'retire':
-        this.#exit.drain(0, 30_000);
+        this.#exit.retire(message.timeoutMs);
         return;
       default:
         message satisfies never;
@@ -254,9 +250,8 @@ export class WorkerRuntime {
       const snapshot = new Snapshot(generation, configuration, services, clientHash, table, guards, who);
       built = await this.#compose(snapshot);
       snapshot.path = built;
-      this.#limits.configure(configuration, workers, message.gateway);
+      this.#limits.configure(configuration, workers, message.index, message.gateway);
       this.#context.guards.configure(configuration, guards);
-      this.#quotas.hashSecret = secrets.clientHash;
       this.#context.viaName = message.viaName;
       this.#log.level = configuration.log.level;
       const before = this.#context.snapshot;
@@ -313,7 +308,9 @@ export class WorkerRuntime {
   #takeStates(states: readonly ServiceStates[]): void {
     const now = systemNow();
     for (const state of states) {
-      this.#context.services.get(state.service)?.update(state, now);
+      const service = this.#context.services.get(state.service);
+      service?.update(state, now);
+      if (service !== undefined) retryWaitingAt(this.#context, service, service.takeLost(), now);
       this.#goneSeries.take(state);
     }
   }
@@ -322,58 +319,11 @@ export class WorkerRuntime {
     this.#context.services.get(override.service)?.override(override, systemNow());
   }
 
-  async #listen({ listener: index, key, tls }: ListenMessage, handle: BoundHandle): Promise<void> {
-    const listener = this.#context.snapshot?.configuration.listeners[index];
-    if (listener === undefined || this.#context.draining) return;
-    try {
-      const gate = new FrontGate(this.#context, listener);
-      const onDrop = (reason: DropReason): void => {
-        this.#meter.add('connections_closed_total', [reason]);
-      };
-      const server = new WorkerServer(key, listener, gate, onDrop, { tls, startHttp2Session });
-      await server.listen(handle, listener.backlog);
-      this.#servers.set(key, { server, gate });
-      send({ type: 'listening', key });
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      const reason =
-        code === undefined ? errorMessage(error) : listenFault(code, listener.host, listener.port);
-      send({ type: 'listen-failed', key, reason });
-    }
-  }
-
-  /** The supervisor has tried them; should this worker not take them all the same, its old ones stay. */
-  #renew({ key, tls }: CertificatesMessage): void {
-    try {
-      this.#servers.get(key)?.server.renewCertificates(tls);
-    } catch (error) {
-      this.#log.error({ error: errorMessage(error) }, 'certificates not renewed in this worker');
-    }
-  }
-
-  /** Accepts no more there; connections end with their next answer and are counted at a shutdown. */
-  #unlisten(key: string): void {
-    const open = this.#servers.get(key);
-    if (open === undefined) return;
-    this.#servers.delete(key);
-    this.#leaving.add(open.server);
-    open.gate.leaving = true;
-    open.server.stopAccepting();
-  }
-
-  async #dropEmptyServers(): Promise<void> {
-    for (const server of this.#leaving) {
-      if ((await server.connections()) > 0) continue;
-      this.#leaving.delete(server);
-      server.end();
-    }
-  }
-
   #report(): void {
     this.#access.flush();
     this.#meter.slot('log_lines_dropped_total', []).value = this.#access.dropped;
     this.#limits.countTokens();
-    void this.#dropEmptyServers();
+    void this.#listeners.dropEmpty();
     send({ type: 'report', dump: this.#meter.dump(), views: workerViews(this.#context, this.#limits) });
   }
 

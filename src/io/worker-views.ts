@@ -3,6 +3,7 @@ import type { AdmissionView } from '../shedding/admission.ts';
 import type { ClientQuotas } from './client-quota.ts';
 import type { ExplainRing } from './explain-ring.ts';
 import type { Answer, Question, ServiceFigures, WorkerViews } from './ipc.ts';
+import { countStreams } from './leaving-streams.ts';
 import type { Meter } from './meter.ts';
 import type { ExchangeRecord } from './exchange-record.ts';
 import type { ServiceRuntime } from './service-runtime.ts';
@@ -59,14 +60,19 @@ function storyOf(requestId: string, context: WorkerContext, explain: ExplainRing
 export function workerViews(context: WorkerContext, limits: WorkerLimits): WorkerViews {
   const now = context.now();
   const pressure = context.pressure.view(now);
+  const streams = countStreams(context);
   return {
-    services: [...context.services.values()].map((service) => figuresOf(service, now)),
+    services: [...context.services.values()].map((service) => figuresOf(service, streams.get(service), now)),
     pressure: { loop: pressure.loop, memory: pressure.memory },
     redis: limits.condition,
   };
 }
 
-function figuresOf(service: ServiceRuntime, now: number): ServiceFigures {
+function figuresOf(
+  service: ServiceRuntime,
+  streams: readonly number[] | undefined,
+  now: number,
+): ServiceFigures {
   return {
     ...service.admission.view(now),
     ...service.account.recent(now),
@@ -75,9 +81,11 @@ function figuresOf(service: ServiceRuntime, now: number): ServiceFigures {
     limitFixed: service.configuration.shedding.limit !== 'auto',
     breaker: service.breaker.view(now).state,
     totals: service.account.totals,
-    instances: service.instanceFigures(now),
+    instances: service.instanceFigures(streams ?? NO_STREAMS, now),
   };
 }
+
+const NO_STREAMS: readonly number[] = Object.freeze([]);
 
 /** Gauges are read when somebody looks, not written on every change. */
 function setGauges(context: WorkerContext, meter: Meter): void {

@@ -20,6 +20,8 @@ export interface ShutdownPolicy {
   readonly delayMs: number;
   /** From the signal to the cut. */
   readonly timeoutMs: number;
+  /** From the closing of the listeners to the end of idle connections; undefined: as the delay allows. */
+  readonly idleMs?: number;
 }
 
 /** Moments of a shutdown as spans since the signal, in ms; never decreasing. */
@@ -39,13 +41,22 @@ const IDLE_MS = 5000;
 /** Whoever asks for no delay is not kept waiting by connections on which nothing runs. */
 const IDLE_LEAST_MS = 500;
 
-export function planShutdown({ delayMs, timeoutMs }: ShutdownPolicy): ShutdownPlan {
+/**
+ * One worker of many leaves: others accept on the same socket, so nobody has to look elsewhere first. But the callers on its
+ * connections have heard nothing, so it lets go of none that may be in use.
+ */
+export function retirement(timeoutMs: number): ShutdownPolicy {
+  return { delayMs: 0, timeoutMs, idleMs: IDLE_MS };
+}
+
+export function planShutdown({ delayMs, timeoutMs, idleMs }: ShutdownPolicy): ShutdownPlan {
   // With a timeout of a second or less, half of it is still left for serving.
   const refuseMs = timeoutMs - Math.min(LAST_MS, timeoutMs / 2);
   const listenersCloseMs = Math.min(delayMs, refuseMs);
+  const idle = idleMs ?? Math.min(IDLE_MS, Math.max(IDLE_LEAST_MS, delayMs));
   return {
     listenersCloseMs,
-    idleCloseMs: Math.min(listenersCloseMs + Math.min(IDLE_MS, Math.max(IDLE_LEAST_MS, delayMs)), refuseMs),
+    idleCloseMs: Math.min(listenersCloseMs + idle, refuseMs),
     refuseMs,
     cutMs: timeoutMs,
   };

@@ -9,7 +9,8 @@ import { isoBefore } from './iso-time.ts';
  * Each verdict names its causes down to a root, so that the page of the edge says `inventory`, not `checkout`.
  * An unknown dependency takes nothing down: at start nobody is known. A degraded one degrades nobody: a warning that
  * spreads over the whole graph warns of nothing. Liveness is never derived.
- * A check is down when every instance that answers its probes reports it; one of several is that instance's own affair.
+ * A check is down while the fault is blamed on what lies behind the instances (`FailingCheck`); one of several that reports it
+ * is that instance's own affair.
  */
 
 export type DependencyMode = 'required' | 'optional';
@@ -39,6 +40,8 @@ export interface ServiceInput {
     readonly name: string;
     readonly failing: number;
     readonly reporting: number;
+    /** The fault lies behind the instances. */
+    readonly blamed: boolean;
     readonly sinceMs: number;
   }[];
 }
@@ -127,8 +130,8 @@ function serviceCauses(
 }
 
 function checkCauses(check: string, input: ServiceInput, nowIso: string): readonly Cause[] {
-  for (const { name, failing, reporting, sinceMs } of input.failingChecks) {
-    if (name !== check || failing < reporting) continue;
+  for (const { name, failing, reporting, blamed, sinceMs } of input.failingChecks) {
+    if (name !== check || !blamed) continue;
     const reason = `${failing} of ${reporting} instances report it`;
     return [{ subject: check, state: 'down', reason, since: isoBefore(nowIso, sinceMs) }];
   }

@@ -13,6 +13,8 @@ import type { Active } from './instance-state.ts';
 
 export interface ActivePolicy {
   readonly intervalMs: number;
+  /** How long a probe waits for its answer. */
+  readonly timeoutMs: number;
   /** Answers in a row before it gets traffic again. */
   readonly rise: number;
   /** Silences in a row before it loses traffic. */
@@ -24,14 +26,20 @@ const CERTAIN_REFUSALS = 2;
 /** Longest hold after leaving. Half: a crash loop of 1 s flips traffic; double: a good instance waits for nothing. */
 const MAX_HOLD_MS = 2000;
 
+const HINTED = 'discovery says that it is not ready';
+
 export class ActiveAxis {
   value: Active = 'unknown';
   reason = '';
   failingChecks: readonly string[] = [];
   /** The last probe was answered, so `failingChecks` is what the instance says now. */
   answers = false;
+  /** Held out for longer than others after it left, see `FlapHold`. */
+  extraHoldMs = 0;
   /** Its removal waits for the governor. */
   held = false;
+  /** Discovery says that it is not ready: silence, whatever its probes say; both must agree. */
+  #hinted = false;
   #goods = 0;
   #passes = 0;
   #silences = 0;
@@ -51,13 +59,12 @@ export class ActiveAxis {
       case 'pass':
       case 'drain':
         this.#good(evidence, this.#passes + 1);
-        if (this.value === 'unknown') this.#set('pass', evidence.kind === 'pass' ? '' : evidence.reason);
+        if (this.value === 'unknown') this.#admit('pass', evidence.kind === 'pass' ? '' : evidence.reason);
         break;
       case 'warn':
         this.#good(evidence, 0);
-        if (this.value === 'unknown' || this.value === 'pass' || this.value === 'warn') {
-          this.#set('warn', evidence.reason);
-        }
+        if (this.value === 'unknown') this.#admit('warn', evidence.reason);
+        else if (this.value === 'pass' || this.value === 'warn') this.#set('warn', evidence.reason);
         break;
       case 'explicit':
         this.#clear();
@@ -77,6 +84,8 @@ export class ActiveAxis {
   settle(now: number, policy: ActivePolicy, mayRemove: () => boolean): void {
     switch (this.value) {
       case 'unknown':
+        // The probe has agreed; discovery did not until now.
+        if (!this.#hinted && this.#goods > 0) this.#set(this.#passes > 0 ? 'pass' : 'warn', '');
         return;
       case 'pass':
         this.#removeSilent(now, policy, mayRemove);
@@ -89,11 +98,38 @@ export class ActiveAxis {
       case 'failSilent': {
         const holdMs = Math.min(MAX_HOLD_MS, 2 * policy.intervalMs);
         if (this.#goods < policy.rise || now - this.#leftAt < holdMs) return;
+        if (this.#hinted) {
+          this.reason = HINTED;
+          return;
+        }
+        if (now - this.#leftAt < this.extraHoldMs) {
+          this.reason = `flaps: held out for ${this.extraHoldMs / 1000} s`;
+          return;
+        }
         if (this.#passes >= policy.rise) this.#set('pass', '');
         else this.#set('warn', this.reason);
         return;
       }
     }
+  }
+
+  /** Sets what discovery says; `settle` acts on it. */
+  hint(notReady: boolean): void {
+    if (this.#hinted && !notReady && this.held) {
+      this.held = false; // silence of its own holds it again at the next settling
+      this.reason = '';
+    }
+    this.#hinted = notReady;
+  }
+
+  /** Out of use by what probes say. */
+  get isOut(): boolean {
+    return this.value === 'failExplicit' || this.value === 'failSilent';
+  }
+
+  /** The last probe that said something was a good one. */
+  get passing(): boolean {
+    return this.#goods > 0;
   }
 
   /** Refused so often in a row that the port is surely closed. */
@@ -127,11 +163,13 @@ export class ActiveAxis {
 
   #removeSilent(now: number, policy: ActivePolicy, mayRemove: () => boolean): void {
     if (this.value !== 'pass' && this.value !== 'warn') return;
-    if (this.#silences < policy.fall) return;
-    if (this.portClosed || mayRemove()) this.#leave(now, this.#silence);
+    const silent = this.#silences >= policy.fall;
+    if (!silent && !this.#hinted) return;
+    const reason = silent ? this.#silence : HINTED;
+    if (this.portClosed || mayRemove()) this.#leave(now, reason);
     else {
       this.held = true;
-      this.reason = `held: ${this.#silence}`;
+      this.reason = `held: ${reason}`;
     }
   }
 
@@ -154,6 +192,12 @@ export class ActiveAxis {
     this.#silences = 0;
     this.#refusals = 0;
     this.held = false;
+  }
+
+  /** A joiner's first good probe; discovery must agree. */
+  #admit(value: 'pass' | 'warn', reason: string): void {
+    if (this.#hinted) this.reason = HINTED;
+    else this.#set(value, reason);
   }
 
   #set(value: Active, reason: string): void {

@@ -68,8 +68,10 @@ export const ALL_AT_CAP = -2;
 const EQUAL_RATIO = 1.25;
 /** The same for a pick that pins: its load comes later, so the number of sessions counts for more. */
 const EQUAL_RATIO_PIN = 2;
-/** Pairs drawn before a scan. With half of all full, three pairs miss in 1 of 64. */
+/** Pairs drawn before a scan. With half of all full, or failing, three pairs miss in 1 of 64. */
 const DRAWS = 3;
+/** From here on another pair is drawn rather than one of two such. Half: one stray 500 does it; double: nothing does. */
+const FAILING_BLAME = 0.5;
 
 export class Balancer {
   readonly #random: Random;
@@ -188,10 +190,10 @@ export class Balancer {
    * The attempt failed by the instance's fault; the caller's own leaving is not one.
    * @param heard `head` was told of this attempt before
    */
-  failed(slot: number, _kind: AttemptFault, now: number, heard = false): void {
+  failed(slot: number, kind: AttemptFault, now: number, heard = false): void {
     this.#now = now;
     if (!heard) this.#silence.heard(slot, now);
-    if (this.#table.isKnown(slot)) this.#book.failed(slot, now);
+    if (this.#table.isKnown(slot)) this.#book.failed(slot, now, kind === 'connect');
   }
 
   /**
@@ -216,17 +218,32 @@ export class Balancer {
     return sum;
   }
 
+  /** How many instances a request may be drawn from now. */
+  get candidates(): number {
+    return this.#roster.count;
+  }
+
+  /** The slot at a place of their list. */
+  candidateAt(index: number): number {
+    return this.#roster.candidate(index);
+  }
+
+  /** 1 / weight, more for one that warns. */
+  factorOf(slot: number): number {
+    return this.#roster.factor(slot);
+  }
+
   inFlight(slot: number): number {
     return this.#inFlight[slot] ?? 0;
   }
 
-  /** 0..1: how much of this service's open instances this worker finds failing (blame of a half or more). */
-  blamedRatio(now: number): number {
-    let blamed = 0;
+  /** 0..1: how much of this service's open instances this worker finds failing just now. */
+  failingRatio(now: number): number {
+    let failing = 0;
     for (let index = 0; index < this.#roster.count; index++) {
-      if (this.#book.blame(this.#roster.candidate(index), now) >= 0.5) blamed++;
+      if (this.#book.failsNow(this.#roster.candidate(index), now)) failing++;
     }
-    return this.#roster.count === 0 ? 0 : blamed / this.#roster.count;
+    return this.#roster.count === 0 ? 0 : failing / this.#roster.count;
   }
 
   view(now: number): SlotView[] {
@@ -259,9 +276,13 @@ export class Balancer {
         const b = this.#roster.candidate(second);
         const aFits = this.#fits(a, request, now);
         const bFits = this.#fits(b, request, now);
-        if (aFits && bFits) return this.#choose(a, b, request.makesPin, now);
-        if (aFits) return a;
-        if (bFits) return b;
+        const last = draw === DRAWS - 1;
+        const aGood = aFits && (last || !this.#isFailing(a, now));
+        const bGood = bFits && (last || !this.#isFailing(b, now));
+        if (aGood || bGood) {
+          if (aFits && bFits) return this.#choose(a, b, request.makesPin, now);
+          return aFits ? a : b;
+        }
       }
     }
     return this.#scan(request, now);
@@ -283,6 +304,10 @@ export class Balancer {
   #fits(slot: number, request: PickRequest, now: number): boolean {
     if (request.uncapped !== true && (this.#inFlight[slot] ?? 0) >= this.#capOf(slot, now)) return false;
     return !includes(request.tried, slot);
+  }
+
+  #isFailing(slot: number, now: number): boolean {
+    return this.#book.blame(slot, now) >= FAILING_BLAME;
   }
 
   #choose(a: number, b: number, makesPin: boolean, now: number): number {

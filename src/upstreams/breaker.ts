@@ -6,7 +6,8 @@
  * and refusals of ours. Decision: 5 hard ones in a row, or half of at least 20 in 10 s, open it. Both rules are needed: the
  * first sees an outage within five calls, the second a service that fails every other time. In a row, several failures at
  * one instance count once where there are others: one that dies takes all that it had under way along in the same
- * moment, and that is the outlier detection's business, not an outage.
+ * moment, and that is the outlier detection's business, not an outage. One caller alone opens nothing where at least three
+ * were seen: a URL that crashes whoever is asked must not close the service to all others.
  *
  * Open: everything is refused for openMs · 2^k ± 25 %, so that gateways do not come back together. Half-open: one request
  * at a time is let through. Its failure opens again, its success starts a ramp of 5 s, because a service that has
@@ -15,11 +16,16 @@
  * Each admitted request carries a *pass*, the number of the era it was admitted in. A result counts only in its own era:
  * requests that hung when the breaker opened come back seconds later, and must not decide the trial of another one.
  *
- * Idle gap: the window ages out, so a failure of an hour ago never meets one of now. Limits: for now each worker has its own;
- * slow answers are no failures. Source: Nygard, Release It!; linkerd2 `consecutive_failures`; upstreams.md §5.
+ * Workers: each has its own, and the first to open tells the others (`takeTrip`, `adopt`), which open for the same span; each
+ * tries by itself when that is over, and one whose trial fails tells again. Slow answers are good ones, and trip only where a
+ * share of them is configured that does: tripping loses those that would have come in time.
+ *
+ * Idle gap: the window ages out, so a failure of an hour ago never meets one of now. Limits: a worker counts its own slice, so
+ * a service of few requests a worker is judged later. Source: Nygard, Release It!; linkerd2 `consecutive_failures`; upstreams.md §5.
  */
 import { between, type Random } from '../kernel/random.ts';
 import { SliceWindow } from '../kernel/window.ts';
+import { CallerSets } from './caller-sets.ts';
 
 export interface BreakerPolicy {
   /** Hard failures in a row that open it. */
@@ -30,10 +36,20 @@ export interface BreakerPolicy {
   readonly minRequests: number;
   /** The first pause; it doubles with each trip. */
   readonly openMs: number;
+  /** Share of slow answers that opens it, 0..1; undefined: none does. */
+  readonly slowRatio?: number | undefined;
 }
 
-export type BreakerResult = 'ok' | 'hard' | 'ignored';
-export type BreakerReason = 'consecutive' | 'ratio' | 'trial';
+/** `slow`: an answer, but so late that hardly anybody waits for it. */
+export type BreakerResult = 'ok' | 'slow' | 'hard' | 'ignored';
+export type BreakerReason = 'consecutive' | 'ratio' | 'slow' | 'trial';
+
+/** That it opened, as it may be told to another worker. */
+export interface Trip {
+  readonly leftMs: number;
+  readonly trips: number;
+  readonly reason: BreakerReason;
+}
 
 /** Moments are monotonic ms of this process. `trips` counts from 1. */
 type State =
@@ -71,9 +87,13 @@ export type BreakerView =
   | { readonly state: 'ramping'; readonly ageMs: number; readonly rateBefore: number }
   | { readonly state: 'forced-open' | 'forced-closed'; readonly leftMs: number; readonly by: string };
 
+/** A failure that is no caller's doing. */
+const ANYBODY = -1;
+
 const OUTCOMES = 0;
 const HARD = 1;
 const ADMITTED = 2;
+const SLOW = 3;
 const SLICE_MS = 1000;
 const SLICES = 10;
 /** Half: a dead service is tried twice as often; double: two minutes lost after a repair. A longer `openMs` stands. */
@@ -96,7 +116,7 @@ const RAMP_BURST_MS = 100;
 export class Breaker {
   #policy: BreakerPolicy;
   readonly #random: Random;
-  readonly #window = new SliceWindow(SLICE_MS, SLICES, 3);
+  readonly #window = new SliceWindow(SLICE_MS, SLICES, 4);
   #state: State = { kind: 'closed', sinceMs: 0 };
   /** The era whose results count; passes are eras, so never 0. */
   #era = 1;
@@ -105,6 +125,9 @@ export class Breaker {
   #streak = 0;
   /** Where the last hard failure was. */
   #failedLast = '';
+  /** Callers of the failures in a row. */
+  #streakCallers = 0;
+  readonly #callers = new CallerSets();
   /** Trips to be remembered while closed. */
   #trips = 0;
   #firstAdmittedMs = 0;
@@ -112,6 +135,8 @@ export class Breaker {
   #rateBefore = 0;
   #credit = 0;
   #creditMs = 0;
+  /** It opened by its own verdict, and nobody took notice yet. */
+  #untold: Trip | undefined = undefined;
 
   constructor(policy: BreakerPolicy, random: Random) {
     this.#policy = policy;
@@ -153,14 +178,15 @@ export class Breaker {
    * for the next request.
    * @param pass as `allow` returned it; one of an earlier era changes nothing
    * @param instance where it ended; empty when the service has no other
+   * @param caller its caller's bit among 32; of a failure that is no caller's doing, all bits
    */
-  record(result: BreakerResult, now: number, pass: number, instance = ''): void {
+  record(result: BreakerResult, now: number, pass: number, instance = '', caller = ANYBODY): void {
     const state = this.#settle(now);
     if (pass !== this.#era) return;
     switch (state.kind) {
       case 'closed':
       case 'ramping':
-        if (result !== 'ignored') this.#count(result, instance, state, now);
+        if (result !== 'ignored') this.#count(result, instance, caller, state, now);
         return;
       case 'half-open':
         this.#judgeTrial(result, state.trips, now);
@@ -185,6 +211,23 @@ export class Breaker {
     }
     if (this.#state.kind !== 'forced') this.#newEra();
     this.#state = { kind: 'forced', to, untilMs: untilMs ?? Number.POSITIVE_INFINITY, by };
+  }
+
+  /** Its own trip since the last call, for the other workers. */
+  takeTrip(): Trip | undefined {
+    const trip = this.#untold;
+    this.#untold = undefined;
+    return trip;
+  }
+
+  /** Another worker's has opened: so does this one, unless it is open already or an operator's word holds. */
+  adopt({ leftMs, trips, reason }: Trip, now: number): void {
+    const state = this.#settle(now);
+    if (state.kind === 'open' || state.kind === 'forced') return;
+    if (state.kind === 'closed') this.#rateBefore = this.#rate(now);
+    else if (state.kind === 'ramping') this.#rateBefore = state.rateBefore;
+    this.#newEra();
+    this.#state = { kind: 'open', untilMs: now + leftMs, trips, reason };
   }
 
   /** How long a refused caller should stay away, in ms: the rest of the pause, or a moment. */
@@ -236,14 +279,20 @@ export class Breaker {
   }
 
   #count(
-    result: 'ok' | 'hard',
+    result: 'ok' | 'slow' | 'hard',
     instance: string,
+    caller: number,
     state: Extract<State, { kind: 'closed' | 'ramping' }>,
     now: number,
   ): void {
     this.#window.add(OUTCOMES, 1, now);
-    if (result === 'ok') this.#streak = 0;
-    else {
+    this.#callers.add(caller, result === 'hard', now);
+    if (result === 'slow') this.#window.add(SLOW, 1, now);
+    if (result !== 'hard') {
+      this.#streak = 0;
+      this.#streakCallers = 0;
+    } else {
+      this.#streakCallers |= caller;
       if (this.#streak === 0 || instance === '' || instance !== this.#failedLast) this.#streak++;
       this.#failedLast = instance;
       this.#window.add(HARD, 1, now);
@@ -260,18 +309,22 @@ export class Breaker {
   }
 
   #verdict(now: number): BreakerReason | '' {
-    const { consecutive, minRequests, errorRatio } = this.#policy;
-    if (this.#streak >= consecutive) return 'consecutive';
+    const { consecutive, minRequests, errorRatio, slowRatio } = this.#policy;
+    if (this.#streak >= consecutive && !this.#callers.isOneOfMany(this.#streakCallers)) return 'consecutive';
     const outcomes = this.#window.sum(OUTCOMES, now);
     const hard = this.#window.sum(HARD, now);
-    return hard > 0 && outcomes >= minRequests && hard >= errorRatio * outcomes ? 'ratio' : '';
+    if (outcomes < minRequests) return '';
+    if (hard > 0 && hard >= errorRatio * outcomes && !this.#callers.isOneOfMany(this.#callers.failed))
+      return 'ratio';
+    const slow = slowRatio === undefined ? 0 : this.#window.sum(SLOW, now);
+    return slow > 0 && slow >= (slowRatio ?? 1) * outcomes ? 'slow' : '';
   }
 
   #judgeTrial(result: BreakerResult, trips: number, now: number): void {
     if (this.#trialUntilMs === Number.NEGATIVE_INFINITY) return;
     this.#trialUntilMs = Number.NEGATIVE_INFINITY;
     if (result === 'ignored') return;
-    if (result === 'hard') {
+    if (result === 'hard' || (result === 'slow' && this.#policy.slowRatio !== undefined)) {
       this.#open(trips + 1, 'trial', this.#rateBefore, now);
       return;
     }
@@ -287,7 +340,9 @@ export class Breaker {
     const longest = Math.max(MAX_OPEN_MS, this.#policy.openMs);
     this.#newEra();
     this.#rateBefore = rateBefore;
-    this.#state = { kind: 'open', untilMs: now + Math.min(longest, pause), trips, reason };
+    const leftMs = Math.min(longest, pause);
+    this.#state = { kind: 'open', untilMs: now + leftMs, trips, reason };
+    this.#untold = { leftMs, trips, reason };
   }
 
   /** Requests a second before a trip, over what the window really covers: nine full slices and a part of one, or less. */
@@ -321,6 +376,8 @@ export class Breaker {
     this.#era++;
     this.#trialUntilMs = Number.NEGATIVE_INFINITY;
     this.#streak = 0;
+    this.#streakCallers = 0;
+    this.#callers.clear();
     this.#window.clear();
   }
 }

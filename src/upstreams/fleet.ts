@@ -3,12 +3,24 @@ import type { Random } from '../kernel/random.ts';
 import type { ActivePolicy } from './active-axis.ts';
 import { FailingChecks, type FailingCheck } from './failing-checks.ts';
 import { RemovalGovernor } from './governor.ts';
-import { instanceId } from './instance-id.ts';
-import { InstanceRecord, type InstanceSpec, type RecordPolicy } from './instance-record.ts';
-import { isFault, opensNew, type InstanceState } from './instance-state.ts';
-import type { OutlierPolicy } from './outlier.ts';
+import {
+  byAddress,
+  InstanceRecord,
+  type Command,
+  type InstanceSpec,
+  type RecordPolicy,
+} from './instance-record.ts';
+import type { InstanceState } from './instance-state.ts';
+import type { Company, OutlierPolicy } from './outlier.ts';
 import type { PassiveReport } from './passive-slice.ts';
-import { emptyCounts, serviceVerdict, type InstanceCounts, type ServiceState } from './service-state.ts';
+import { SharedFault } from './shared-fault.ts';
+import {
+  emptyCounts,
+  serviceVerdict,
+  summaryOf,
+  type InstanceCounts,
+  type ServiceState,
+} from './service-state.ts';
 
 /**
  * All instances of one service on all their axes: the supervisor's side.
@@ -22,11 +34,14 @@ import { emptyCounts, serviceVerdict, type InstanceCounts, type ServiceState } f
 
 export interface FleetPolicy extends RecordPolicy {
   readonly service: string;
-  readonly instances: readonly InstanceSpec[];
+  /** Undefined: discovery lists them, see `discover`. */
+  readonly instances: readonly InstanceSpec[] | undefined;
   readonly slowStartMs: number;
   readonly sessionTimeoutMs: number;
   readonly readiness: ActivePolicy;
   readonly outlier: OutlierPolicy;
+  /** An instance whose only fault is a dependency that is blamed serves on. */
+  readonly servesBlamed: boolean;
 }
 
 /** What workers and `/v1/services` see of an instance. Ages, never moments: it crosses processes. */
@@ -34,7 +49,11 @@ export interface InstanceView {
   /** `host:port` */
   readonly id: string;
   readonly url: string;
+  /** Discovery's name of this life of it; empty where there is none. */
+  readonly uid: string;
   readonly version: string;
+  /** Order in which the fleet first saw the version; the newest is the largest. */
+  readonly versionSeq: number;
   readonly weight: number;
   readonly state: InstanceState;
   readonly reason: string;
@@ -62,8 +81,6 @@ export interface FleetState {
 
 /** A gone instance and its metric series end this long after. Half: a slow scrape misses it; double: a longer list. */
 export const FORGET_MS = 600_000;
-/** Age at which the sums over all instances are taken anew; a sum for each failure would be n² when all fail at once. */
-const SUMS_MS = 100;
 
 export class Fleet {
   #policy: FleetPolicy;
@@ -71,45 +88,78 @@ export class Fleet {
   readonly #records = new Map<string, InstanceRecord>();
   readonly #governor = new RemovalGovernor();
   readonly #checks = new FailingChecks();
+  readonly #others = new SharedFault(this.#records);
   #sequence = 0;
+  #versions = 0;
   #state: ServiceState = 'unknown';
   #reason = '';
   #stateSince: number;
   #counts = emptyCounts();
   #everOpen = false;
-  #sumsAt = -Infinity;
-  #sumFailed = 0;
-  #sumTotal = 0;
 
-  /** @param firstList these instances were there before the gateway: they get their full share at once */
+  /** @param firstList the policy's instances were there before the gateway: they get their full share at once */
   constructor(policy: FleetPolicy, random: Random, now: number, firstList: boolean) {
     this.#policy = policy;
     this.#random = random;
     this.#stateSince = now;
-    this.#list(policy.instances, now, firstList);
+    if (policy.instances === undefined) this.#reason = 'discovery has found no instances';
+    else this.#list(policy.instances, now, firstList);
   }
 
-  /** Takes a new policy and list. The same incarnation (address and version) keeps all; one that is missing leaves. */
+  /**
+   * Takes a new policy and list. The same incarnation (address, version and discovery's uid) keeps all; one that is missing
+   * leaves. Without a list, what discovery said last stays.
+   */
   configure(policy: FleetPolicy, now: number): void {
     this.#policy = policy;
-    for (const record of this.#records.values()) record.outlier.configure(policy.outlier);
-    this.#list(policy.instances, now, false);
+    for (const record of this.#records.values()) {
+      record.outlier.configure(policy.outlier);
+      record.tolerate(this.#isBlamed);
+    }
+    if (policy.instances !== undefined) this.#list(policy.instances, now, false);
   }
 
-  /** Takes what a probe, or a notice on an answer, says. An unknown id is ignored: the list is newer. */
-  probe(id: string, evidence: Evidence, now: number): void {
+  /**
+   * Takes the full set that discovery found, in place of the policy's list.
+   * @param firstList as of the constructor
+   */
+  discover(specs: readonly InstanceSpec[], now: number, firstList: boolean): void {
+    this.#list(specs, now, firstList);
+  }
+
+  /** Nothing is left at this instance, all workers say: one that leaves is gone. */
+  idle(id: string, now: number): void {
     const record = this.#records.get(id);
-    if (record === undefined) return;
+    if (record?.idle(now) === true) this.#settle(record, now);
+  }
+
+  /** True while the last word of its probes is a good one. */
+  probePasses(id: string): boolean {
+    return this.#records.get(id)?.active.passing ?? false;
+  }
+
+  /**
+   * Takes what a probe says. An unknown id is ignored: the list is newer.
+   * @returns true when traffic contradicts it: that says more than a probe that does not come back
+   */
+  probe(id: string, evidence: Evidence, now: number): boolean {
+    const record = this.#records.get(id);
+    if (record === undefined) return false;
     const { readiness } = this.#policy;
-    // Traffic that goes well says more than a probe that does not come back. A closed port is another matter: what goes
-    // well there are connections of before.
+    // Who was answered while the probe waited counts; over a whole interval a process that was stopped would be believed
+    // for one probe more. A closed port is another matter: what goes well there are connections of before.
     const contradicted =
-      evidence.kind === 'absent' && !evidence.refused && now - record.lastOkAt < readiness.intervalMs;
-    if (evidence.kind === 'drain') record.leave('instance', now);
-    if (evidence.kind === 'pass' || evidence.kind === 'warn') record.quietProbe(readiness.rise);
+      evidence.kind === 'absent' &&
+      !evidence.refused &&
+      now - record.lastOkAt < Math.min(readiness.timeoutMs, readiness.intervalMs);
+    if (evidence.kind === 'drain') record.probeNotice(now);
+    if (evidence.kind === 'pass' || evidence.kind === 'warn') record.quietProbe(readiness.rise, now);
     if (!contradicted) this.#active(record, evidence, now);
+    this.#judgeChecks(evidence.failingChecks.length > 0, now);
+    record.tolerate(this.#isBlamed);
     record.tick(now, this.#policy);
     this.#settle(record, now);
+    return contradicted;
   }
 
   /** Takes a worker's report on one instance. */
@@ -120,10 +170,9 @@ export class Fleet {
       record.lastOkAt = now;
       this.#trafficPass(record, now);
     }
-    record.outlier.take(report, now, this.#random, {
-      othersRatio: (at) => this.#othersRatio(record, at),
-      mayEject: () => this.#mayEject(record),
-    });
+    if (report.drains) record.noticed(now);
+    this.#others.take(record, report, now);
+    record.outlier.take(report, now, this.#random, this.#companyOf(record));
     this.#settle(record, now);
   }
 
@@ -131,27 +180,11 @@ export class Fleet {
    * Carries out an operator's command. `drain` and `disable` end after `ttlMs`, if given.
    * @returns false when there is no such instance
    */
-  operate(
-    id: string,
-    command: 'drain' | 'enable' | 'disable',
-    ttlMs: number | undefined,
-    by: string,
-    now: number,
-  ): boolean {
+  operate(id: string, command: Command, ttlMs: number | undefined, by: string, now: number): boolean {
     const record = this.#records.get(id);
     if (record === undefined) return false;
     const until = ttlMs === undefined || command === 'enable' ? Infinity : now + ttlMs;
-    switch (command) {
-      case 'drain':
-        record.operate('draining', by, now, until);
-        break;
-      case 'disable':
-        record.operate('disabled', by, now, until);
-        break;
-      case 'enable':
-        record.operate('enabled', by, now, until);
-        break;
-    }
+    record.operate(command, by, now, until);
     this.#settle(record, now);
     return true;
   }
@@ -161,10 +194,12 @@ export class Fleet {
     const { readiness } = this.#policy;
     let changed = false;
     for (const [id, record] of this.#records) {
-      const before = record.active.value;
+      const { isOut } = record.active;
       record.tick(now, this.#policy);
+      if (record.outlier.suspected(now)) record.outlier.settle(now, this.#random, this.#companyOf(record));
+      this.#holdOut(record);
       record.active.settle(now, readiness, () => this.#mayRemove(now));
-      this.#afterReturn(record, before);
+      this.#afterChange(record, isOut, now);
       if (record.derive(now, this.#policy)) changed = true;
       if (record.forgettable(now, FORGET_MS)) {
         this.#records.delete(id);
@@ -172,6 +207,7 @@ export class Fleet {
       }
     }
     if (changed) this.#changed(now);
+    this.#judgeChecks(false, now);
   }
 
   /** Grows with each change that others can see. */
@@ -201,24 +237,28 @@ export class Fleet {
       reason: this.#reason,
       sinceMs: now - this.#stateSince,
       counts: { ...this.#counts },
-      failingChecks: this.#checks.count(this.#records.values(), now),
+      failingChecks: this.#checks.list(now),
     };
   }
 
   #list(specs: readonly InstanceSpec[], now: number, bornGrown: boolean): void {
-    const listed = new Set<string>();
+    const listed = byAddress(specs);
     let changed = false;
-    for (const spec of specs) {
-      const id = instanceId(spec.url);
-      if (listed.has(id)) continue; // the configuration's check reports it; the first one counts
-      listed.add(id);
+    for (const [id, spec] of listed) {
       const known = this.#records.get(id);
-      if (known !== undefined && known.spec.url === spec.url && known.spec.version === spec.version) {
-        known.spec = spec;
-        known.arrive();
+      if (known?.isOf(spec) === true) {
+        known.arrive(spec, now);
+        known.active.settle(now, this.#policy.readiness, () => this.#mayRemove(now));
         continue;
       }
-      const record = new InstanceRecord(id, spec, this.#policy, bornGrown, now);
+      const record = new InstanceRecord(
+        id,
+        spec,
+        this.#versionSeq(spec.version),
+        this.#policy,
+        bornGrown,
+        now,
+      );
       if (known !== undefined) record.inherit(known);
       this.#records.set(id, record);
       changed = true;
@@ -228,18 +268,54 @@ export class Fleet {
     if (changed) this.#changed(now);
   }
 
-  #active(record: InstanceRecord, evidence: Evidence, now: number): void {
-    const before = record.active.value;
-    record.active.take(evidence, now, this.#policy.readiness, () => this.#mayRemove(now));
-    this.#afterReturn(record, before);
+  /** That of the version's instances, or one more than any: a version that was forgotten and comes back is the newest. */
+  #versionSeq(version: string): number {
+    for (const { spec, versionSeq } of this.#records.values())
+      if (spec.version === version) return versionSeq;
+    return ++this.#versions;
   }
 
-  /** A port that answers again is another process, or a mended one: its ejection gives way to a trial. */
-  #afterReturn(record: InstanceRecord, before: InstanceRecord['active']['value']): void {
-    const failed = before === 'failExplicit' || before === 'failSilent';
-    if (failed && (record.active.value === 'pass' || record.active.value === 'warn')) {
-      record.outlier.release();
+  #active(record: InstanceRecord, evidence: Evidence, now: number): void {
+    const { isOut } = record.active;
+    this.#holdOut(record);
+    record.active.take(evidence, now, this.#policy.readiness, () => this.#mayRemove(now));
+    this.#afterChange(record, isOut, now);
+  }
+
+  /** One that flaps is held out, but never the last. */
+  #holdOut(record: InstanceRecord): void {
+    const { holdMs } = record.flaps;
+    record.active.extraHoldMs = holdMs > 0 && this.#others.someOpen(record) ? holdMs : 0;
+  }
+
+  #afterChange(record: InstanceRecord, wasOut: boolean, now: number): void {
+    const { isOut } = record.active;
+    if (isOut === wasOut) return;
+    if (isOut) {
+      if (!record.isExpectedToGo && !this.#checks.anyBlamed) record.flaps.left(now);
+      return;
     }
+    record.flaps.back(now);
+    // A port that answers again is another process, or a mended one: its ejection gives way to a trial.
+    record.outlier.release();
+  }
+
+  readonly #isBlamed = (check: string): boolean => this.#policy.servesBlamed && this.#checks.isBlamed(check);
+
+  /** Whose fault the checks are that fail, after an answer. */
+  #judgeChecks(namesAny: boolean, now: number): void {
+    if (!namesAny && this.#checks.isEmpty) return;
+    const { intervalMs } = this.#policy.readiness;
+    const { begun, ended } = this.#checks.take(this.#records.values(), now, intervalMs);
+    if (begun.length === 0 && !ended) return;
+    let changed = false;
+    for (const record of this.#records.values()) {
+      const names = record.active.failingChecks;
+      if (begun.some((check) => names.includes(check))) record.flaps.forgive(now - 2 * intervalMs);
+      record.tolerate(this.#isBlamed);
+      if (record.derive(now, this.#policy)) changed = true;
+    }
+    if (changed) this.#changed(now);
   }
 
   /** Traffic through a silent instance (panic) that goes well counts as one pass an interval. */
@@ -263,34 +339,14 @@ export class Fleet {
     return this.#governor.take(instances, silent, now);
   }
 
-  #mayEject(suspect: InstanceRecord): boolean {
-    let instances = 0;
-    let ejected = 0;
-    let open = 0;
-    for (const record of this.#records.values()) {
-      if (record.presence === 'gone' || record.admin === 'disabled') continue;
-      instances++;
-      if (record.outlier.state === 'ejected') ejected++;
-      if (record !== suspect && record.open) open++;
-    }
-    if (open === 0) return false;
-    return ejected < Math.max(1, Math.floor(this.#policy.outlier.maxEjectedRatio * instances));
-  }
-
-  #othersRatio(suspect: InstanceRecord, now: number): number {
-    if (now - this.#sumsAt >= SUMS_MS) {
-      this.#sumsAt = now;
-      this.#sumFailed = 0;
-      this.#sumTotal = 0;
-      for (const record of this.#records.values()) {
-        record.countedFailed = record.open ? record.outlier.failedCount(now) : 0;
-        record.countedTotal = record.open ? record.countedFailed + record.outlier.okCount(now) : 0;
-        this.#sumFailed += record.countedFailed;
-        this.#sumTotal += record.countedTotal;
-      }
-    }
-    const total = this.#sumTotal - suspect.countedTotal;
-    return total <= 0 ? 0 : (this.#sumFailed - suspect.countedFailed) / total;
+  #companyOf(suspect: InstanceRecord): Company {
+    return {
+      inWindow: (now) => this.#others.inWindow(suspect, now),
+      between: (from, to, now) => this.#others.between(suspect, from, to, now),
+      heardSince: (from) => this.#others.heardSince(suspect, from),
+      mayEject: () =>
+        !this.#checks.anyBlamed && this.#others.mayEject(suspect, this.#policy.outlier.maxEjectedRatio),
+    };
   }
 
   #settle(record: InstanceRecord, now: number): void {
@@ -300,18 +356,10 @@ export class Fleet {
   #changed(now: number): void {
     this.#sequence++;
     this.#releaseIfAlone(now);
-    const counts = emptyCounts();
-    const reasons = new Map<string, number>();
-    for (const { state, reason } of this.#records.values()) {
-      counts[state]++;
-      if (opensNew(state)) this.#everOpen = true;
-      if (reason !== '' && (isFault(state) || state === 'degraded')) {
-        reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
-      }
-    }
+    const { counts, someOpen, commonReason } = summaryOf(this.#records.values());
+    if (someOpen) this.#everOpen = true;
     this.#counts = counts;
-    const common = [...reasons].reduce((most, entry) => (entry[1] > most[1] ? entry : most), ['', 0]);
-    const verdict = serviceVerdict(counts, this.#everOpen, common[0]);
+    const verdict = serviceVerdict(counts, this.#everOpen, commonReason);
     if (verdict.state !== this.#state) this.#stateSince = now;
     this.#state = verdict.state;
     this.#reason = verdict.reason;
@@ -334,7 +382,9 @@ function viewOf(record: InstanceRecord, now: number): InstanceView {
   return {
     id: record.id,
     url: spec.url,
+    uid: spec.uid ?? '',
     version: spec.version,
+    versionSeq: record.versionSeq,
     weight: spec.weight,
     state,
     reason: record.reason,

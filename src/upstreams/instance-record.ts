@@ -1,6 +1,9 @@
 import { ActiveAxis, type ActivePolicy } from './active-axis.ts';
 import { deriveState, opensNew, type Admin, type InstanceState, type Presence } from './instance-state.ts';
+import { FlapHold } from './flap-hold.ts';
+import { instanceId } from './instance-id.ts';
 import { OutlierDetector, type OutlierPolicy } from './outlier.ts';
+import { RecentOutcomes } from './recent-outcomes.ts';
 
 /**
  * All that the supervisor knows of one incarnation of an instance: its four axes, and since when what is so.
@@ -15,6 +18,12 @@ export interface InstanceSpec {
   readonly version: string;
   /** Above 0. */
   readonly weight: number;
+  /** What discovery calls this life of it; another one at the same address is another incarnation. Static: none. */
+  readonly uid?: string;
+  /** Still listed, but about to end: no new sessions. */
+  readonly leaving?: boolean;
+  /** What discovery says of its readiness: `notReady` is silence, which the governor bounds; the probe must agree with `ready`. */
+  readonly readyHint?: 'ready' | 'notReady' | 'unknown';
 }
 
 /** What a record needs of its service's policy. */
@@ -25,14 +34,41 @@ export interface RecordPolicy {
   readonly outlier: OutlierPolicy;
 }
 
-/** Why an instance leaves: its list dropped it, or it said so itself. */
-type LeavingBy = 'list' | 'instance';
+/** Why an instance leaves: its list dropped it, discovery says that it ends, or it said so itself. */
+type LeavingBy = 'list' | 'discovery' | 'instance';
+
+/** What an operator's command makes of the admin axis. */
+const ORDERED = { drain: 'draining', enable: 'enabled', disable: 'disabled' } as const;
+export type Command = keyof typeof ORDERED;
+
+const LEAVING_WORDS: Readonly<Record<LeavingBy, string>> = {
+  list: 'removed from the list',
+  discovery: 'discovery says that it ends',
+  instance: 'the instance says that it drains',
+};
+
+/**
+ * How long a notice on an answer stands against probes that never told of it: its probe may be another program's, and a
+ * drained instance has no answers left to say it with. Half: it returns while it still shuts down; double: a process that
+ * was replaced within a probe's interval is kept out for most of a minute.
+ */
+const NOTICE_MS = 10_000;
+/**
+ * Since it leaves, until "nothing is left there" is believed. Half: the reports of a second are older than the news that it
+ * leaves, and a request that was just sent there is not in them; double: an empty instance is shown as draining for longer.
+ */
+const IDLE_AFTER_MS = 2500;
 
 export class InstanceRecord {
   readonly id: string;
   spec: InstanceSpec;
+  /** Order in which the fleet first saw its version; the newest is the largest. */
+  readonly versionSeq: number;
   readonly active = new ActiveAxis();
   readonly outlier: OutlierDetector;
+  readonly flaps = new FlapHold();
+  /** Its no is about nothing but what lies behind all instances, and the service serves on. */
+  tolerated = false;
   admin: Admin = 'enabled';
   presence: Presence = 'present';
   state: InstanceState = 'joining';
@@ -52,9 +88,12 @@ export class InstanceRecord {
   lastOkAt = -Infinity;
   /** When traffic last counted as a probe's pass. */
   trafficPassAt = -Infinity;
-  /** Counts of the window as the fleet last summed them, see `Fleet`. */
+  /** Reports while it was open, and the moment of the last, see `SharedFault`. */
+  readonly recent = new RecentOutcomes();
+  lastReportAt = -Infinity;
+  /** Counts of the window as they were last summed, see `SharedFault`. */
   countedFailed = 0;
-  countedTotal = 0;
+  countedOk = 0;
   goneSince = 0;
   #bornGrown: boolean;
   #adminBy = '';
@@ -62,23 +101,47 @@ export class InstanceRecord {
   #adminUntil = Infinity;
   #leavingBy: LeavingBy = 'list';
   #leavingSince = 0;
+  #noticedAt = -Infinity;
+  /** Its probes are to be believed of its end: they told of it, or its port was closed since. */
+  #probesTell = false;
   #quietProbes = 0;
   /** Open, or draining with sessions since it was open. */
   #serving = false;
   /** All that others see, in one string, to notice changes. */
   #face = '';
 
-  constructor(id: string, spec: InstanceSpec, policy: RecordPolicy, bornGrown: boolean, now: number) {
+  constructor(
+    id: string,
+    spec: InstanceSpec,
+    versionSeq: number,
+    policy: RecordPolicy,
+    bornGrown: boolean,
+    now: number,
+  ) {
     this.id = id;
     this.spec = spec;
+    this.versionSeq = versionSeq;
     this.outlier = new OutlierDetector(policy.outlier);
     this.stateSince = now;
     this.#bornGrown = bornGrown;
+    this.arrive(spec, now);
     this.derive(now, policy);
   }
 
+  /**
+   * The same incarnation: address, version and discovery's name of it. A name that one side does not have says nothing: a
+   * file whose list gives way to discovery, or the reverse, must not have everybody join anew.
+   */
+  isOf({ url, version, uid = '' }: InstanceSpec): boolean {
+    const own = this.spec.uid ?? '';
+    return (
+      this.spec.url === url && this.spec.version === version && (own === uid || own === '' || uid === '')
+    );
+  }
+
   /** Sets the operator's axis. `untilMs` is a moment; Infinity for no end. */
-  operate(admin: Admin, by: string, now: number, untilMs: number): void {
+  operate(command: Command, by: string, now: number, untilMs: number): void {
+    const admin = ORDERED[command];
     if (admin !== this.admin) this.#adminSince = now;
     this.admin = admin;
     this.#adminBy = by;
@@ -99,21 +162,50 @@ export class InstanceRecord {
       this.presence = 'leaving';
       this.#leavingSince = now;
       this.#leavingBy = by;
-    } else if (by === 'list') this.#leavingBy = by; // off the list weighs more: a probe cannot take it back
+    } else if (by !== 'instance') this.#leavingBy = by; // what the list says weighs more: a probe cannot take it back
   }
 
-  /** It is on the list (again). */
-  arrive(): void {
+  /** No session, request or stream is left there; true when it is gone therefore. */
+  idle(now: number): boolean {
+    if (this.presence !== 'leaving' || now - this.#leavingSince < IDLE_AFTER_MS) return false;
+    this.presence = 'gone';
+    this.goneSince = now;
+    return true;
+  }
+
+  /** The same incarnation is on the list (again). */
+  arrive(spec: InstanceSpec, now: number): void {
+    this.spec = spec;
+    this.active.hint(spec.readyHint === 'notReady');
+    if (spec.leaving === true) {
+      this.leave('discovery', now);
+      return;
+    }
     if (this.presence === 'present' || this.#leavingBy === 'instance') return;
     if (this.presence === 'gone') this.active.restart();
     this.presence = 'present';
   }
 
+  /** A probe says that it drains. */
+  probeNotice(now: number): void {
+    this.leave('instance', now);
+    this.#probesTell = true;
+  }
+
+  /** An answer to a request says that it drains. */
+  noticed(now: number): void {
+    this.#noticedAt = now;
+    this.leave('instance', now);
+  }
+
   /** A probe was answered without a notice; `rise` of them end what a notice began. */
-  quietProbe(rise: number): void {
+  quietProbe(rise: number, now: number): void {
     if (this.presence === 'present' || this.#leavingBy !== 'instance') return;
+    if (!this.#probesTell && now - this.#noticedAt < NOTICE_MS) return;
     this.#quietProbes++;
-    if (this.#quietProbes >= rise) this.presence = 'present';
+    if (this.#quietProbes < rise) return;
+    this.presence = 'present';
+    this.#probesTell = false;
   }
 
   /** What time alone changes on the admin and presence axes and in the ejection. */
@@ -124,9 +216,23 @@ export class InstanceRecord {
     }
     this.outlier.tick(now);
     if (this.presence !== 'leaving') return;
+    // Who passes after that is another process.
+    if (this.active.portClosed) this.#probesTell = true;
     if (now - this.#leavingSince < policy.sessionTimeoutMs && !this.active.portClosed) return;
     this.presence = 'gone';
     this.goneSince = now;
+  }
+
+  /** An order, its list or a notice has announced that it goes: a deploy, however often, is no flapping. */
+  get isExpectedToGo(): boolean {
+    return this.presence !== 'present' || this.admin !== 'enabled';
+  }
+
+  /** Judges its no anew; while it comes back from one, it stays what it was. */
+  tolerate(isBlamed: (check: string) => boolean): void {
+    const { value, passing, failingChecks } = this.active;
+    if (value !== 'failExplicit') this.tolerated = false;
+    else if (!passing) this.tolerated = failingChecks.length > 0 && failingChecks.every(isBlamed);
   }
 
   /** True when it is off the list and was gone for `spanMs`. */
@@ -134,9 +240,9 @@ export class InstanceRecord {
     return this.presence === 'gone' && this.#leavingBy === 'list' && now - this.goneSince >= spanMs;
   }
 
-  /** Since when it drains, or undefined. */
+  /** Since when it drains, or undefined. One that is gone still does: streams that it left behind have their own time. */
   get drainingSince(): number | undefined {
-    const leaving = this.presence === 'leaving' ? this.#leavingSince : Infinity;
+    const leaving = this.presence === 'present' ? Infinity : this.#leavingSince;
     const ordered = this.admin === 'draining' ? this.#adminSince : Infinity;
     const since = Math.min(leaving, ordered);
     return since === Infinity ? undefined : since;
@@ -145,7 +251,8 @@ export class InstanceRecord {
   /** Derives the state from the axes; true when anything that others see has changed. */
   derive(now: number, policy: RecordPolicy): boolean {
     const { active, outlier, presence } = this;
-    let state = deriveState(this.admin, presence, active.value, outlier.state, false);
+    const said = this.tolerated && active.value === 'failExplicit' ? 'warn' : active.value;
+    let state = deriveState(this.admin, presence, said, outlier.state, false);
     const open = opensNew(state);
     const since = this.drainingSince;
     const keepsPinned =
@@ -158,7 +265,7 @@ export class InstanceRecord {
     this.#serving = open || (this.#serving && keepsPinned);
     if (!this.#serving && state !== 'joining') this.#bornGrown = false;
     const young = !this.grown && now - this.openSince < policy.slowStartMs;
-    if (young) state = deriveState(this.admin, presence, active.value, outlier.state, true);
+    if (young) state = deriveState(this.admin, presence, said, outlier.state, true);
     this.open = open;
     if (state !== this.state) this.stateSince = now;
     this.state = state;
@@ -167,7 +274,7 @@ export class InstanceRecord {
     this.trial = open && outlier.state === 'trial';
     // A closed port is certain: asking there again would only turn a quick 503 into a 502.
     this.panic = state === 'down' && this.admin === 'enabled' && presence === 'present' && !active.portClosed;
-    const face = `${state} ${keepsPinned} ${this.trial} ${this.panic} ${since} ${this.spec.weight} ${this.reason}`;
+    const face = `${state} ${keepsPinned} ${this.trial} ${this.panic} ${since} ${this.spec.weight} ${this.spec.uid} ${this.reason}`;
     const changed = face !== this.#face;
     this.#face = face;
     return changed;
@@ -180,7 +287,7 @@ export class InstanceRecord {
       case 'gone':
       case 'draining':
         if (this.presence === 'present' || this.admin === 'draining') return `drained by ${this.#adminBy}`;
-        return this.#leavingBy === 'list' ? 'removed from the list' : 'the instance says that it drains';
+        return LEAVING_WORDS[this.#leavingBy];
       case 'unready':
       case 'down':
       case 'joining':
@@ -200,4 +307,16 @@ export class InstanceRecord {
   get silent(): boolean {
     return this.active.value === 'failSilent' && this.presence !== 'gone';
   }
+}
+
+/** One spec an address: the first, but one that stays before one that leaves (an address that changes hands). */
+export function byAddress(specs: readonly InstanceSpec[]): ReadonlyMap<string, InstanceSpec> {
+  const listed = new Map<string, InstanceSpec>();
+  for (const spec of specs) {
+    const id = instanceId(spec.url);
+    const known = listed.get(id);
+    // Two of a configuration are reported by its check.
+    if (known === undefined || (known.leaving === true && spec.leaving !== true)) listed.set(id, spec);
+  }
+  return listed;
 }

@@ -25,6 +25,8 @@ const FLOOR_MS = 5000;
 const FREE_BLAME = 0.25;
 /** Below this no cost is told from another; also keeps the product with in-flight above zero. */
 const MIN_MS = 0.01;
+/** What failed within it fails now. Half: at 5 requests/s nobody ever does; double: a quick roll looks like an outage. */
+const FAILS_NOW_MS = 500;
 /** An instance may ask for a pause of at most this. Half: 5 s is a common value; double: one hostile header is an outage. */
 const MAX_RETRY_AFTER_MS = 10_000;
 
@@ -35,6 +37,10 @@ export class LatencyBook {
   #sampled = new Uint8Array(0);
   #blame = new Float64Array(0);
   #blameAt = new Float64Array(0);
+  /** Moment of the last failure. */
+  #failedAt = new Float64Array(0);
+  /** The same while that was a connection that could not be made and nothing came since; else 0. */
+  #refusedAt = new Float64Array(0);
 
   /** Makes room for slots below `size`; what is known stays. */
   grow(size: number): void {
@@ -42,6 +48,8 @@ export class LatencyBook {
     this.#at = grown(this.#at, size);
     this.#blame = grown(this.#blame, size);
     this.#blameAt = grown(this.#blameAt, size);
+    this.#failedAt = grown(this.#failedAt, size);
+    this.#refusedAt = grown(this.#refusedAt, size);
     const sampled = new Uint8Array(size);
     sampled.set(this.#sampled);
     this.#sampled = sampled;
@@ -54,6 +62,8 @@ export class LatencyBook {
     this.#sampled[slot] = 0;
     this.#blame[slot] = 0;
     this.#blameAt[slot] = now;
+    this.#failedAt[slot] = -Infinity;
+    this.#refusedAt[slot] = 0;
   }
 
   /**
@@ -89,12 +99,25 @@ export class LatencyBook {
       this.#at[slot] = now;
       this.#sampled[slot] = 1;
     }
-    if (status < 400) this.#setBlame(slot, this.blame(slot, now) * 0.75, now);
+    if (status >= 400) return;
+    // Asked after nobody had listened, it has answered: that is over.
+    const refusedAt = this.#refusedAt[slot] ?? 0;
+    const isBack = refusedAt > 0 && now - rttMs >= refusedAt;
+    if (isBack) this.#refusedAt[slot] = 0;
+    this.#setBlame(slot, isBack ? 0 : this.blame(slot, now) * 0.75, now);
   }
 
   /** Takes a failure without an answer: connect, TLS, reset, timeout, not HTTP. */
-  failed(slot: number, now: number): void {
+  failed(slot: number, now: number, isConnect = false): void {
+    this.#failedAt[slot] = now;
+    this.#refusedAt[slot] = isConnect ? now : 0;
     this.#setBlame(slot, 1, now);
+  }
+
+  /** It is found failing and not only remembered for it: it failed within the last half second, or asked for a pause. */
+  failsNow(slot: number, now: number): boolean {
+    if (this.blame(slot, now) < 0.5) return false;
+    return now - (this.#failedAt[slot] ?? 0) <= FAILS_NOW_MS || (this.#blameAt[slot] ?? 0) > now;
   }
 
   /** The faded peak EWMA. */
@@ -133,6 +156,8 @@ export class LatencyBook {
   }
 
   #fault(slot: number, status: number, retryAfterMs: number, now: number): void {
+    this.#failedAt[slot] = now;
+    this.#refusedAt[slot] = 0;
     const gateway = status === 502 || status === 503 || status === 504;
     if (!gateway) {
       const blame = this.blame(slot, now);

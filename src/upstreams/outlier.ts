@@ -2,6 +2,7 @@ import { between, type Random } from '../kernel/random.ts';
 import { SliceWindow } from '../kernel/window.ts';
 import type { Passive } from './instance-state.ts';
 import type { PassiveReport } from './passive-slice.ts';
+import { failedRatio, failedRatioBound, type Outcomes } from './recent-outcomes.ts';
 
 /**
  * Ejection of one instance whose traffic fails while that of the others does not.
@@ -9,7 +10,8 @@ import type { PassiveReport } from './passive-slice.ts';
  * Signal: the workers' reports of hard and soft failures. Decision: `consecutiveFailures` hard ones in a row, or at least
  * `errorRatio` of at least `minRequests` in the window, eject it for base · 2^k, ± 25 %; then `trial`, one request a worker:
  * three successes end it, one hard failure ejects again. Why against the others: when all fail alike, the fault is behind
- * them (a dependency, a bad client), and ejecting takes capacity and mends nothing.
+ * them (a dependency, a bad client), and ejecting takes capacity and mends nothing. A row is compared with what the others
+ * did while it lasted and just after, so a verdict waits for that; meanwhile the workers' own blame keeps requests away.
  * One-caller guard: where at least three clients were seen and one alone fails, its failures trip nothing, so one crashing
  * URL cannot close a service; connection failures are nobody's URL and always count.
  * Cold start: no failures, `ok`. Idle gap: the window ages on use. Recovery: k falls by one a quiet minute.
@@ -29,8 +31,12 @@ export interface OutlierPolicy {
 
 /** What the detector must ask about the rest of the service. */
 export interface Company {
-  /** Failure ratio of the other open instances in the window, 0 without traffic. */
-  othersRatio(now: number): number;
+  /** What the other open instances did in the window. */
+  inWindow(now: number): Outcomes;
+  /** The same between two moments. */
+  between(from: number, to: number, now: number): Outcomes;
+  /** Enough of them had traffic since then. */
+  heardSince(from: number): boolean;
   /** False while this ejection would exceed the share that may be out, or take the last open one. */
   mayEject(): boolean;
 }
@@ -49,6 +55,21 @@ const QUIET_MS = 60_000;
 const TRIAL_SUCCESSES = 3;
 /** Others may fail half as much as the suspect: more, and the fault is not the suspect's own. */
 const OTHERS_SHARE = 0.5;
+/**
+ * What the others did is looked at from one report after the first failure of a row (before, their good answers are of the
+ * time before) until so long after the last. Half: at the onset of a shared fault stale good answers are most of what is
+ * known, and a third goes; double: a bad instance is asked for most of a second longer by callers without an alternative.
+ */
+const REPORT_MS = 100;
+const WAIT_MS = 400;
+/** Then the window must do, since the others may have no traffic at all. Half: a slow beat of requests is cut in two. */
+const UNHEARD_MS = 1000;
+/** How long a row that ended may be judged late: what is compared is kept for three seconds. */
+const JUDGED_MS = 2500;
+/** Fewer requests of the others than these say nothing of the moment, and the window must do. */
+const FEW = 3;
+/** The others just now, for the verdicts that are not about a row. */
+const JUST_NOW_MS = 1000;
 /** With two clients, one failing is half of the evidence, not an exception. */
 const MIN_CALLERS = 3;
 
@@ -58,6 +79,9 @@ export class OutlierDetector {
   #policy: OutlierPolicy;
   #window: SliceWindow;
   #streak = 0;
+  #streakSince = 0;
+  #lastHardAt = -Infinity;
+  #lastFailedAt = -Infinity;
   #streakCallers = 0;
   #trialSuccesses = 0;
   #ejections = 0;
@@ -87,8 +111,10 @@ export class OutlierDetector {
     if (this.state === 'ejected') return false; // stragglers of the time before
     this.#window.add(OK, report.ok, now);
     this.#window.add(FAILED, report.hard + report.soft, now);
+    if (report.hard + report.soft > 0) this.#lastFailedAt = now;
     this.#rememberCallers(report, now);
     if (this.state === 'trial') return this.#onTrial(report, now, random, company);
+    if (report.ok > 0 || this.#streak === 0) this.#streakSince = now;
     if (report.ok > 0) {
       this.#streak = report.trailingHard;
       this.#streakCallers = report.trailingHard > 0 ? report.failedCallers : 0;
@@ -96,6 +122,18 @@ export class OutlierDetector {
       this.#streak += report.hard;
       this.#streakCallers |= report.failedCallers;
     }
+    if (report.trailingHard > 0) this.#lastHardAt = now;
+    return this.settle(now, random, company);
+  }
+
+  /** A row of failures waits for a verdict, and none of them came too long ago. */
+  suspected(now: number): boolean {
+    return this.#streak >= this.#policy.consecutiveFailures && now - this.#lastHardAt <= JUDGED_MS;
+  }
+
+  /** Judges what was reported so far, once enough is known of the others; true when it ejected the instance. */
+  settle(now: number, random: Random, company: Company): boolean {
+    if (this.state !== 'ok') return false;
     const reason = this.#verdict(now, company);
     if (reason === '' || !company.mayEject()) return false;
     this.#eject(reason, now, random);
@@ -127,7 +165,7 @@ export class OutlierDetector {
   #onTrial(report: PassiveReport, now: number, random: Random, company: Company): boolean {
     if (report.hard > 0) {
       this.#trialSuccesses = 0;
-      if (!company.mayEject()) return false;
+      if (this.#othersFail(OTHERS_SHARE, now, company) || !company.mayEject()) return false;
       this.#eject('failed on trial', now, random);
       return true;
     }
@@ -141,19 +179,34 @@ export class OutlierDetector {
 
   #verdict(now: number, company: Company): string {
     const crowd = bits(this.#seen | this.#seenBefore) >= MIN_CALLERS;
-    if (
-      this.#streak >= this.#policy.consecutiveFailures &&
-      !(crowd && bits(this.#streakCallers) === 1) &&
-      company.othersRatio(now) <= OTHERS_SHARE
-    ) {
+    if (this.suspected(now) && !(crowd && bits(this.#streakCallers) === 1) && this.#isAlone(now, company)) {
       return `${this.#streak} failures in a row`;
     }
     const failed = this.failedCount(now);
     const total = failed + this.okCount(now);
     if (total < this.#policy.minRequests || failed < this.#policy.errorRatio * total) return '';
     if (crowd && bits(this.#failed | this.#failedBefore) === 1) return '';
-    if (company.othersRatio(now) > (OTHERS_SHARE * failed) / total) return '';
+    const share = (OTHERS_SHARE * failed) / total;
+    if (this.#lastFailedAt !== now) return ''; // what goes well now is not taken out for what was
+    if (failedRatioBound(company.inWindow(now)) > share || this.#othersFail(share, now, company)) return '';
     return `${failed} of ${total} requests failed`;
+  }
+
+  /** The others did not fail while this one's row lasted; false also while that is not known yet. */
+  #isAlone(now: number, company: Company): boolean {
+    const rowMs = now - this.#streakSince;
+    if (rowMs < WAIT_MS) return false;
+    const from = this.#streakSince + REPORT_MS;
+    const others = company.between(from, Math.min(now, this.#lastHardAt + WAIT_MS), now);
+    const known = others.ok + others.failed >= FEW ? others : company.inWindow(now);
+    if (failedRatioBound(known) > OTHERS_SHARE) return false;
+    return rowMs >= UNHEARD_MS || company.heardSince(from);
+  }
+
+  /** More than this share of the others' requests fails just now. */
+  #othersFail(share: number, now: number, company: Company): boolean {
+    const from = now - JUST_NOW_MS;
+    return failedRatio(company.between(from, now, now)) > share && company.heardSince(from);
   }
 
   #eject(reason: string, now: number, random: Random): void {

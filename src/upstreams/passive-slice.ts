@@ -24,6 +24,8 @@ export interface PassiveReport {
   readonly callers: number;
   /** The same of those whose attempts failed; all bits when a failure was no caller's doing. */
   readonly failedCallers: number;
+  /** An answer said that the instance drains (`x-drain: 1`). */
+  readonly drains: boolean;
 }
 
 export class PassiveSlice {
@@ -33,6 +35,7 @@ export class PassiveSlice {
   #trailingHard = 0;
   #callers = 0;
   #failedCallers = 0;
+  #drains = false;
 
   /** @param clientHash any 32-bit integer that is the same for the same client */
   record(verdict: AttemptVerdict, clientHash: number): void {
@@ -51,9 +54,14 @@ export class PassiveSlice {
     }
   }
 
+  /** An answer of the instance says that it drains. */
+  noteDrain(): void {
+    this.#drains = true;
+  }
+
   /** Nothing to report. */
   get empty(): boolean {
-    return this.#callers === 0;
+    return this.#callers === 0 && !this.#drains;
   }
 
   /** The report, and a new beginning. */
@@ -65,7 +73,9 @@ export class PassiveSlice {
       trailingHard: this.#trailingHard,
       callers: this.#callers,
       failedCallers: this.#failedCallers,
+      drains: this.#drains,
     };
+    this.#drains = false;
     this.#ok = 0;
     this.#hard = 0;
     this.#soft = 0;

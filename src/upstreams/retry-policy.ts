@@ -2,12 +2,14 @@
  * May this failure be tried again?
  *
  * The rule behind the table: what the instance cannot have acted upon may be repeated with any method, what it may have
- * acted upon only with methods that change nothing. A `Retry-After` is an answer ("not now"), so it is passed on. Repeating
- * needs a body of which nothing was read, time for a usual answer, and neither a gateway under pressure nor a service that
- * half of the others are refused at: a retry is the least important request there is.
+ * acted upon only with methods that change nothing, or where the caller names the operation by a key of its own. A
+ * `Retry-After` is an answer ("not now"), so it is passed on. Repeating needs a body of which nothing was read or all is
+ * kept, time for a usual answer, and neither a gateway under pressure nor a service that half of the others are refused
+ * at: a retry is the least important request there is. While most instances fail, another try adds load to what is
+ * breaking, unless nothing was sent or begun: then the failed one did no work, and in a quick roll each is refused once.
  *
- * The budget is asked afterwards (`retry-budget.ts`); which instance, and whether most of them are failing, is the
- * balancer's. Limits: PUT and DELETE are idempotent by definition but not in every service, so they count as others do.
+ * The budget is asked afterwards (`retry-budget.ts`); which instance is the balancer's.
+ * Limits: PUT and DELETE are idempotent by definition but not in every service, so they count as others do.
  * Source: RFC 9110 §9.2.2; upstreams.md §5, table.
  */
 import { between, type Random } from '../kernel/random.ts';
@@ -15,11 +17,14 @@ import { between, type Random } from '../kernel/random.ts';
 export interface FailedAttempt {
   /**
    * How far it came: `unsent`, nothing of the request was written; `unprocessed`, written, but the instance has certainly
-   * not begun it (GOAWAY, REFUSED_STREAM); `sent-no-byte`, written and not one byte came back
-   * (stale socket, reset, timeout of the try, instance went down); `response`, a head came and was not passed on.
+   * not begun it (GOAWAY, REFUSED_STREAM); `sent-no-byte`, written and not one byte came back (stale socket, reset);
+   * `given-up`, the same, but it was we who ended the try (its time is over, its instance went down); `response`, a head came
+   * and was not passed on.
    */
-  readonly phase: 'unsent' | 'unprocessed' | 'sent-no-byte' | 'response';
+  readonly phase: 'unsent' | 'unprocessed' | 'sent-no-byte' | 'given-up' | 'response';
   readonly method: string;
+  /** It has an `Idempotency-Key`, and the service knows what that means. */
+  readonly keyed: boolean;
   /** Of the response, 0 without one. */
   readonly status: number;
   readonly hasRetryAfter: boolean;
@@ -35,6 +40,8 @@ export interface FailedAttempt {
   readonly leftMs: number;
   /** The service's usual time to a response head; 0 when unknown. */
   readonly p50Ms: number;
+  /** Most of the service's instances fail just now. */
+  readonly mostFail: boolean;
 }
 
 /** Whatever the configuration says. Half: no second retry for anyone; double: one request can hit six instances. */
@@ -54,9 +61,10 @@ export function mayRetry(attempt: FailedAttempt): boolean {
     case 'unprocessed':
       return true;
     case 'sent-no-byte':
-      return isSafe(attempt.method);
+    case 'given-up':
+      return isSafe(attempt) && !attempt.mostFail;
     case 'response':
-      return isSafe(attempt.method) && isPassing(attempt.status, attempt.hasRetryAfter);
+      return isSafe(attempt) && !attempt.mostFail && isPassing(attempt.status, attempt.hasRetryAfter);
     default:
       return attempt.phase satisfies never;
   }
@@ -67,8 +75,8 @@ export function retryPauseMs(attempts: number, random: Random): number {
   return between(random, 0, (2 ** Math.min(attempts, MAX_ATTEMPTS) - 1) * PAUSE_MS);
 }
 
-function isSafe(method: string): boolean {
-  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
+function isSafe({ method, keyed }: FailedAttempt): boolean {
+  return keyed || method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
 }
 
 /** Statuses that speak of this instance at this moment; a 500 is the request's own, a 429 the caller's. */

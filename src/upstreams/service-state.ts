@@ -22,6 +22,30 @@ export function emptyCounts(): InstanceCounts {
   return Object.fromEntries(INSTANCE_STATES.map((state) => [state, 0])) as InstanceCounts;
 }
 
+export interface Summary {
+  readonly counts: InstanceCounts;
+  readonly someOpen: boolean;
+  /** The reason that most of the faulty instances give, or empty. */
+  readonly commonReason: string;
+}
+
+export function summaryOf(
+  instances: Iterable<{ readonly state: InstanceState; readonly reason: string }>,
+): Summary {
+  const counts = emptyCounts();
+  const reasons = new Map<string, number>();
+  let someOpen = false;
+  for (const { state, reason } of instances) {
+    counts[state]++;
+    if (opensNew(state)) someOpen = true;
+    if (reason !== '' && (isFault(state) || state === 'degraded')) {
+      reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+    }
+  }
+  const common = [...reasons].reduce((most, entry) => (entry[1] > most[1] ? entry : most), ['', 0]);
+  return { counts, someOpen, commonReason: common[0] };
+}
+
 /**
  * @param everOpen some instance has taken traffic before: then a joiner does not make a dead service `unknown`
  * @param commonReason the reason that most of the faulty instances give, or empty

@@ -12,6 +12,7 @@ export class SlotTable {
   readonly #byId = new Map<string, number>();
   readonly #ids: string[] = [];
   readonly #urls: string[] = [];
+  readonly #uids: string[] = [];
   readonly #versions: string[] = [];
   readonly #states: InstanceState[] = [];
   readonly #free: number[] = [];
@@ -52,7 +53,8 @@ export class SlotTable {
   find(view: InstanceView): number {
     const slot = this.slotOf(view.id);
     if (slot < 0) return -1;
-    return this.#urls[slot] === view.url && this.#versions[slot] === view.version ? slot : -1;
+    if (this.#urls[slot] !== view.url || this.#uids[slot] !== view.uid) return -1;
+    return this.#versions[slot] === view.version ? slot : -1;
   }
 
   /** Gives an incarnation a slot. */
@@ -61,6 +63,7 @@ export class SlotTable {
     this.#byId.set(view.id, slot);
     this.#ids[slot] = view.id;
     this.#urls[slot] = view.url;
+    this.#uids[slot] = view.uid;
     this.#versions[slot] = view.version;
     this.#known[slot] = true;
     this.setState(slot, view.state);

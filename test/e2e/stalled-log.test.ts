@@ -29,12 +29,14 @@ beforeAll(async () => {
   reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
   // As a shell makes it: writing waits while the pipe is full.
   const writer = openSync(fifo, constants.O_WRONLY);
+  // Whatever the machine does meanwhile, nothing is refused but for the log.
   gateway = await startGateway(
     `
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 shutdown: { delay: 0s, timeout: ${TIMEOUT_MS}ms }
 workers: 2
-services: { shop: { instances: [${origin.url}], readiness: { interval: 600s, timeout: 10s } } }
+shedding: { mode: off }
+services: { shop: { instances: [${origin.url}], sla: 10s, readiness: { interval: 600s, timeout: 10s } } }
 routes: [{ path: /, service: shop }]
 `,
     { stdoutFd: writer },

@@ -380,16 +380,16 @@ describe('U46 with no instance to go to, the answer is 503 in milliseconds', () 
     await eventually('it is served again', async () => (await fetch(alone.publicUrl)).status === 200);
   });
 
-  test('nobody listens: the breaker opens, and closes when somebody does', async () => {
+  test('all requests fail: the breaker opens, and closes when they no longer do', async () => {
     await using origin = await startFaultOrigin('none');
-    // Probes that are far apart: only the traffic can tell.
+    // Its probes pass all the time: only the traffic can tell.
     await using alone = await startGateway(aloneConfig(origin.url, '600s'));
     expect((await fetch(alone.publicUrl)).status).toBe(200);
-    await origin.refuse();
+    origin.set('resetBeforeByte');
     await eventually('the breaker is open', async () => (await fetch(alone.publicUrl)).status === 503);
     await expectQuick503s(alone.port, 'SPW_CIRCUIT_OPEN');
     await alone.readyz(200);
-    await origin.listen();
+    origin.set('none');
     await eventually('it is served again', async () => (await fetch(alone.publicUrl)).status === 200);
   });
 });

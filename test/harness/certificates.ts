@@ -26,14 +26,18 @@ export function makeAuthority(folder: string, file = 'authority'): CertificateFi
   return make(folder, file, file, ['-addext', 'keyUsage=critical,keyCertSign']);
 }
 
-/** A certificate signed by the authority, good for `names` (`DNS:` is added) and for servers and clients alike. */
+/**
+ * A certificate signed by the authority, good for `names` (`DNS:` is added) and for servers and clients alike.
+ * @param subject its CN, and more behind a slash: `shop/O=Acme`
+ */
 export function issueCertificate(
   folder: string,
   authority: CertificateFiles,
   file: string,
   names: readonly string[],
+  subject = file,
 ): CertificateFiles {
-  return make(folder, file, file, [
+  return make(folder, file, subject, [
     '-CA',
     authority.cert,
     '-CAkey',

@@ -19,6 +19,8 @@ export interface ConnectionEvents {
   readonly failed: (connection: LoadConnection, failure: Failure, untouched: boolean) => void;
   /** An idle connection was closed by the other side. */
   readonly gone: (connection: LoadConnection) => void;
+  /** The head of an answer, before `answered`: for callers who keep cookies. */
+  readonly head?: (connection: LoadConnection, head: string) => void;
 }
 
 const HEAD_BYTES_MAX = 65_536;
@@ -179,6 +181,7 @@ export class LoadConnection {
     if (status < 200) return end + 4;
     this.#status = status;
     this.#readFields(head);
+    this.#events.head?.(this, head);
     if (CLOSES.test(head)) this.#reusable = false;
     const length = CONTENT_LENGTH.exec(head);
     if (status === 204 || status === 304) this.#complete();

@@ -3,7 +3,8 @@
  *
  * A port is chosen below the kernel's ephemeral range, so that no outgoing connection of a test that runs at the same
  * time can take it between the check and the child's `listen`, and at random, so that two test runs on one machine
- * rarely meet. Limits: it is a check, not a reservation; who starts a child tries again on EADDRINUSE.
+ * rarely meet; files of one run that vitest runs at the same time have ports of their own. Limits: it is a check, not a
+ * reservation; who starts a child tries again on EADDRINUSE.
  */
 import { createServer, connect } from 'node:net';
 import type { Server } from 'node:net';
@@ -12,6 +13,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 /** Linux gives outgoing connections 32768 and up; half of this span and two test runs would often meet. */
 const FIRST_PORT = 18_000;
 const PORT_SPAN = 14_000;
+/** Shares of the span: more than files run at once, and a test needs no thousand ports. */
+const SHARES = 8;
 
 /** Whether nobody listens on `port`, on any address of this machine. */
 async function isFree(port: number): Promise<boolean> {
@@ -25,9 +28,10 @@ async function isFree(port: number): Promise<boolean> {
 /** `count` different ports that are free now. */
 export async function freePorts(count: number): Promise<readonly number[]> {
   const found = new Set<number>();
+  const share = Number(process.env['VITEST_POOL_ID'] ?? 0) % SHARES;
   for (let tries = 0; found.size < count; tries += 1) {
     if (tries > 200) throw new Error('no free port found in 200 tries');
-    const port = FIRST_PORT + Math.floor(Math.random() * PORT_SPAN);
+    const port = FIRST_PORT + SHARES * Math.floor((Math.random() * PORT_SPAN) / SHARES) + share;
     if (!found.has(port) && (await isFree(port))) found.add(port);
   }
   return [...found];

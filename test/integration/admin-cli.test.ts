@@ -93,6 +93,7 @@ describe('status', () => {
     expect(out).toMatch(/^workers +2 of 2 ready, 1 restarts$/m);
     expect(out).toMatch(/^up since .*\(1m 1s\)$/m);
     expect(out).toMatch(/^shop +up +2\/2 +3 +31 +4 +closed$/m);
+    expect(out).toMatch(/^shop +127\.0\.0\.1:9001 +v1 +ready +3 +0 +2$/m);
     expect(out).not.toContain('\u001b');
   });
 
@@ -139,6 +140,7 @@ describe('no gateway', () => {
     ['status'],
     ['top'],
     ['reload'],
+    ['roll'],
     ['explain', 'x'],
     ['drain', 'shop/127.0.0.1:9001', '--wait'],
     ['undrain', 'shop/a:1'],
@@ -168,6 +170,21 @@ describe('no gateway', () => {
     expect(code).toBe(5);
     expect(err).toContain('not the admin address of a Spillway');
     other.close();
+  });
+});
+
+describe('roll', () => {
+  test('says how many workers are new', async () => {
+    const { code, out } = await spillway('roll');
+    expect([code, out]).toStrictEqual([0, 'rolled: 2 workers\n']);
+    expect(bench.port.calls).toStrictEqual([['roll', 'admin 127.0.0.1']]);
+  });
+
+  test('a worker that could not be replaced is exit 1, with the reason', async () => {
+    bench.port.rollView = { rolled: 1, failed: ['the new process 7 ended: exit code 1'] };
+    const { code, out, err } = await spillway('roll');
+    expect([code, out]).toStrictEqual([1, '']);
+    expect(err).toBe('spillway: Not all workers were replaced: the new process 7 ended: exit code 1.\n');
   });
 });
 
@@ -242,10 +259,15 @@ describe('drain', () => {
     bench.port.serviceViews = { shop: serviceView(3, 2, 'draining') };
     const running = start(['drain', 'shop/127.0.0.1:9001', '--wait', '--json'], here());
     await running.until(() => running.err().includes('3 in flight, 2 sessions'));
-    bench.port.serviceViews = { shop: serviceView(0, 2, 'draining') };
-    await running.until(() => running.err().includes('0 in flight, 2 sessions'));
+    bench.port.serviceViews = { shop: serviceView(1, 1, 'draining', { streams: 1, drainLeftMs: 61_001 }) };
+    await running.until(() =>
+      running.err().includes('1 in flight (1 of them a stream), 1 session, 1m 2s left at most'),
+    );
+    // Sessions that were counted there and are served elsewhere by now are nobody to wait for.
+    bench.port.serviceViews = { shop: serviceView(0, 2, 'draining', { sessionsLeft: 1, drainLeftMs: 900 }) };
+    await running.until(() => running.err().includes('0 in flight, 1 session, 1s left at most'));
     expect(running.out()).toBe('');
-    bench.port.serviceViews = { shop: serviceView(0, 0, 'draining') };
+    bench.port.serviceViews = { shop: serviceView(0, 2, 'draining', { sessionsLeft: 0, drainLeftMs: 0 }) };
     const { code, out } = await running.ended;
     expect(code).toBe(0);
     expect(JSON.parse(out)).toStrictEqual({
@@ -318,7 +340,7 @@ describe('explain, healthcheck and top', () => {
     expect(out).toMatch(
       /^shop +enforce +42 +63 +120 +1\.5 +0\/1\/3\/0 +1\.5 +0% +0% +0% +somebody waited and answers were quick: raised$/m,
     );
-    expect(out).toMatch(/^shop +127\.0\.0\.1:9001 +v1 +ready +3 +2$/m);
+    expect(out).toMatch(/^shop +127\.0\.0\.1:9001 +v1 +ready +3 +0 +2$/m);
     expect(out).not.toContain('\u001b');
   });
 

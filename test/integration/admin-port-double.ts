@@ -4,9 +4,11 @@
  */
 import type {
   AdminPort,
+  InstanceView,
   QuotaResult,
   ReadinessView,
   ReloadView,
+  RollView,
   ServiceView,
   StatusView,
 } from '../../src/io/admin-port.ts';
@@ -18,12 +20,18 @@ export interface AdminPortDouble extends AdminPort {
   readiness: () => ReadinessView;
   serviceViews: Record<string, ServiceView>;
   reloadView: ReloadView;
+  rollView: RollView;
   quotas: Record<string, QuotaResult>;
 }
 
 const INSTANCES = ['127.0.0.1:9001', '[::1]:9002'];
 
-export function serviceView(inFlight = 3, sessions = 2, state = 'ready'): ServiceView {
+export function serviceView(
+  inFlight = 3,
+  sessions = 2,
+  state = 'ready',
+  changes: Partial<InstanceView> = {},
+): ServiceView {
   return {
     state: 'up',
     because: [],
@@ -58,7 +66,11 @@ export function serviceView(inFlight = 3, sessions = 2, state = 'ready'): Servic
       state,
       reason: '',
       inFlight,
+      streams: 0,
       sessions,
+      sessionsLeft: sessions,
+      drainLeftMs: null,
+      ...changes,
     })),
   };
 }
@@ -86,6 +98,7 @@ export function adminPortDouble(): AdminPortDouble {
     serviceViews: { shop: serviceView() },
     quotas: {},
     reloadView: { ok: true, changes: ['services.shop.sla: 250ms → 300ms'], faults: [], warnings: [] },
+    rollView: { rolled: 2, failed: [] },
     readiness: () => ({ ready: true, checks: [{ name: 'workers', ok: true, detail: '2 of 2 listen' }] }),
     status: async () => STATUS,
     services: async () => double.serviceViews,
@@ -110,6 +123,10 @@ export function adminPortDouble(): AdminPortDouble {
     reload: async (by) => {
       calls.push(['reload', by]);
       return double.reloadView;
+    },
+    roll: async (by) => {
+      calls.push(['roll', by]);
+      return double.rollView;
     },
     explain: async (requestId) =>
       requestId === 'req-1' ? { requestId, decision: 'shed', code: 'SPW_SHED_QUEUE_FULL' } : undefined,

@@ -37,6 +37,7 @@ describe('without a token, on loopback', () => {
       '/v1/status',
       '/v1/services/SERVICE/breaker',
       '/v1/reload',
+      '/v1/workers/roll',
     ])
       expect(page.text).toContain(path);
   });

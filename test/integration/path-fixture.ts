@@ -142,6 +142,7 @@ export interface InstanceRow {
   readonly state: string;
   readonly reason: string;
   readonly inFlight: number;
+  readonly streams: number;
   readonly sessions: number;
 }
 

@@ -18,6 +18,13 @@ function block(ms: number): void {
   while (performance.now() < until);
 }
 
+/** Lets everything run that is due. */
+async function tick(): Promise<void> {
+  await new Promise((resolve) => {
+    setTimeout(resolve, 5);
+  });
+}
+
 function many(count: number): ProbeTarget[] {
   return Array.from({ length: count }, (_, index) => target('http://127.0.0.1:1', { id: `i${index}:80` }));
 }
@@ -107,6 +114,57 @@ describe('the prober', () => {
     expect(seen?.evidence).toMatchObject({ kind: 'void', reason: 'our own loop was late' });
   });
 
+  it('asks again soon what is doubted, as often as it is', async () => {
+    let doubts = 3;
+    await using origin = await httpOrigin((_, response) => response.writeHead(404).end());
+    using watch = new Watch(() => doubts-- > 0);
+    // In its rhythm the second look would come in ten minutes; the first that is believed is confirmed soon as well.
+    watch.prober.configure([target(origin.url, { intervalMs: 600_000 })]);
+    expect(await watch.count(5)).toHaveLength(5);
+  });
+
+  it('hurries to an instance whose traffic fails, once an interval, and not while it is being asked', async () => {
+    let hits = 0;
+    await using origin = await httpOrigin((_, response) => {
+      hits++;
+      response.end();
+    });
+    using watch = new Watch();
+    const far = target(origin.url, { intervalMs: 600_000 });
+    watch.prober.configure([far]);
+    const [first] = await watch.count(1);
+    watch.prober.hurry('shop', far.id); // just asked: says nothing new
+    while (performance.now() - (first?.at ?? 0) < 300) await tick();
+    expect(hits).toBe(1);
+    watch.prober.hurry('shop', far.id);
+    await watch.count(2);
+    const second = performance.now();
+    while (performance.now() - second < 300) await tick();
+    watch.prober.hurry('shop', far.id);
+    watch.prober.hurry('shop', 'unknown:80');
+    while (performance.now() - second < 400) await tick();
+    expect(hits).toBe(2);
+  });
+
+  it('hurries to all instances of one service, up to fifty, and to no other', async () => {
+    await using origin = await httpOrigin((_, response) => response.end());
+    using watch = new Watch();
+    const far = { intervalMs: 600_000 };
+    const few = Array.from({ length: 5 }, (_, index) => target(origin.url, { ...far, id: `few${index}:80` }));
+    const others = ['many', 'else'].flatMap((service) =>
+      Array.from({ length: service === 'many' ? 51 : 1 }, (_, index) =>
+        target(origin.url, { ...far, service, id: `${service}${index}:80` }),
+      ),
+    );
+    watch.prober.configure([...few, ...others]);
+    const [last] = (await watch.count(57)).slice(-1);
+    while (performance.now() - (last?.at ?? 0) < 300) await tick();
+    watch.prober.hurryAll('many');
+    watch.prober.hurryAll('shop');
+    const again = (await watch.count(62)).slice(57);
+    expect(again.map(({ id }) => id).toSorted()).toEqual(few.map(({ id }) => id));
+  });
+
   it('a first look that says nothing is repeated soon, a few times, and then in the rhythm', async () => {
     let hits = 0;
     let status = 429;
@@ -156,13 +214,14 @@ describe('the prober', () => {
     const states: string[] = [];
     using watch = new Watch((id, evidence, now) => {
       const [fleet] = fleets;
-      fleet?.probe(id, evidence, now);
+      const isDoubted = fleet?.probe(id, evidence, now) ?? false;
       const state = fleet?.views(now)[0]?.state ?? 'none';
       if (states.at(-1) !== state) states.push(state);
+      return isDoubted;
     });
     const [port = 0] = await freePorts(1);
     const first = await httpOrigin((_request, response) => response.end(), port);
-    const readiness = { intervalMs: 200, rise: 2, fall: 2 };
+    const readiness = { intervalMs: 200, timeoutMs: 100, rise: 2, fall: 2 };
     const instances = [{ url: first.url, version: '', weight: 1 }];
     fleets.push(new Fleet(policyOf(0, { instances, readiness }), seededRandom(1), performance.now(), true));
     watch.prober.configure([target(first.url, { intervalMs: 200 })]);

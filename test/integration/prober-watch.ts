@@ -23,14 +23,16 @@ export class Watch implements Disposable {
   readonly seen: Seen[] = [];
   #wake: (() => void)[] = [];
 
-  constructor(onEvidence: (id: string, evidence: Evidence, now: number) => void = () => undefined) {
+  /** @param onEvidence true = it does not believe it */
+  constructor(onEvidence: (id: string, evidence: Evidence, now: number) => boolean = () => false) {
     this.prober = new Prober({
       now: () => performance.now(),
       random: seededRandom(1),
       onEvidence: (_service, id, evidence, now) => {
         this.seen.push({ id, evidence, at: now });
-        onEvidence(id, evidence, now);
+        const isDoubted = onEvidence(id, evidence, now);
         for (const wake of this.#wake.splice(0)) wake();
+        return isDoubted;
       },
     });
   }

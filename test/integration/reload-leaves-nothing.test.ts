@@ -12,13 +12,14 @@ let origin: InProcessOrigin;
 let gateway: Gateway;
 let extraPort = 0;
 
+/** Walking the heap holds up the worker's event loop: no reason to refuse at an SLA of ten seconds. */
 function yaml(more: string): string {
   return `
 listeners:
   - { port: __PORT__, host: 127.0.0.1 }
 ${more}
 workers: 1
-services: { shop: { instances: [${origin.url}], readiness: { path: /ready } } }
+services: { shop: { instances: [${origin.url}], readiness: { path: /ready }, sla: 10s } }
 routes: [{ path: /item, service: shop }]
 `;
 }

@@ -72,7 +72,7 @@ const JAR = new SessionCookies({
   service: 'shop',
 });
 const NOW = Date.UTC(2026, 4, 4);
-const COOKIE = JAR.issue(JAR.tagOf('a:1'), NOW, undefined, true).cookie.split(';')[0] ?? '';
+const COOKIE = JAR.issue(JAR.tagOf('a:1'), '', NOW, undefined, true).cookie.split(';')[0] ?? '';
 
 const NUMBER_WORDS = [
   '0',

@@ -5,6 +5,7 @@ import type { Evidence } from '../../src/kernel/evidence.ts';
 import { Fleet } from '../../src/upstreams/fleet.ts';
 import { opensNew } from '../../src/upstreams/instance-state.ts';
 import {
+  changed,
   DRAIN,
   FIVE_HARD,
   idOf,
@@ -24,12 +25,14 @@ const WARN: Evidence = {
   refused: false,
 };
 const VOID: Evidence = { kind: 'void', reason: 'status 429', failingChecks: [], refused: false };
-const EVIDENCE = [PASS, PASS, WARN, NO, SILENCE, SILENCE, REFUSED, DRAIN, VOID] as const;
+const CHECK: Evidence = { ...NO, failingChecks: ['postgres'] };
+const EVIDENCE = [PASS, PASS, WARN, NO, CHECK, CHECK, SILENCE, SILENCE, REFUSED, DRAIN, VOID] as const;
 const REPORTS = [
   report({ ok: 5, failedCallers: 0 }),
   FIVE_HARD,
   report({ soft: 20 }),
   report({ ok: 1, hard: 1 }),
+  report({ ok: 1, drains: true }),
 ];
 
 /** Ages change with time alone; whether there is one does not, nor does the moment in which a drain began. */
@@ -55,6 +58,14 @@ const step = fc.record({
     }),
     fc.record({ do: fc.constant('configure' as const), index, version: fc.constantFrom('v1', 'v1', 'v2') }),
     fc.record({ do: fc.constant('tick' as const), index }),
+    fc.record({ do: fc.constant('idle' as const), index }),
+    fc.record({
+      do: fc.constant('discover' as const),
+      index,
+      uid: fc.constantFrom('a', 'a', 'b'),
+      leaving: fc.boolean(),
+      readyHint: fc.constantFrom('ready', 'unknown', 'notReady'),
+    }),
   ),
 });
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
@@ -66,7 +77,8 @@ function run(
   each: (fleet: Fleet, now: number, last: Step) => void,
 ): void {
   let now = 0;
-  const fleet = new Fleet(policyOf(COUNT), seededRandom(seed), now, true);
+  const policy = policyOf(COUNT, { servesBlamed: seed % 2 === 0 });
+  const fleet = new Fleet(policy, seededRandom(seed), now, true);
   for (const one of history) {
     now += one.gapMs;
     const { event } = one;
@@ -82,14 +94,24 @@ function run(
         fleet.operate(id, event.command, event.ttlMs, 'ann', now);
         break;
       case 'configure': {
-        const policy = policyOf(COUNT);
-        const instances = policy.instances.map((spec) => ({ ...spec, version: event.version }));
+        const instances = changed(policy, () => ({ version: event.version }));
         fleet.configure({ ...policy, instances: instances.filter((_, at) => at !== event.index) }, now);
         break;
       }
       case 'tick':
         fleet.tick(now);
         break;
+      case 'idle':
+        fleet.idle(id, now);
+        break;
+      case 'discover': {
+        const { uid, leaving, readyHint } = event;
+        const specs = changed(policy, (at) =>
+          at === event.index ? { uid, leaving, readyHint } : { uid: 'a' },
+        );
+        fleet.discover(specs.slice(event.index % 2), now, false);
+        break;
+      }
     }
     each(fleet, now, one);
   }
@@ -109,6 +131,7 @@ describe('a fleet, for any history', () => {
             else if (view.keepsPinned) expect(view.state).toBe('draining');
             if (view.panic) expect(view.state).toBe('down');
             if (view.trial) expect(view.opensNew).toBe(true);
+            expect(view.versionSeq).toBeGreaterThan(0);
             expect(view.stateSinceMs).toBeGreaterThanOrEqual(0);
             expect(
               Object.values(view).every((value) => typeof value !== 'number' || Number.isFinite(value)),
@@ -210,7 +233,7 @@ describe('probes of one instance, against a model that keeps the whole history',
         fc.integer({ min: 1, max: 4 }),
         fc.integer({ min: 2, max: 4 }),
         (history, rise, fall) => {
-          const readiness = { intervalMs: 1000, rise, fall };
+          const readiness = { intervalMs: 1000, timeoutMs: 500, rise, fall };
           const fleet = new Fleet(policyOf(1, { readiness, slowStartMs: 0 }), seededRandom(1), 0, false);
           const past: { at: number; what: Evidence }[] = [];
           let expected = 'joining';

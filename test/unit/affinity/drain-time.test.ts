@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { sessionLeavesAt } from '../../../src/affinity/drain-time.ts';
+import { sessionLeavesAt, shareOf, shareThatLeft } from '../../../src/affinity/drain-time.ts';
 import { seededRandom } from '../../../src/kernel/random.ts';
 
 function sid(random: () => number): string {
@@ -29,4 +29,18 @@ test('they leave one after the other: no second of the last fifth takes more tha
 
 test('without a session timeout a drain moves everybody at once', () => {
   expect(sessionLeavesAt(10, 0, '00000000ffffffff')).toBe(10);
+});
+
+test('who has left is told by the share alone: the same moments, seen from the other side', () => {
+  const random = seededRandom(11);
+  for (let session = 0; session < 2000; session++) {
+    const each = sid(random);
+    const leavesAt = sessionLeavesAt(0, 60_000, each);
+    expect(shareOf(each)).toBeLessThanOrEqual(shareThatLeft(leavesAt, 60_000) + 1e-9);
+    expect(shareOf(each)).toBeGreaterThan(shareThatLeft(leavesAt - 1, 60_000));
+  }
+  expect(shareThatLeft(-1, 60_000)).toBe(0);
+  expect(shareThatLeft(47_999, 60_000)).toBe(0);
+  expect(shareThatLeft(60_000, 60_000)).toBe(1);
+  expect(shareThatLeft(0, 0)).toBe(1);
 });

@@ -17,7 +17,7 @@ function cookies(change: Partial<SessionCookieOptions> = {}): SessionCookies {
 }
 
 function issued(from: SessionCookies, uid = '127.0.0.1:9001', at = NOW, previous?: Pin): string {
-  return from.issue(from.tagOf(uid), at, previous, false).cookie.split(';')[0] ?? '';
+  return from.issue(from.tagOf(uid), '', at, previous, false).cookie.split(';')[0] ?? '';
 }
 
 function pinOf(from: SessionCookies, header: string, at = NOW): Pin {
@@ -28,20 +28,20 @@ function pinOf(from: SessionCookies, header: string, at = NOW): Pin {
 
 test('what was issued is read back', () => {
   const jar = cookies();
-  const { cookie, sid } = jar.issue(jar.tagOf('a:1'), NOW, undefined, false);
+  const { cookie, sid } = jar.issue(jar.tagOf('a:1'), '0badcafe', NOW, undefined, false);
   const reading = jar.read(`x=1; ${cookie.split(';')[0]}; y=2`, NOW + 5000);
   const second = Math.floor(NOW / 1000) * 1000;
-  expect(reading).toEqual({
-    result: 'hit',
-    pin: { sid, instance: jar.tagOf('a:1'), issuedMs: second, seenMs: second },
-  });
+  const pin = { sid, instance: jar.tagOf('a:1'), version: '0badcafe', issuedMs: second, seenMs: second };
+  expect(reading).toEqual({ result: 'hit', pin });
+  // The same jar writes the next one into the same bytes.
+  expect(pinOf(jar, issued(jar, 'b:1')).version).toBe('');
 });
 
 test('the form is v1, key id, 32 bytes, 16 bytes, and HttpOnly, Lax, for the whole site', () => {
   const jar = cookies();
-  const { cookie } = jar.issue(jar.tagOf('a:1'), NOW, undefined, false);
+  const { cookie } = jar.issue(jar.tagOf('a:1'), '', NOW, undefined, false);
   expect(cookie).toMatch(/^spillway=v1\.k1\.[\w-]{43}\.[\w-]{22}; Path=\/; HttpOnly; SameSite=Lax$/);
-  expect(jar.issue(jar.tagOf('a:1'), NOW, undefined, true).cookie).toMatch(/; Secure$/);
+  expect(jar.issue(jar.tagOf('a:1'), '', NOW, undefined, true).cookie).toMatch(/; Secure$/);
 });
 
 test('the mac is over everything before it and the name of the service', () => {

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { shareOf } from '../../../src/affinity/drain-time.ts';
 import { SessionCount, sessionsOf } from '../../../src/affinity/session-count.ts';
 import { seededRandom } from '../../../src/kernel/random.ts';
 
@@ -78,4 +79,26 @@ test('clear forgets all', () => {
   const count = counted(sids(10, 1));
   count.clear();
   expect(estimateOf(count, 0)).toBe(0);
+});
+
+test.each([0.25, 0.5, 0.9, 1])('those whose turn to leave came first are not counted: %f of them', (left) => {
+  const all = sids(4000, 21);
+  const staying = all.filter((sid) => shareOf(sid) >= left).length;
+  const estimate = sessionsOf([counted(all).snapshot(0)], left);
+  // A stratum is counted whole, a sixty-fourth of all.
+  expect(estimate - staying).toBeGreaterThan(-120);
+  expect(estimate - staying).toBeLessThan(4000 / 64 + 120);
+});
+
+test('sessions that were taken over from one that leaves are counted as well as any: they stand close together', () => {
+  const own = sids(3000, 31);
+  const takenOver = sids(20_000, 33).filter((sid) => shareOf(sid) < 0.1);
+  const estimate = estimateOf(counted([...own, ...takenOver]), 0);
+  expect(Math.abs(estimate - own.length - takenOver.length)).toBeLessThan(150);
+});
+
+test('of three sessions each is counted until its own turn', () => {
+  const three = ['0000000000000001', '0000000080000000', '00000000ffffffff'];
+  const bits = [counted(three).snapshot(0)];
+  expect([0, 0.1, 0.51, 0.99, 1].map((left) => sessionsOf(bits, left))).toEqual([3, 2, 2, 1, 0]);
 });

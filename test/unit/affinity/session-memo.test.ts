@@ -16,7 +16,7 @@ function cookies(cookieName: string): SessionCookies {
 }
 
 function issued(from: SessionCookies): string {
-  return from.issue(from.tagOf('a:1'), NOW, undefined, false).cookie.split(';')[0] ?? '';
+  return from.issue(from.tagOf('a:1'), '', NOW, undefined, false).cookie.split(';')[0] ?? '';
 }
 
 test('the same header says the same, without being read again', () => {

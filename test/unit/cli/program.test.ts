@@ -50,6 +50,7 @@ describe('the command line', () => {
       'check',
       'schema',
       'reload',
+      'roll',
       'status',
       'drain',
       'undrain',

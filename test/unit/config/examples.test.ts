@@ -42,7 +42,7 @@ describe('the examples', () => {
     expect(result.ok ? [] : result.faults.map(formatFinding)).toEqual([]);
   });
 
-  test.each(['minimal.yaml', 'tiers.yaml', 'full.yaml'])('%s loads without a warning', (name) => {
+  test.each(EXAMPLES)('%s loads without a warning', (name) => {
     expect(loadConfiguration(join(FOLDER, name), {}).warnings.map(formatFinding)).toEqual([]);
   });
 

@@ -52,6 +52,25 @@ describe('leases that a limit is too small for', () => {
   });
 });
 
+describe('bursts of less than ten', () => {
+  const small = (quota: string, more = ''): string[] =>
+    warnings(`${REQUIRED}tiers: { free: { ${quota} } }\n${more}`).filter((each) =>
+      each.includes('small for leases'),
+    );
+
+  test('are told where they are leased, and nowhere else', () => {
+    const forced = 'limits: { enforcement: leased }\n';
+    expect(small('rate: 300/s, burst: 9', forced)[0]).toMatch(
+      /a burst of less than 10 is small for leases: .* less than the rate, at tiers\.free$/,
+    );
+    expect(small('rate: 300/s, burst: 10', forced)).toEqual([]);
+    expect(small('rate: 300/s, burst: 9', 'limits: { enforcement: exact }\n')).toEqual([]);
+    // Under `auto` what is worth no lease is not leased.
+    expect(small('rate: 300/s, burst: 9')).toHaveLength(1);
+    for (const quota of ['rate: 300/s, burst: 7', 'rate: 20/s, burst: 9']) expect(small(quota)).toEqual([]);
+  });
+});
+
 describe('guards and penalties', () => {
   const guarded = (text: string): string => route(`guard: { ${text} }`);
   const penal = (text: string, more = 'rate: 1/s, '): string =>
@@ -270,9 +289,18 @@ describe('a Redis that gateways share', () => {
   test('wants a secret, and to know how many they are', () => {
     expect(redis('url: redis://h')).toEqual([
       'no `gateways`: one that starts while this Redis is away takes itself for the only one, and admits the whole of each limit, at redis',
-      'no `keySecret`: callers are hashed under a random key that lies in this Redis, and change their buckets if it is lost, at redis',
+      'no `keySecret`: callers are hashed under a random key that lies in this Redis, and change their buckets if that is emptied while no gateway runs, at redis',
     ]);
     expect(redis('url: redis://h, keySecret: sixteen letters or more, gateways: 2')).toEqual([]);
+  });
+
+  test('takes an empty secret for none, and refuses one that is short', () => {
+    expect(redis("url: redis://h, keySecret: '', gateways: 2")).toEqual([
+      expect.stringMatching(/^no `keySecret`.*, at redis$/),
+    ]);
+    expect(faults(`${REQUIRED}redis: { url: redis://h, keySecret: ab }\n`)).toEqual([
+      expect.stringContaining('too short to key a hash with: at least 16 characters, at redis.keySecret'),
+    ]);
   });
 
   test('in a cluster is asked twice where all share an exact limit', () => {

@@ -40,13 +40,50 @@ function jwk(type: 'ed25519' | 'rsa' | 'ec', bits = 2048, secret = false): strin
   return JSON.stringify((secret ? pair.privateKey : pair.publicKey).export({ format: 'jwk' }));
 }
 
-function entry(keys: string): string {
-  return `identify: [{ jwt: { ${keys}, issuer: i, audience: a, algorithms: [ES256] } }]`;
+function entry(keys: string, algorithms = 'ES256'): string {
+  return `identify: [{ jwt: { ${keys}, issuer: i, audience: a, algorithms: [${algorithms}] } }]`;
+}
+
+/** A public key that says more of itself. */
+function jwkWith(type: Parameters<typeof jwk>[0], more: object): string {
+  return JSON.stringify({ ...(JSON.parse(jwk(type)) as object), ...more });
 }
 
 describe('a jwt entry', () => {
-  test.each(['ed25519', 'ec', 'rsa'] as const)('takes public keys: %s', (type) => {
-    expect(said(entry(`keys: [${jwk(type)}]`))).toEqual([]);
+  test.each([
+    ['ed25519', 'EdDSA', {}],
+    ['ed25519', 'ES256, EdDSA', { alg: 'Ed25519' }],
+    ['ec', 'ES256', { use: 'sig', key_ops: ['verify'] }],
+    ['rsa', 'PS512', { alg: 'PS512' }],
+  ] as const)('takes public keys: %s for %s', (type, algorithms, more) => {
+    expect(said(entry(`keys: [${jwkWith(type, more)}]`, algorithms))).toEqual([]);
+  });
+
+  test.each<[string, string, RegExp]>([
+    ['is for encryption', jwkWith('ec', { use: 'enc' }), /is not for signatures \(`use`\)/],
+    ['may sign only', jwkWith('ec', { key_ops: ['sign'] }), /is not for verifying \(`key_ops`\)/],
+    [
+      'is for an algorithm of encryption',
+      jwkWith('rsa', { alg: 'RSA-OAEP' }),
+      /no signature is made with here/,
+    ],
+    ['is of another type', jwk('ed25519'), /is of a type, curve or `alg` for none of `algorithms`/],
+    ['is for another algorithm', jwkWith('rsa', { alg: 'RS384' }), /for none of `algorithms`/],
+    [
+      'is on a curve for no signature',
+      JSON.stringify(generateKeyPairSync('x25519').publicKey.export({ format: 'jwk' })),
+      /no signature is made with here/,
+    ],
+  ])('whose key %s is told so: an error alone, a warning beside one that verifies', (_why, key, message) => {
+    const [alone = '', ...others] = said(entry(`keys: [${key}]`, 'ES256, RS256'));
+    expect(alone).toMatch(
+      /^error: .*: no token is verified with it, at clients\.identify\[0\]\.jwt\.keys\[0\]$/,
+    );
+    expect(alone).toMatch(message);
+    expect(others).toEqual([]);
+    expect(said(entry(`keys: [${jwk('ec')}, ${key}]`, 'ES256, RS256'))).toEqual([
+      alone.replace('error', 'warning').replace('keys[0]', 'keys[1]'),
+    ]);
   });
 
   test.each<[string, string, RegExp]>([
@@ -111,6 +148,20 @@ test('a key may belong to whom a certificate or a token names, and to no address
     expect(said(of(client))[0]).toMatch(/^error: not a client name: .*keys\[0\]\.client$/);
 });
 
+test('a row may be without a key where tokens or certificates name clients, and nowhere else', () => {
+  const rows = 'keys: [{ client: "CN=shop,O=Acme", tier: default }]';
+  const certified = said(`identify: [{ mtls: subject }], ${rows}`).filter((each) => each.startsWith('error'));
+  expect([...certified, ...said(`${entry('jwksUrl: https://i.test/k')}, ${rows}`)]).toEqual([]);
+  for (const chain of ['', 'identify: [{ header: x-key }],'])
+    expect(said(`${chain} ${rows}`)).toEqual([
+      expect.stringMatching(/^error: has no `key`, and neither a token nor a certificate .*keys\[0\]\.key$/),
+    ]);
+  // Left empty is not left out.
+  expect(said('identify: [{ mtls: subject }], keys: [{ key: , client: c }]')[0]).toMatch(
+    /^error: .*keys\[0\]\.key$/,
+  );
+});
+
 describe('the keys file, read again', () => {
   const file = join(FOLDER, 'keys.yaml');
   const own = 'keys: [{ key: own-1, client: owner, tier: gold }]';
@@ -142,6 +193,7 @@ describe('the keys file, read again', () => {
     ['has a key of the configuration', '- { key: own-1, client: thief, tier: gold }'],
     ['puts a client of the configuration into another tier', '- { key: k, client: owner, tier: default }'],
     ['has a row without a client', '- { key: k-secret }'],
+    ['has a row without a key, and nothing else names clients', '- { client: c, tier: gold }'],
   ])('that %s changes nothing, and no key is told', (_why, text) => {
     const renewed = again(text);
     if (renewed.ok) throw new Error('it was taken');

@@ -6,12 +6,6 @@ import { load, REQUIRED, warnings } from './load-text.ts';
 
 const listener = (more: string): string => REQUIRED.replace('port: 8080', `port: 8080, ${more}`);
 
-const affinity = (word: string): string =>
-  REQUIRED.replace(
-    '9001] }',
-    `9001], affinity: { mode: ${word}, keys: [{ id: k1, secret: sixteen letters and more }] } }`,
-  );
-
 describe('keys that are accepted but not acted on', () => {
   test('never warn as defaults', () => {
     expect(warnings(REQUIRED)).toEqual([]);
@@ -26,12 +20,6 @@ describe('keys that are accepted but not acted on', () => {
   test('do not warn where they are written to ask for nothing', () => {
     const text = `${listener('redirectToHttps: false, healthPath: null, http2: true')}tracing: { otlp: null }\nlimits: { enforcement: exact }\n`;
     expect(warnings(text)).toEqual([]);
-  });
-
-  test('of some keys only certain values warn', () => {
-    expect(warnings(`${REQUIRED}limits: { enforcement: leased }\n`)).toEqual([]);
-    expect(warnings(affinity('hard'))).toHaveLength(1);
-    expect(warnings(affinity('soft'))).toEqual([]);
   });
 
   test('are no faults', () => {

@@ -65,3 +65,26 @@ describe('two services with session cookies of one name', () => {
     expect(said(routes, ', cookie: sid', ', cookie: sid')).toEqual([WARNING.replace('`spillway`', '`sid`')]);
   });
 });
+
+describe('the prefix by which a browser knows that a cookie is of its host alone', () => {
+  const TLS = 'tls: { certificates: [{ cert: a.crt, key: a.key }] }';
+  const advice = (listeners: string, cookie: string): string[] =>
+    warnings(`listeners: [${listeners}]
+services:
+  shop: { instances: [http://127.0.0.1:9001], affinity: { cookie: ${cookie}, ${KEYS} } }
+routes: [{ path: /, service: shop }]
+`).filter((warning) => warning.includes('affinity'));
+
+  test('is advised where callers come by TLS', () => {
+    const [said = ''] = advice(`{ port: 8443, ${TLS} }, { port: 8080, redirectToHttps: true }`, 'seat');
+    expect(said).toContain('call its cookie `__Host-seat`');
+    expect(advice(`{ port: 8443, ${TLS} }`, '__Secure-seat')[0]).toContain('call its cookie `__Host-seat`');
+    expect(advice(`{ port: 8443, ${TLS} }`, '__Host-seat')).toEqual([]);
+  });
+
+  test.each(['__Host-seat', '__Secure-seat'])('is a mistake where they do not: %s', (cookie) => {
+    expect(advice('{ port: 8080 }', cookie)[0]).toContain(`a browser drops \`${cookie}\``);
+    expect(advice(`{ port: 8443, ${TLS} }, { port: 8080 }`, cookie)).toHaveLength(1);
+    expect(advice('{ port: 8080 }', 'seat')).toEqual([]);
+  });
+});

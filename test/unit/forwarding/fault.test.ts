@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { tighterLimitMs } from '../../../src/forwarding/deadline.ts';
-import { upstreamFault, type FaultPhase } from '../../../src/forwarding/fault.ts';
+import { OWN_REASONS, upstreamFault, type FaultPhase } from '../../../src/forwarding/fault.ts';
 import { clientErrorCode } from '../../../src/forwarding/parse-fault.ts';
 import { isRequestId } from '../../../src/forwarding/request-id.ts';
 import { isTraceparent, newTraceparent } from '../../../src/forwarding/trace-context.ts';
@@ -37,6 +37,27 @@ describe('a fault on the way to an instance', () => {
     ['ERR_HTTP2_ERROR', 'waiting', 'SPW_UPSTREAM_PROTOCOL', 'protocol', 'hard'],
   ] as const)('%s while %s is %s', (code, phase, wanted, kind, evidence) => {
     expect(failed(code, phase)).toMatchObject({ code: wanted, kind, evidence });
+  });
+
+  it('that is ours alone is known by its reason, and no other is', () => {
+    const codes = ['EMFILE', 'ENFILE', 'ENOBUFS', 'EADDRNOTAVAIL', 'POOL_CLOSED', 'H2_CLOSED', 'H2_GOAWAY'];
+    const others = [
+      'ECONNREFUSED',
+      'ECONNRESET',
+      'ETIMEDOUT',
+      'HPE_INVALID_CONSTANT',
+      'H2_RESET',
+      'H2_UNSPOKEN',
+    ];
+    for (const phase of ['connect', 'waiting', 'body'] as const) {
+      for (const code of [...codes, ...others]) {
+        const { kind, reason } = failed(code, phase);
+        expect([code, kind, OWN_REASONS.has(reason)]).toEqual([code, kind, codes.includes(code)]);
+        expect([code, kind === 'own']).toEqual([code, codes.includes(code)]);
+      }
+    }
+    const { kind, reason, evidence } = upstreamFault(undefined, 'lost');
+    expect([kind, OWN_REASONS.has(reason), evidence]).toEqual(['own', true, 'none']);
   });
 
   it('is told by us where there is no error', () => {

@@ -110,10 +110,34 @@ describe('answers without a body', () => {
 function located(value: string, prefix = '/api', rewrite: string | null = null): string | undefined {
   const plan = responsePlan(
     { set: {}, remove: [] },
-    { prefix, rewrite, instances: ['http://10.0.0.1:9001', 'https://in.example'] },
+    {
+      prefix,
+      rewrite,
+      instances: ['http://10.0.0.1:9001', 'https://in.example'],
+      isInstance: (place) => place === '10.9.9.9:80' || place === '[fd00::9]:8080',
+    },
   );
   return buildResponseHeaders(['Location', value], 302, 'GET', plan).list[1];
 }
+
+describe('`x-drain`', () => {
+  it.each([
+    ['1', true],
+    [' 1 ', true],
+    ['0', false],
+    ['', false],
+    ['true', false],
+    ['1, 1', false],
+  ])('of "%s" is a word for us: %s, and not passed on', (value, drains) => {
+    for (const name of ['x-drain', 'X-Drain', 'X-DRAIN']) {
+      expect(head([name, value, 'ETag', '"a"'])).toMatchObject({ drains, list: ['ETag', '"a"'] });
+    }
+  });
+
+  it('is not there in an answer without it', () => {
+    expect(head(['ETag', '"a"']).drains).toBe(false);
+  });
+});
 
 describe('Location', () => {
   it.each([
@@ -125,6 +149,9 @@ describe('Location', () => {
     ['https://in.example:443/x', '/x'],
     ['http://10.0.0.1:9001//evil.example/', '/evil.example/'],
     ['http://10.0.0.1:9001/\\evil.example/', '/evil.example/'],
+    ['http://10.9.9.9/found', '/found'],
+    ['//10.9.9.9:80/found', '/found'],
+    ['http://[FD00::9]:8080/found', '/found'],
   ])('%s names an instance and becomes %s', (value, wanted) => {
     expect(located(value)).toBe(wanted);
   });

@@ -31,11 +31,19 @@ export const SHARED: BucketFigures = {
   ratePerSecond: 0.35,
 };
 
-export function known(limits: readonly BucketFigures[], configured = true, peek?: PeekAnswer): QuotaAnswer {
-  return { state: 'known', ...ACME, configured, limits, ...(peek === undefined ? {} : { peek }) };
+type Known = Extract<QuotaAnswer, { state: 'known' }>;
+
+export function known(limits: readonly BucketFigures[], configured = true, peek?: PeekAnswer): Known {
+  return { state: 'known', ...ACME, configured, limits, blocks: [], ...(peek === undefined ? {} : { peek }) };
 }
 
-export const ACME = { client: 'acme', configured: true, bucket: 'a'.repeat(22), tier: 'free' };
+export const ACME = {
+  client: 'acme',
+  configured: true,
+  bucket: 'a'.repeat(22),
+  hashed: null,
+  tier: 'free',
+};
 export const lost: QuotaAnswer = { state: 'unavailable', reason: 'ECONNREFUSED', named: ACME };
 
 /** One worker a script; `undefined` = it does not answer. */

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { MOST_OVERRIDES } from '../../../src/limits/override-book.ts';
 import type { PeekFigures } from '../../../src/io/client-peek.ts';
+import type { BlockFigures } from '../../../src/io/guard/guards.ts';
 import { ACME, bench, known, lost, OWN, SHARED, type Script } from './admin-limits-bench.ts';
 
 beforeEach(() => {
@@ -115,12 +116,30 @@ describe('an override', () => {
     await limits.override('acme', FIGURES, 'admin');
     for (let i = 1; i < MOST_OVERRIDES; i++) {
       const bucket = String(i).padStart(22, '0');
-      await limitOverrides.set({ ...FIGURES, bucket, client: bucket, by: 'admin' });
+      await limitOverrides.set({ ...FIGURES, bucket, hashed: null, client: bucket, by: 'admin' });
     }
-    const other = { ...FIGURES, bucket: 'b'.repeat(22), client: 'b', by: 'admin' };
+    const other = { ...FIGURES, bucket: 'b'.repeat(22), hashed: null, client: 'b', by: 'admin' };
     expect(await limitOverrides.set(other)).toBeUndefined();
     expect((await limits.override('acme', FIGURES, 'admin')).state).toBe('known');
   });
+});
+
+test('an override that another operator ends before it is shared is not called one too many', async () => {
+  const { limits, limitOverrides, logged } = bench([obeying], false);
+  const order = { ...FIGURES, bucket: ACME.bucket, hashed: null, client: 'acme', by: 'one' };
+  await limitOverrides.set(order);
+  const [removed, set] = await Promise.all([
+    limitOverrides.remove(ACME.bucket, 'two'),
+    limitOverrides.set(order),
+  ]);
+  expect([removed, set]).toEqual(['gateway', 'gateway']);
+  expect(limitOverrides.find(ACME.bucket)).toBeUndefined();
+  expect(logged.map(([, message]) => message)).toEqual([
+    'limit override set',
+    'limit override set',
+    'limit override removed',
+  ]);
+  expect((await limits.override('acme', FIGURES, 'three')).state).toBe('known');
 });
 
 describe('a filling', () => {
@@ -162,7 +181,7 @@ describe('a peek', () => {
     const scripts = workers.map(
       (levels): Script =>
         () =>
-          known([OWN], true, { route: '/', cost, levels }),
+          known([OWN], true, { route: '/', cost, blocks: [], levels }),
     );
     const result = await bench(scripts).limits.look('acme', { route: '/', cost });
     return (result as { quota: { peek: unknown } }).quota.peek;
@@ -209,6 +228,43 @@ describe('a peek', () => {
       retryAfterMs: null,
     });
     expect(await told(0, [level({ remaining: 0 })])).toMatchObject(passes);
+  });
+
+  test('meets a block first, then the requests in flight, then the rates', async () => {
+    const peeked = async (enforced: boolean, inFlight: number, blocks: readonly BlockFigures[]) => {
+      const levels = [level({ waitMs: 200 })];
+      const slots = { most: 2, enforced, inFlight, held: inFlight };
+      const answer = { ...known([OWN], true, { route: '/', cost: 1, blocks, levels }), slots };
+      const result = await bench([() => answer, () => answer]).limits.look('acme', { route: '/', cost: 1 });
+      return (result as { quota: { peek: unknown } }).quota.peek;
+    };
+    const guard = {
+      kind: 'guard',
+      name: '/',
+      code: 'SPW_RATE_ROUTE',
+      enforced: true,
+      restMs: 5000.5,
+    } as const;
+    const penalty = { ...guard, kind: 'penalty', code: 'SPW_RATE_CLIENT', restMs: 7000 } as const;
+    const refusal = { ok: false, status: 429, observed: [] };
+    expect(await peeked(true, 1, [guard])).toMatchObject({
+      ...refusal,
+      code: 'SPW_RATE_ROUTE',
+      refusedBy: 'guard',
+      retryAfterMs: 5001,
+    });
+    expect(await peeked(true, 1, [guard, penalty])).toMatchObject({
+      refusedBy: 'penalty',
+      retryAfterMs: 7000,
+    });
+    // One in flight at each of the two workers are all that may be.
+    const full = { code: 'SPW_CONCURRENCY_CLIENT', refusedBy: 'concurrency', retryAfterMs: 1000 };
+    expect(await peeked(true, 1, [])).toMatchObject({ ...refusal, ...full });
+    expect(await peeked(true, 0, [])).toMatchObject({ ...refusal, refusedBy: 'client', retryAfterMs: 200 });
+    expect(await peeked(false, 1, [{ ...guard, enforced: false }])).toMatchObject({
+      refusedBy: 'client',
+      observed: ['guard', 'concurrency'],
+    });
   });
 
   test('of a route that there is none of is told the routes', async () => {

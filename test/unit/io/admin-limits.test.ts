@@ -3,6 +3,7 @@
  * and their patience real, time is vitest's.
  */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { QuotaView } from '../../../src/io/admin-port.ts';
 import type { QuotaAnswer } from '../../../src/io/client-quota.ts';
 import { bench, known, lost, OWN, SHARED, type Script } from './admin-limits-bench.ts';
 
@@ -31,6 +32,7 @@ describe('a look', () => {
         tier: 'free',
         store: 'redis',
         workers: { asked: 2, answered: 2 },
+        blocks: [],
         limits: [
           {
             level: 'client',
@@ -107,6 +109,31 @@ describe('a look', () => {
     });
   });
 
+  test('shows what all workers have in flight, and each block as the worker that knows of the longest', async () => {
+    const slots = { most: 4, enforced: true, inFlight: 1, held: 2 };
+    const block = { kind: 'guard', name: '/login', code: 'SPW_RATE_ROUTE', enforced: true } as const;
+    const penalty = { ...block, kind: 'penalty', name: 'free', enforced: false, restMs: 9 } as const;
+    const { limits } = bench([
+      () => ({ ...known([OWN]), slots, blocks: [{ ...block, restMs: 1000 }, penalty] }),
+      () => ({ ...known([OWN]), slots, blocks: [{ ...block, restMs: 700 }] }),
+      () => ({ ...known([OWN]), slots: { ...slots, inFlight: 0, held: 0 } }),
+    ]);
+    const result = await limits.look('acme');
+    expect(result).toMatchObject({
+      quota: {
+        concurrency: { mode: 'enforce', allowed: 4, inFlight: 2, held: 4 },
+        blocks: expect.arrayContaining([
+          { by: 'guard', name: '/login', mode: 'enforce', retryAfterMs: 1000 },
+          { by: 'penalty', name: 'free', mode: 'observe', retryAfterMs: 9 },
+        ]),
+      },
+    });
+    expect((result as { quota: QuotaView }).quota.blocks).toHaveLength(2);
+    const full = { ...OWN, remaining: 10, fullMs: 0 };
+    const busy = bench([() => ({ ...known([full], false), slots })]);
+    expect(await busy.limits.look('ip:x')).toMatchObject({ state: 'known' });
+  });
+
   test('who is not configured is known by what is missing from an own bucket or by a block, and by nothing else', async () => {
     const full = { ...OWN, remaining: 10, fullMs: 0 };
     expect(await bench([() => known([full, SHARED], false)]).limits.look('ip:x')).toEqual({
@@ -114,7 +141,14 @@ describe('a look', () => {
     });
     expect(await bench([() => known([full, SHARED])]).limits.look('acme')).toMatchObject({ state: 'known' });
     expect(await bench([() => known([OWN], false)]).limits.look('ip:x')).toMatchObject({ state: 'known' });
-    const blocked = { ...known([full, SHARED], false), blocked: true } as const;
+    const block = {
+      kind: 'guard',
+      name: '/login',
+      code: 'SPW_RATE_ROUTE',
+      enforced: true,
+      restMs: 1,
+    } as const;
+    const blocked = { ...known([full, SHARED], false), blocks: [block] };
     const two = bench([() => known([full, SHARED], false), () => blocked]);
     expect(await two.limits.look('ip:x')).toMatchObject({ state: 'known' });
     expect(await bench([() => ({ state: 'unknown' })]).limits.look('x')).toEqual({ state: 'unknown' });

@@ -33,6 +33,10 @@ class ChildDouble extends EventEmitter {
     if (message.type === 'listen') this.say({ type: 'listening', key: message.key });
   }
 
+  kill(): void {
+    this.emit('exit', null, 'SIGKILL');
+  }
+
   say(message: ToSupervisor): void {
     this.emit('message', message);
   }
@@ -40,6 +44,10 @@ class ChildDouble extends EventEmitter {
   told(type: ToWorker['type']): number {
     return this.sent.filter((message) => message.type === type).length;
   }
+}
+
+export function childDouble(pid: number): ChildDouble {
+  return new ChildDouble(pid);
 }
 
 export function configured(port: number, hash = `hash-${port}`): LoadedConfiguration {
@@ -72,6 +80,7 @@ export function controlBench(fork: ReturnType<typeof vi.fn>, workers: number) {
   const pool = new WorkerPool({
     entry: 'x',
     now: () => performance.now(),
+    retireMs: () => 30_000,
     environment: {},
     events: {
       onHello: () => undefined,

@@ -1,9 +1,11 @@
+import { setImmediate as turnEnd } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { load } from '../config/load-text.ts';
 import type { Configuration } from '../../../config/schema.ts';
 import type { Exchange } from '../../../src/io/exchange.ts';
+import { GuardMemory } from '../../../src/io/guard/guard-memory.ts';
 import { Guards, type GuardSet } from '../../../src/io/guard/guards.ts';
-import type { ToSupervisor } from '../../../src/io/ipc.ts';
+import type { ToSupervisor, ToWorker } from '../../../src/io/ipc.ts';
 import { Meter } from '../../../src/io/meter.ts';
 import { seededRandom } from '../../../src/kernel/random.ts';
 
@@ -156,5 +158,96 @@ test("another worker's block is heard of, and an operator's word ends it", async
   expect(bench.blocked()).toBe('penalty');
   await bench.guards.forgive('ada');
   expect(bench.blocked()).toBe('');
-  expect(bench.sent.map(({ type }) => type)).toEqual(['forgive', 'forgive']);
+  expect(bench.sent).toEqual([
+    { type: 'forgive', client: 'ada', keys: [expect.stringMatching(/:g\./), '{c.ada}:p'] },
+  ]);
+});
+
+test('a client whose token changes its tier has one count, and one block', () => {
+  const two = tiers('enforce').replace('open: {}', 'gold: { penalty: { refusals: 2 } }, open: {}');
+  const bench = new Bench(two);
+  for (const tier of ['free', 'gold', 'free']) bench.end({ code: 'SPW_RATE_CLIENT', tier });
+  expect(bench.blocked({ tier: 'gold' }, 0)).toBe('penalty');
+  expect(bench.blocked({ tier: 'free' }, 0)).toBe('penalty');
+  expect(bench.guards.blocksOf('ada', 'gold', 0)).toMatchObject([{ kind: 'penalty', name: 'gold' }]);
+  // A tier without one blocks nobody.
+  expect(bench.blocked({ tier: 'open' }, 0)).toBe('');
+});
+
+test('what a tier only observes blocks nobody in another one', () => {
+  const two = tiers('observe').replace('open: {}', 'gold: { penalty: { refusals: 2 } }, open: {}');
+  const bench = new Bench(two);
+  bench.end({ decision: { observed: ['client'] } }, 3);
+  expect(bench.guards.blocksOf('ada', 'free', 0)).toMatchObject([{ name: 'free', enforced: false }]);
+  expect(bench.blocked({ tier: 'gold' }, 0)).toBe('');
+});
+
+/** Workers and the supervisor of a gateway without Redis; what they say waits until it is delivered, in its order. */
+class Gateway {
+  readonly workers = [new Bench(tiers('enforce')), new Bench(tiers('enforce'))] as const;
+  readonly #told: [worker: number, message: ToWorker][] = [];
+  readonly #memory = new GuardMemory(() => this.#ends);
+  readonly #ends = [0, 1].map((worker) => ({
+    send: (message: ToWorker) => this.#told.push([worker, message]) > 0,
+  }));
+
+  /** What a worker has said so far reaches the supervisor, which answers. */
+  async heard(worker: 0 | 1): Promise<void> {
+    const end = this.#ends[worker];
+    for (const message of this.workers[worker].sent.splice(0)) {
+      if (message.type === 'strike' && end !== undefined) void this.#memory.strike(end, message);
+      else if (message.type === 'forgive') void this.#memory.forgive(message);
+    }
+    await turnEnd();
+    await turnEnd();
+  }
+
+  /** Its answers reach the workers. */
+  told(): void {
+    for (const [worker, message] of this.#told.splice(0)) {
+      const { guards } = this.workers[worker === 0 ? 0 : 1];
+      if (message.type === 'struck') guards.struck(message.guard, message.client, message.tally, message.own);
+      else if (message.type === 'forgiven') guards.forget(message.client);
+    }
+  }
+}
+
+test('who is forgiven stays forgiven, though strikes were being counted', async () => {
+  const gateway = new Gateway();
+  const [one, two] = gateway.workers;
+  // The third one blocks; its tally is not told yet.
+  one.end({ headMs: 1, status: 401 }, 2);
+  await gateway.heard(0);
+  two.end({ headMs: 1, status: 401 });
+  for (const each of [0, 1] as const) {
+    await gateway.workers[each].guards.forgive('ada');
+    await gateway.heard(each);
+  }
+  gateway.told();
+  expect([one.blocked(), two.blocked()]).toEqual(['', '']);
+  // And two are forgiven again, wherever they are met.
+  one.end({ headMs: 1, status: 401 });
+  two.end({ headMs: 1, status: 401 });
+  for (const each of [0, 1] as const) await gateway.heard(each);
+  gateway.told();
+  expect([one.blocked(), two.blocked()]).toEqual(['', '']);
+  one.end({ headMs: 1, status: 401 });
+  await gateway.heard(0);
+  gateway.told();
+  expect([one.blocked(), two.blocked()]).toEqual(['guard', 'guard']);
+});
+
+test('without Redis a client is counted once, under whichever tier it strikes', async () => {
+  const told: ToWorker[] = [];
+  const worker = { send: (message: ToWorker) => told.push(message) > 0 };
+  const memory = new GuardMemory(() => [worker]);
+  const rule = { kind: 'penalty', strikes: 2, windowSeconds: 60, blockSeconds: 600, enforced: true } as const;
+  for (const tier of ['free', 'gold', 'free'])
+    await memory.strike(worker, { guard: `p.${tier}`, client: 'ada', key: '{c.ada}:p', rule });
+  expect(told).toMatchObject([
+    { tally: { strikes: 1 } },
+    { tally: { strikes: 2 } },
+    { tally: { strikes: 3 } },
+  ]);
+  await memory.forgive({ client: 'ada', keys: ['{c.ada}:p'] });
 });

@@ -104,6 +104,17 @@ test('of a published set only public members of keys that verify are taken', () 
     ],
   };
   expect(publicKeys(set)).toEqual([ec]);
+  // For encryption, for signing, for another algorithm, on a curve that signs nothing: of no use, wherever they stand.
+  const idle = [
+    { use: 'enc' },
+    { key_ops: ['sign'] },
+    { key_ops: 5 },
+    { alg: 'ECDH-ES' },
+    { crv: 'secp256k1' },
+  ];
+  const others = idle.map((change) => Object.assign({}, ec, change));
+  expect(publicKeys({ keys: [...others, { kty: 'OKP', crv: 'X25519', x: 'x' }] })).toEqual([]);
+  expect(publicKeys({ keys: [...Array.from({ length: 100 }, () => others[0]), ec] })).toEqual([ec]);
   expect(publicKeys({ keys: Array.from({ length: 1000 }, () => ec) })).toHaveLength(64);
   for (const none of [null, [], {}, 'keys', { keys: {} }])
     expect(() => publicKeys(none)).toThrow('no JWK set');

@@ -59,8 +59,11 @@ describe('an address', () => {
     ['rediss://cache.test:6380', 'rediss://cache.test:6380'],
     ['http://127.0.0.1:9001', 'http://127.0.0.1:9001'],
     ['not an address', 'not an address'],
+    ['https://login.test/keys?tenant=a&code=s3cret', 'https://login.test/keys?***'],
+    ['redis://cache.test:6379/2?password=s3cret', 'redis://cache.test:6379/2?***'],
   ])('%s is shown as %s', (url, shown) => {
     expect(maskSecrets({ redis: { url } })).toEqual({ redis: { url: shown } });
+    expect(maskSecrets({ jwt: { jwksUrl: url } })).toEqual({ jwt: { jwksUrl: shown } });
   });
 
   test('with a password that needs escaping gives nothing of it away', () => {

@@ -77,11 +77,11 @@ describe('the figures of several workers', () => {
   test('have their instances joined by id, in flight added', () => {
     const one = figures({
       instances: [
-        { id: 'a:1', inFlight: 2, sessionBits: '' },
-        { id: 'b:1', inFlight: 1, sessionBits: '' },
+        { id: 'a:1', inFlight: 2, streams: 0, sessionBits: '' },
+        { id: 'b:1', inFlight: 1, streams: 0, sessionBits: '' },
       ],
     });
-    const two = figures({ instances: [{ id: 'b:1', inFlight: 5, sessionBits: '' }] });
+    const two = figures({ instances: [{ id: 'b:1', inFlight: 5, streams: 0, sessionBits: '' }] });
     const view = serviceView(
       states('shop', 'up', { 'a:1': 'ready', 'b:1': 'ready', 'c:1': 'ready' }),
       mergeFigures([worker(one), worker(two)]).get('shop'),
@@ -95,8 +95,12 @@ describe('the figures of several workers', () => {
 
   test('count a session once that two workers have seen', () => {
     const sids = ['0123456789abcdef', '123456789abcdef0', '23456789abcdef01'];
-    const one = figures({ instances: [{ id: 'a:1', inFlight: 0, sessionBits: sessions(sids.slice(0, 2)) }] });
-    const two = figures({ instances: [{ id: 'a:1', inFlight: 0, sessionBits: sessions(sids.slice(1)) }] });
+    const one = figures({
+      instances: [{ id: 'a:1', inFlight: 0, streams: 0, sessionBits: sessions(sids.slice(0, 2)) }],
+    });
+    const two = figures({
+      instances: [{ id: 'a:1', inFlight: 0, streams: 0, sessionBits: sessions(sids.slice(1)) }],
+    });
     const view = serviceView(
       states('shop', 'up', { 'a:1': 'ready' }),
       mergeFigures([worker(one), worker(two)]).get('shop'),

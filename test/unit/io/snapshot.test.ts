@@ -1,4 +1,4 @@
-/** What a client is charged at: composed once for the route and tier it was last seen with, and never for another. */
+/** What a client is charged at: composed once for each route while its tier stays, and never for another. */
 import { expect, test } from 'vitest';
 import { ServiceRuntime } from '../../../src/io/service-runtime.ts';
 import { Snapshot } from '../../../src/io/snapshot.ts';
@@ -12,13 +12,14 @@ const TIERS = `tiers:
   open: {}
 `;
 
-function snapshotOf(sections: string): Snapshot {
+function snapshotOf(sections: string, routes = ''): Snapshot {
   const configuration = loaded(`listeners: [{ port: 8080 }]
 services: { shop: { instances: [http://127.0.0.1:9001] } }
 routes:
   - { path: /, service: shop }
   - { path: /login, service: shop, limits: { perClient: { rate: 1/s, burst: 3, mode: observe } } }
   - { path: /search, service: shop, limits: { perClient: { rate: 4/s, burst: 8 }, total: { rate: 70/s, burst: 80 } } }
+${routes}
 ${sections}`);
   const services = Object.entries(configuration.services).map(([name, each]) => {
     const options = { name, workers: 1, fallbackSecret: 'secret', random: seededRandom(1), now: 0 };
@@ -84,6 +85,34 @@ test('a request like the last one of its client is given the same charges, not e
   expect(snapshot.chargesFor(search, 'gold', 'other', false).charges).not.toBe(first.charges);
   expect(snapshot.chargesFor(search, 'free', 'b', false)).toBe(first);
   expect(snapshot.chargesFor(search, 'free', 'b', false).charges).toBe(first.charges);
+});
+
+test('a client that goes back and forth between routes is given the same charges, and its own bucket is one object', () => {
+  const routes = Array.from(
+    { length: 12 },
+    (_, i) => `  - { path: /r${i}, service: shop, limits: { perClient: { rate: 4/s, burst: ${i + 1} } } }`,
+  );
+  const snapshot = snapshotOf(TIERS, routes.join('\n'));
+  const eight = Array.from({ length: 8 }, (_, i) => routeOf(snapshot, `/r${i}`));
+  const first = eight.map((route) => snapshot.chargesFor(route, 'gold', 'b', false));
+  for (let turn = 0; turn < 3; turn++)
+    for (const [i, route] of eight.entries())
+      expect(snapshot.chargesFor(route, 'gold', 'b', false)).toBe(first[i]);
+  expect(new Set(first.map(({ charges }) => charges[0])).size).toBe(1);
+  // However many there are: what is kept of one client is bounded, and what is not is composed as it was.
+  for (let turn = 0; turn < 3; turn++)
+    for (let i = 0; i < 12; i++)
+      expect(told(snapshot.chargesFor(routeOf(snapshot, `/r${i}`), 'gold', 'b', false))).toEqual([
+        'client 50',
+        `route ${i + 1}`,
+      ]);
+});
+
+test('routes without limits of their own share what is kept of a client', () => {
+  const snapshot = snapshotOf(TIERS, '  - { path: /plain, service: shop }');
+  const home = snapshot.chargesFor(routeOf(snapshot, '/'), 'gold', 'b', false);
+  expect(snapshot.chargesFor(routeOf(snapshot, '/plain'), 'gold', 'b', false)).toBe(home);
+  expect(snapshot.chargesFor(routeOf(snapshot, '/login'), 'gold', 'b', false)).not.toBe(home);
 });
 
 test('who is exempt is charged nowhere, and the next request that is not is', () => {

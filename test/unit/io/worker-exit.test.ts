@@ -23,14 +23,36 @@ function serverDouble() {
   };
 }
 
-function leave(servers: ReturnType<typeof serverDouble>[]) {
+function exitOf(servers: ReturnType<typeof serverDouble>[]) {
   vi.useFakeTimers();
   const onEmpty = vi.fn();
-  const context = { now: () => performance.now(), tunnels: new Set() } as unknown as WorkerContext;
-  const exit = new WorkerExit(context, () => servers as unknown as WorkerServer[], onEmpty);
+  const context = { now: () => performance.now(), streams: new Set() } as unknown as WorkerContext;
+  return {
+    onEmpty,
+    context,
+    exit: new WorkerExit(context, () => servers as unknown as WorkerServer[], onEmpty),
+  };
+}
+
+function leave(servers: ReturnType<typeof serverDouble>[]) {
+  const { exit, onEmpty } = exitOf(servers);
   exit.drain(0, 10_000);
   return onEmpty;
 }
+
+test('a retired worker accepts no more at once, and ends no idle connection before five seconds: it may carry a POST', async () => {
+  const server = { ...serverDouble(), connections: async () => 1 };
+  const { exit, context } = exitOf([server]);
+  exit.retire(30_000);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(server.stopAccepting).toHaveBeenCalledTimes(1);
+  // Answers say `connection: close`; what the gateway says of itself does not change.
+  expect(context).toMatchObject({ draining: true, replaced: true });
+  await vi.advanceTimersByTimeAsync(4900);
+  expect(server.closeIdle).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(200);
+  expect(server.closeIdle).toHaveBeenCalled();
+});
 
 test('a count that takes longer than the beat ends the worker once', async () => {
   const server = serverDouble();

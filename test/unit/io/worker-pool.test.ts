@@ -16,7 +16,10 @@ function pool(): {
   events: { [name in keyof WorkerPoolEvents]: ReturnType<typeof vi.fn> };
 } {
   const events = { onHello: vi.fn(), onMessage: vi.fn(), onExit: vi.fn(), onNoProcess: vi.fn() };
-  return { events, pool: new WorkerPool({ entry: 'x', events, now: () => 0, environment: {} }) };
+  return {
+    events,
+    pool: new WorkerPool({ entry: 'x', events, now: () => 0, retireMs: () => 30_000, environment: {} }),
+  };
 }
 
 afterEach(() => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { Lifecycle } from '../../../src/lifecycle/lifecycle.ts';
-import { planShutdown, shutdownPhase } from '../../../src/lifecycle/shutdown.ts';
+import { planShutdown, retirement, shutdownPhase } from '../../../src/lifecycle/shutdown.ts';
 
 const POLICY = { delayMs: 5000, timeoutMs: 30_000 };
 
@@ -40,6 +40,17 @@ test.each([
   expect(moments.toSorted((a, b) => a - b)).toEqual(moments);
   expect(cutMs).toBe(timeoutMs);
   expect(cutMs - refuseMs).toBe(Math.min(1000, timeoutMs / 2));
+});
+
+test('a retired worker accepts no more at once, and keeps idle connections as long as a gateway with a delay', () => {
+  expect(planShutdown(retirement(30_000))).toEqual({
+    listenersCloseMs: 0,
+    idleCloseMs: 5000,
+    refuseMs: 29_000,
+    cutMs: 30_000,
+  });
+  // Never past the moment from which callers are refused.
+  expect(planShutdown(retirement(2000))).toMatchObject({ idleCloseMs: 1000, refuseMs: 1000 });
 });
 
 test('without a delay listeners close with the signal', () => {

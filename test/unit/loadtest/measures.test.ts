@@ -1,7 +1,7 @@
 /** What measures make of their turns: figures written by hand, for which the verdict is known. */
 import { describe, expect, test } from 'vitest';
 
-import { added } from '../../../loadtest/cost/detour.ts';
+import { addedRow } from '../../../loadtest/cost/paced-turns.ts';
 import { refusalRows, refusedShare } from '../../../loadtest/cost/refusal.ts';
 import { ratioRows } from '../../../loadtest/cost/request.ts';
 import { pausedRows } from '../../../loadtest/cost/workers.ts';
@@ -105,17 +105,20 @@ describe('the cost of a refusal', () => {
 });
 
 describe('the detour', () => {
+  const turn = (p50Ms: number, p99Ms: number) => ({ p50Ms, p99Ms, answers: 1, lost: 0, lateP99Ms: 1 });
+  const ways = [
+    [turn(0.5, 2), turn(0.6, 3)],
+    [turn(0.2, 1), turn(0.4, 3)],
+  ] as const;
+
   test('is what a round adds to the same round directly', () => {
-    const direct = [
-      { p50Ms: 0.2, p99Ms: 1 },
-      { p50Ms: 0.4, p99Ms: 3 },
-    ];
-    const through = [
-      { p50Ms: 0.5, p99Ms: 2 },
-      { p50Ms: 0.6, p99Ms: 3 },
-    ];
-    expect(added(through, direct, 'p99Ms')).toEqual([1, 0]);
-    expect(median(added(through, direct, 'p50Ms'))).toBeCloseTo(0.25, 9);
+    expect(addedRow('p99', ways, 'p99Ms', 1).value).toBe(0.5);
+    expect(addedRow('p50', ways, 'p50Ms', 1).value).toBeCloseTo(0.25, 9);
+  });
+
+  test('is not judged at p99 when the sender was late', () => {
+    const rows = (['p50Ms', 'p99Ms'] as const).map((figure) => addedRow(figure, ways, figure, 8, 1));
+    expect(rows.map(outcomeOf)).toEqual(['kept', 'not judged']);
   });
 });
 

@@ -19,8 +19,8 @@ function uses(service: string) {
   return { service, mode: 'optional' } as const;
 }
 
-function failing(count: number): ServiceInput {
-  const check = { name: 'postgres', failing: count, reporting: 3, sinceMs: 60_000 };
+function failing(blamed: boolean): ServiceInput {
+  const check = { name: 'postgres', failing: 2, reporting: 3, blamed, sinceMs: 60_000 };
   return { ...DOWN, failingChecks: [check] };
 }
 
@@ -116,12 +116,12 @@ describe('the readiness graph', () => {
     );
   });
 
-  it('a check is down when every instance that answers reports it', () => {
+  it('a check is down while what it checks is blamed, not when some instance reports it', () => {
     const nodes = [node('shop', [{ check: 'postgres', mode: 'required' }])];
-    expect(verdict(nodes, { shop: failing(3) }, 'shop')).toBe('dependency-down: postgres/down');
-    expect(verdict(nodes, { shop: failing(2) }, 'shop')).toBe('down: shop/down');
+    expect(verdict(nodes, { shop: failing(true) }, 'shop')).toBe('dependency-down: postgres/down');
+    expect(verdict(nodes, { shop: failing(false) }, 'shop')).toBe('down: shop/down');
     const optional = [node('shop', [{ check: 'postgres', mode: 'optional' }])];
-    expect(verdict(optional, { shop: { ...failing(3), state: 'up' } }, 'shop')).toBe(
+    expect(verdict(optional, { shop: { ...failing(true), state: 'up' } }, 'shop')).toBe(
       'degraded: postgres/down',
     );
   });

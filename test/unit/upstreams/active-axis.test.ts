@@ -3,7 +3,7 @@ import type { Evidence } from '../../../src/kernel/evidence.ts';
 import { ActiveAxis } from '../../../src/upstreams/active-axis.ts';
 import { RemovalGovernor } from '../../../src/upstreams/governor.ts';
 
-const POLICY = { intervalMs: 1000, rise: 2, fall: 2 };
+const POLICY = { intervalMs: 1000, timeoutMs: 500, rise: 2, fall: 2 };
 
 function evidence(kind: Evidence['kind'], more: Partial<Evidence> = {}): Evidence {
   return { kind, reason: kind, failingChecks: [], refused: false, ...more };
@@ -138,7 +138,7 @@ describe('what probes make of an instance', () => {
   });
 
   it('the hold is two short intervals where intervals are short', () => {
-    const policy = { intervalMs: 100, rise: 1, fall: 2 };
+    const policy = { intervalMs: 100, timeoutMs: 50, rise: 1, fall: 2 };
     const axis = fed([[0, NO]], true, policy);
     axis.take(PASS, 199, policy, () => true);
     expect(axis.value).toBe('failExplicit');

@@ -261,11 +261,34 @@ describe('the balancer', () => {
     expect(balancerOf([view(0), view(1, young)], { ...cap, slowStartMs: 0 }).openCap()).toBe(200);
   });
 
+  it('draws again where both of two fail, for first and for second attempts', () => {
+    const balancer = balancerOf([view(0), view(1), view(2), view(3)]);
+    for (const slot of [0, 1]) balancer.failed(slot, 'connect', 0);
+    for (const tried of [[], [0]]) {
+      let lost = 0;
+      for (let turn = 0; turn < 2000; turn++) {
+        if (balancer.pick({ pinned: -1, tried, makesPin: false }, 0) < 2) lost++;
+      }
+      // One pair in six is of those two; three times in a row that is one in 216.
+      expect(lost).toBeLessThan(2000 / 60);
+    }
+  });
+
+  it('a roll of one after the other never looks like most of them failing', () => {
+    const balancer = balancerOf([view(0), view(1), view(2), view(3), view(4)]);
+    // Each is back before the next one goes; what is remembered of them (blame) lasts for seconds.
+    for (let slot = 0; slot < 5; slot++) {
+      balancer.failed(slot, 'connect', slot * 400);
+      expect(balancer.failingRatio(slot * 400)).toBeLessThan(0.5);
+    }
+    expect(balancer.view(1600).filter(({ blame }) => blame >= 0.4)).toHaveLength(5);
+  });
+
   it('says how many of the open ones it finds failing', () => {
     const balancer = balancerOf([view(0), view(1)]);
     balancer.failed(0, 'connect', 0);
-    expect(balancer.blamedRatio(0)).toBe(0.5);
-    expect(balancer.blamedRatio(5000)).toBe(0);
-    expect(balancerOf([]).blamedRatio(0)).toBe(0);
+    expect(balancer.failingRatio(0)).toBe(0.5);
+    expect(balancer.failingRatio(500)).toBe(0.5);
+    expect(balancerOf([]).failingRatio(0)).toBe(0);
   });
 });

@@ -8,6 +8,7 @@ import {
   policyOf,
   readyFleet,
   REFUSED,
+  report,
   SILENCE,
   statesOf,
   viewOf,
@@ -177,6 +178,39 @@ describe('an instance that says that it drains', () => {
     expect(viewOf(fleet, 0).state).toBe('draining');
     fleet.probe(idOf(0), PASS, 5000);
     expect(viewOf(fleet, 0, 5000)).toMatchObject({ state: 'ready', readyForMs: -1 }); // it never stopped serving
+  });
+
+  it('on an answer leaves as well, and a probe that knows nothing of it does not call it back for ten seconds', () => {
+    const fleet = readyFleet(2);
+    fleet.passive(idOf(0), report({ ok: 1, failedCallers: 0, drains: true }), 1000);
+    expect(viewOf(fleet, 0, 1000)).toMatchObject({
+      state: 'draining',
+      reason: 'the instance says that it drains',
+      keepsPinned: true,
+    });
+    for (let now = 1500; now <= 9500; now += 1000) fleet.probe(idOf(0), PASS, now);
+    fleet.passive(idOf(0), report({ ok: 1, failedCallers: 0, drains: true }), 9600);
+    for (let now = 10_500; now <= 19_500; now += 1000) fleet.probe(idOf(0), PASS, now);
+    expect(viewOf(fleet, 0).state).toBe('draining');
+    for (const now of [20_500, 21_500]) fleet.probe(idOf(0), PASS, now);
+    expect(viewOf(fleet, 0).state).toBe('ready');
+  });
+
+  it('on answers and probes comes back with rise probes: the process that took its place is not kept out', () => {
+    const fleet = readyFleet(2);
+    fleet.probe(idOf(0), DRAIN, 1000);
+    fleet.passive(idOf(0), report({ ok: 1, failedCallers: 0, drains: true }), 1500);
+    for (const now of [2000, 2250]) fleet.probe(idOf(0), PASS, now);
+    expect(viewOf(fleet, 0).state).toBe('ready');
+  });
+
+  it('on an answer, whose port was closed then, comes back with rise probes as well', () => {
+    const fleet = readyFleet(2);
+    fleet.passive(idOf(0), report({ ok: 1, failedCallers: 0, drains: true }), 1000);
+    for (const now of [1500, 1750]) fleet.probe(idOf(0), REFUSED, now);
+    fleet.tick(1800);
+    for (const now of [4500, 4750]) fleet.probe(idOf(0), PASS, now);
+    expect(viewOf(fleet, 0).state).toBe('warming');
   });
 
   it('drains, exits and is replaced at the same address: gone, then warming', () => {

@@ -1,6 +1,7 @@
 import { seededRandom } from '../../../src/kernel/random.ts';
 import type { Evidence } from '../../../src/kernel/evidence.ts';
 import { Fleet, type FleetPolicy, type InstanceView } from '../../../src/upstreams/fleet.ts';
+import type { InstanceSpec } from '../../../src/upstreams/instance-record.ts';
 import type { PassiveReport } from '../../../src/upstreams/passive-slice.ts';
 
 /** Fleets and what they are fed, in few words. Instance `i` is `10.0.0.i:80`. */
@@ -28,9 +29,10 @@ export function policyOf(count: number, more: Partial<FleetPolicy> = {}): FleetP
       version: 'v1',
       weight: 1,
     })),
+    servesBlamed: false,
     slowStartMs: 30_000,
     sessionTimeoutMs: 60_000,
-    readiness: { intervalMs: 1000, rise: 2, fall: 2 },
+    readiness: { intervalMs: 1000, timeoutMs: 500, rise: 2, fall: 2 },
     outlier: {
       consecutiveFailures: 5,
       errorRatio: 0.5,
@@ -41,6 +43,14 @@ export function policyOf(count: number, more: Partial<FleetPolicy> = {}): FleetP
     },
     ...more,
   };
+}
+
+/** The policy's instances, each with what is said of it. */
+export function changed(
+  policy: FleetPolicy,
+  change: (index: number) => Partial<InstanceSpec>,
+): readonly InstanceSpec[] {
+  return (policy.instances ?? []).map((spec, index) => Object.assign({}, spec, change(index)));
 }
 
 /** A fleet of the first list. */
@@ -56,10 +66,29 @@ export function readyFleet(count: number, more: Partial<FleetPolicy> = {}): Flee
 }
 
 export function report(more: Partial<PassiveReport>): PassiveReport {
-  return { ok: 0, hard: 0, soft: 0, trailingHard: 0, callers: 0b11, failedCallers: 0b11, ...more };
+  return {
+    ok: 0,
+    hard: 0,
+    soft: 0,
+    trailingHard: 0,
+    callers: 0b11,
+    failedCallers: 0b11,
+    drains: false,
+    ...more,
+  };
 }
 
 export const FIVE_HARD = report({ hard: 5, trailingHard: 5 });
+
+/** These instances fail five times in a row, and the others go on well for so long that a verdict is due: 400 ms. */
+export function failAlone(fleet: Fleet, failing: readonly number[], at: number): void {
+  const ids = failing.map(idOf);
+  for (const id of ids) fleet.passive(id, FIVE_HARD, at);
+  for (const { id } of fleet.views(at)) {
+    if (!ids.includes(id)) fleet.passive(id, report({ ok: 5, failedCallers: 0 }), at + 200);
+  }
+  fleet.tick(at + 400);
+}
 
 export function viewOf(fleet: Fleet, index: number, now = 0): InstanceView {
   const found = fleet.views(now).find(({ id }) => id === idOf(index));

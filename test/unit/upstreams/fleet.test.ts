@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { instanceId } from '../../../src/upstreams/instance-id.ts';
 import {
+  changed,
+  failAlone,
   FIVE_HARD,
   fleetOf,
   idOf,
@@ -140,76 +142,75 @@ describe('a fleet', () => {
 
   it('ejects the one that fails, and tries it again', () => {
     const fleet = readyFleet(3);
-    fleet.passive(idOf(1), FIVE_HARD, 100);
+    failAlone(fleet, [1], 100);
     expect(viewOf(fleet, 1)).toMatchObject({
       state: 'ejected',
       reason: '5 failures in a row',
       opensNew: false,
     });
-    expect(fleet.state(100).state).toBe('degraded');
-    fleet.tick(6400);
+    expect(fleet.state(500).state).toBe('degraded');
+    fleet.tick(6800);
     expect(viewOf(fleet, 1)).toMatchObject({ state: 'warming', trial: true, opensNew: true });
-    fleet.passive(idOf(1), report({ ok: 3 }), 6500);
+    fleet.passive(idOf(1), report({ ok: 3 }), 6900);
     expect(viewOf(fleet, 1)).toMatchObject({ state: 'warming', trial: false, reason: 'slow start' });
   });
 
   it('never ejects the last open one, nor more than a third', () => {
     const two = readyFleet(2);
-    two.passive(idOf(0), FIVE_HARD, 100);
-    two.passive(idOf(1), FIVE_HARD, 100);
+    failAlone(two, [0], 100);
+    expect(statesOf(two)).toBe('ejected ready');
+    failAlone(two, [1], 1000);
     expect(statesOf(two)).toBe('ejected ready');
     const nine = readyFleet(9);
-    for (let index = 0; index < 9; index++) {
-      const ok = report({ ok: 100, callers: -1, failedCallers: 0 });
-      if (index > 4) nine.passive(idOf(index), ok, 100);
-    }
-    for (let index = 0; index < 5; index++) nine.passive(idOf(index), FIVE_HARD, 200);
+    failAlone(nine, [0, 1, 2, 3], 100);
     expect(statesOf(nine)).toBe('ejected ejected ejected ready ready ready ready ready ready');
   });
 
   it('judges an instance against the other open ones, not against itself or a closed one', () => {
     const shielded = readyFleet(3);
-    shielded.passive(idOf(0), report({ soft: 10 }), 100);
-    shielded.passive(idOf(2), report({ ok: 10 }), 100);
-    shielded.probe(idOf(0), NO, 110);
-    shielded.passive(idOf(1), FIVE_HARD, 120);
+    shielded.probe(idOf(0), NO, 100);
+    shielded.passive(idOf(0), report({ soft: 10 }), 150);
+    shielded.passive(idOf(1), FIVE_HARD, 150);
+    shielded.passive(idOf(2), report({ ok: 2, failedCallers: 0 }), 300);
+    shielded.tick(550);
     expect(statesOf(shielded)).toBe('unready ejected ready');
     const alike = readyFleet(2);
-    alike.passive(idOf(0), report({ ok: 4, soft: 6 }), 100);
     alike.passive(idOf(1), report({ ok: 1000 }), 100);
     alike.passive(idOf(1), FIVE_HARD, 300);
+    alike.passive(idOf(0), report({ ok: 4, soft: 6 }), 500);
+    alike.tick(700);
     expect(statesOf(alike)).toBe('ready ready'); // 6 of 10 fail elsewhere too
   });
 
   it('when the last other one goes, an ejection gives way to a trial', () => {
     const fleet = readyFleet(2);
-    fleet.passive(idOf(0), FIVE_HARD, 100);
+    failAlone(fleet, [0], 100);
     expect(statesOf(fleet)).toBe('ejected ready');
-    fleet.probe(idOf(1), NO, 200);
+    fleet.probe(idOf(1), NO, 600);
     expect(statesOf(fleet)).toBe('warming unready');
     expect(viewOf(fleet, 0).trial).toBe(true);
   });
 
   it('a restarted instance is tried at once, without waiting for the end of its ejection', () => {
     const fleet = readyFleet(5);
-    fleet.passive(idOf(0), FIVE_HARD, 100);
-    fleet.probe(idOf(0), REFUSED, 200);
-    fleet.probe(idOf(0), REFUSED, 450);
+    failAlone(fleet, [0], 100);
+    fleet.probe(idOf(0), REFUSED, 600);
+    fleet.probe(idOf(0), REFUSED, 850);
     expect(viewOf(fleet, 0).state).toBe('down');
-    fleet.probe(idOf(0), PASS, 2000);
-    fleet.probe(idOf(0), PASS, 2450);
+    fleet.probe(idOf(0), PASS, 2400);
+    fleet.probe(idOf(0), PASS, 2850);
     expect(viewOf(fleet, 0)).toMatchObject({ state: 'warming', trial: true });
   });
 
   it('the same incarnation keeps all over a reload; another version begins anew', () => {
     const fleet = readyFleet(2);
-    fleet.passive(idOf(0), FIVE_HARD, 100);
+    failAlone(fleet, [0], -300);
     const before = fleet.sequence;
     fleet.configure(policyOf(2), 200);
     expect(statesOf(fleet)).toBe('ejected ready');
     expect(fleet.sequence).toBe(before); // nothing that anybody sees has changed
     const policy = policyOf(2);
-    const instances = policy.instances.map((spec) => ({ ...spec, version: 'v2' }));
+    const instances = changed(policy, () => ({ version: 'v2' }));
     fleet.operate(idOf(1), 'drain', undefined, 'ann', 250);
     fleet.configure({ ...policy, instances }, 300);
     expect(statesOf(fleet)).toBe('joining joining');
@@ -221,7 +222,7 @@ describe('a fleet', () => {
   it('a changed weight is told', () => {
     const fleet = readyFleet(1);
     const before = fleet.sequence;
-    const [first] = policyOf(1).instances;
+    const [first] = policyOf(1).instances ?? [];
     fleet.configure(policyOf(1, { instances: [{ url: first?.url ?? '', version: 'v1', weight: 3 }] }), 10);
     expect(fleet.sequence).toBeGreaterThan(before);
     expect(viewOf(fleet, 0).weight).toBe(3);
@@ -234,7 +235,7 @@ describe('a fleet', () => {
     fleet.state(1000);
     fleet.probe(idOf(1), failing, 2000);
     expect(fleet.state(3000).failingChecks).toEqual([
-      { name: 'postgres', failing: 2, reporting: 3, sinceMs: 2000 },
+      { name: 'postgres', failing: 2, reporting: 3, blamed: true, sinceMs: 2000 },
     ]);
     fleet.probe(idOf(2), SILENCE, 3500);
     expect(fleet.state(3500).failingChecks).toMatchObject([{ failing: 2, reporting: 2 }]);

@@ -45,6 +45,39 @@ describe('what a request is expected to take', () => {
     expect(book.rttMs(0, 5000)).toBe(900);
   });
 
+  it('an answer to what was asked after nobody listened ends that blame; one from before does not', () => {
+    const book = bookAt(20);
+    book.failed(0, 1000, true);
+    book.answer(0, 20, 200, NO_HEADER, 1010); // asked at 990, before it was restarted
+    expect(book.blame(0, 1010)).toBeGreaterThan(0.7);
+    book.answer(0, 5, 200, NO_HEADER, 1020);
+    expect(book.blame(0, 1020)).toBe(0);
+  });
+
+  it('no answer ends the blame of a reset at once, nor the pause that it asked for', () => {
+    const book = bookAt(20);
+    book.failed(0, 1000, true);
+    book.failed(0, 1001);
+    book.answer(0, 5, 200, NO_HEADER, 1020);
+    expect(book.blame(0, 1020)).toBeGreaterThan(0.7);
+    book.failed(0, 2000, true);
+    book.answer(0, 1, 503, 5000, 2001);
+    book.answer(0, 1, 200, NO_HEADER, 2010);
+    expect(book.blame(0, 2010)).toBe(1);
+  });
+
+  it('fails now: it failed within half a second or asked for a pause, and blame stands', () => {
+    const book = bookAt(20);
+    expect(book.failsNow(0, 0)).toBe(false);
+    book.answer(0, 1, 500, NO_HEADER, 0);
+    expect(book.failsNow(0, 0)).toBe(false);
+    book.failed(0, 100);
+    expect([book.failsNow(0, 600), book.failsNow(0, 601)]).toEqual([true, false]);
+    expect(book.blame(0, 601)).toBeGreaterThan(0.5);
+    book.answer(0, 1, 503, 5000, 1000);
+    expect([book.failsNow(0, 5999), book.failsNow(0, 6001)]).toEqual([true, false]);
+  });
+
   it('one stray 500 costs nothing, two in a row do', () => {
     const book = bookAt(20);
     book.answer(0, 1, 500, NO_HEADER, 0);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { OutlierDetector } from '../../../src/upstreams/outlier.ts';
+import { OutlierDetector, type Company } from '../../../src/upstreams/outlier.ts';
+import type { Outcomes } from '../../../src/upstreams/recent-outcomes.ts';
 import { PassiveSlice, type PassiveReport } from '../../../src/upstreams/passive-slice.ts';
 
 const POLICY = {
@@ -10,20 +11,56 @@ const POLICY = {
   baseEjectionMs: 5000,
   maxEjectedRatio: 0.34,
 };
-const ALONE_BAD = { othersRatio: () => 0, mayEject: () => true };
+const ALONE_BAD = others(0);
+const FIVE = { hard: 5, trailingHard: 5 } as const;
 const MIDDLE = (): number => 0.5;
 
 function report(more: Partial<PassiveReport>): PassiveReport {
-  return { ok: 0, hard: 0, soft: 0, trailingHard: 0, callers: 0b11, failedCallers: 0b11, ...more };
+  return {
+    ok: 0,
+    hard: 0,
+    soft: 0,
+    trailingHard: 0,
+    callers: 0b11,
+    failedCallers: 0b11,
+    drains: false,
+    ...more,
+  };
+}
+
+/** Of their requests so many fail, over the window, and while a row lasts. */
+function others(ratio: number, mayEject = true, since = ratio): Company {
+  const of = (share: number): Outcomes => ({
+    ok: Math.round(100 - 100 * share),
+    failed: Math.round(100 * share),
+  });
+  return {
+    inWindow: () => of(ratio),
+    between: () => of(since),
+    heardSince: () => true,
+    mayEject: () => mayEject,
+  };
+}
+
+/** Takes a report; what it is judged to be once the others are known: 400 ms later. */
+function judged(
+  outlier: OutlierDetector,
+  more: Partial<PassiveReport>,
+  now: number,
+  company = ALONE_BAD,
+): string {
+  outlier.take(report(more), now, MIDDLE, company);
+  outlier.settle(now + 400, MIDDLE, company);
+  return outlier.state;
 }
 
 describe('ejection of an outlier', () => {
   it('comes after five hard failures in a row, over several reports', () => {
     const outlier = new OutlierDetector(POLICY);
     for (let count = 1; count <= 4; count++) {
-      expect(outlier.take(report({ hard: 1, trailingHard: 1 }), count, MIDDLE, ALONE_BAD)).toBe(false);
+      expect(judged(outlier, { hard: 1, trailingHard: 1 }, count)).toBe('ok');
     }
-    expect(outlier.take(report({ hard: 1, trailingHard: 1 }), 5, MIDDLE, ALONE_BAD)).toBe(true);
+    expect(outlier.take(report({ hard: 1, trailingHard: 1 }), 500, MIDDLE, ALONE_BAD)).toBe(true);
     expect(outlier.state).toBe('ejected');
     expect(outlier.reason).toBe('5 failures in a row');
   });
@@ -33,9 +70,9 @@ describe('ejection of an outlier', () => {
     outlier.take(report({ hard: 4, trailingHard: 4 }), 0, MIDDLE, ALONE_BAD);
     outlier.take(report({ ok: 1, hard: 3, trailingHard: 2 }), 1, MIDDLE, ALONE_BAD);
     outlier.take(report({ hard: 2, trailingHard: 2 }), 2, MIDDLE, ALONE_BAD);
+    outlier.settle(402, MIDDLE, ALONE_BAD);
     expect(outlier.state).toBe('ok');
-    outlier.take(report({ hard: 1, trailingHard: 1 }), 3, MIDDLE, ALONE_BAD);
-    expect(outlier.state).toBe('ejected');
+    expect(judged(outlier, { hard: 1, trailingHard: 1 }, 403)).toBe('ejected');
   });
 
   it('comes at half of twenty requests, soft failures included', () => {
@@ -61,13 +98,57 @@ describe('ejection of an outlier', () => {
 
   it('does not come while the others fail alike', () => {
     const outlier = new OutlierDetector(POLICY);
-    const alike = { othersRatio: () => 0.9, mayEject: () => true };
-    outlier.take(report({ hard: 30, trailingHard: 30 }), 0, MIDDLE, alike);
-    expect(outlier.state).toBe('ok');
-    const half = { othersRatio: () => 0.3, mayEject: () => true };
+    expect(judged(outlier, { hard: 30, trailingHard: 30 }, 0, others(0.9))).toBe('ok');
     const mixed = new OutlierDetector(POLICY);
-    mixed.take(report({ ok: 15, hard: 15 }), 0, MIDDLE, half);
-    expect(mixed.state).toBe('ok'); // 30 % is more than half of 50 %
+    expect(judged(mixed, { ok: 15, hard: 15 }, 0, others(0.3))).toBe('ok'); // 30 % is more than half of 50 %
+  });
+
+  it('does not come where the others began to fail just now, though their window still looks good', () => {
+    for (const failures of [FIVE, { ok: 15, hard: 15 }, { hard: 30, trailingHard: 30 }]) {
+      const outlier = new OutlierDetector(POLICY);
+      expect(judged(outlier, failures, 0, others(0.02, true, 0.9))).toBe('ok');
+    }
+  });
+
+  it('a row waits until the others are known: for one report and 400 ms, and for those without traffic a second', () => {
+    const outlier = new OutlierDetector(POLICY);
+    const asked: number[][] = [];
+    const company = {
+      ...ALONE_BAD,
+      between: (from: number, to: number) => {
+        asked.push([from, to]);
+        return { ok: 0, failed: 0 };
+      },
+      heardSince: () => false,
+    };
+    outlier.take(report(FIVE), 1000, MIDDLE, company);
+    asked.length = 0; // what the ratio of the window wants to know
+    for (const now of [1399, 1400, 1999]) outlier.settle(now, MIDDLE, company);
+    expect(asked).toEqual([
+      [1100, 1400],
+      [1100, 1400],
+    ]);
+    expect(outlier.state).toBe('ok');
+    outlier.settle(2000, MIDDLE, company);
+    expect(outlier.state).toBe('ejected');
+  });
+
+  it('a row that ended long ago is not judged by how the others fare now', () => {
+    const outlier = new OutlierDetector(POLICY);
+    outlier.take(report(FIVE), 0, MIDDLE, others(0.9));
+    expect(outlier.suspected(2500)).toBe(true);
+    expect(outlier.suspected(2501)).toBe(false);
+    outlier.settle(2501, MIDDLE, ALONE_BAD);
+    expect(outlier.state).toBe('ok');
+  });
+
+  it('a failure on trial is no verdict while the others fail alike', () => {
+    const outlier = ejectedAt0();
+    outlier.tick(6000);
+    outlier.take(report({ hard: 1, trailingHard: 1 }), 6001, MIDDLE, others(0.02, true, 0.9));
+    expect(outlier.state).toBe('trial');
+    outlier.take(report({ hard: 1, trailingHard: 1 }), 7001, MIDDLE, others(0.02, true, 0.1));
+    expect(outlier.state).toBe('ejected');
   });
 
   it('one crashing URL of one caller trips nothing, however often it is asked', () => {
@@ -89,19 +170,16 @@ describe('ejection of an outlier', () => {
       [0b11, 0b1],
     ] as const) {
       const outlier = new OutlierDetector(POLICY);
-      outlier.take(report({ hard: 5, trailingHard: 5, callers, failedCallers }), 0, MIDDLE, ALONE_BAD);
-      expect(outlier.state).toBe('ejected');
+      expect(judged(outlier, { ...FIVE, callers, failedCallers }, 0)).toBe('ejected');
     }
   });
 
   it('callers are forgotten with the window', () => {
     const outlier = new OutlierDetector(POLICY);
     outlier.take(report({ ok: 1, callers: 0b1111, failedCallers: 0 }), 0, MIDDLE, ALONE_BAD);
-    const failures = report({ hard: 5, trailingHard: 5, callers: 1, failedCallers: 1 });
-    outlier.take(failures, 4000, MIDDLE, ALONE_BAD);
-    expect(outlier.state).toBe('ok');
-    outlier.take(failures, 60_000, MIDDLE, ALONE_BAD);
-    expect(outlier.state).toBe('ejected');
+    const failures = { ...FIVE, callers: 1, failedCallers: 1 };
+    expect(judged(outlier, failures, 4000)).toBe('ok');
+    expect(judged(outlier, failures, 60_000)).toBe('ejected');
   });
 
   it('lasts 5 s, then 10, 20, 40 with failing trials, 300 s at most, a quarter more or less', () => {
@@ -111,7 +189,8 @@ describe('ejection of an outlier', () => {
     ] as const) {
       const outlier = new OutlierDetector(POLICY);
       let now = 0;
-      outlier.take(report({ hard: 5, trailingHard: 5 }), now, random, ALONE_BAD);
+      outlier.take(report(FIVE), now - 400, random, ALONE_BAD);
+      outlier.settle(now, random, ALONE_BAD);
       for (const spanMs of [5000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]) {
         outlier.tick(now + spanMs * factor - 1);
         expect(outlier.state).toBe('ejected');
@@ -136,7 +215,7 @@ describe('ejection of an outlier', () => {
   it('a failure on trial begins the count anew where the service cannot spare it', () => {
     const outlier = ejectedAt0();
     outlier.tick(5000);
-    const last = { othersRatio: () => 0, mayEject: () => false };
+    const last = others(0, false);
     outlier.take(report({ ok: 2 }), 5001, MIDDLE, last);
     outlier.take(report({ hard: 1, trailingHard: 1 }), 5002, MIDDLE, last);
     outlier.take(report({ ok: 2 }), 5003, MIDDLE, last);
@@ -154,7 +233,7 @@ describe('ejection of an outlier', () => {
       outlier.tick(5000);
       outlier.take(report({ ok: 3 }), 5000, MIDDLE, ALONE_BAD);
       const again = 5000 + quietMs;
-      outlier.take(report({ hard: 5, trailingHard: 5 }), again, MIDDLE, ALONE_BAD);
+      judged(outlier, FIVE, again - 400);
       outlier.tick(again + spanMs - 1);
       expect(outlier.state).toBe('ejected');
       outlier.tick(again + spanMs);
@@ -172,18 +251,15 @@ describe('ejection of an outlier', () => {
 
   it('waits while the service cannot spare one more', () => {
     const outlier = new OutlierDetector(POLICY);
-    const full = { othersRatio: () => 0, mayEject: () => false };
-    outlier.take(report({ hard: 5, trailingHard: 5 }), 0, MIDDLE, full);
-    expect(outlier.state).toBe('ok');
-    outlier.take(report({ hard: 1, trailingHard: 1 }), 1, MIDDLE, ALONE_BAD);
+    expect(judged(outlier, FIVE, 0, others(0, false))).toBe('ok');
+    expect(judged(outlier, { hard: 1, trailingHard: 1 }, 500)).toBe('ejected');
     expect(outlier.reason).toBe('6 failures in a row');
   });
 });
 
 function ejectedAt0(): OutlierDetector {
   const outlier = new OutlierDetector(POLICY);
-  outlier.take(report({ hard: 5, trailingHard: 5 }), 0, MIDDLE, ALONE_BAD);
-  expect(outlier.state).toBe('ejected');
+  expect(judged(outlier, FIVE, -400)).toBe('ejected');
   return outlier;
 }
 
@@ -195,6 +271,7 @@ describe('what a worker reports of an instance', () => {
     slice.record('hard', 3);
     slice.record('soft', 35); // the same bit as 3
     slice.record('hard', -1);
+    slice.noteDrain();
     expect(slice.take()).toEqual({
       ok: 1,
       hard: 3,
@@ -202,7 +279,16 @@ describe('what a worker reports of an instance', () => {
       trailingHard: 2,
       callers: (1 << 1) | (1 << 2) | (1 << 3) | (1 << 31),
       failedCallers: (1 << 1) | (1 << 3) | (1 << 31),
+      drains: true,
     });
+    expect(slice.empty).toBe(true);
+  });
+
+  it('tells a notice even if the answer that carried it has not ended', () => {
+    const slice = new PassiveSlice();
+    slice.noteDrain();
+    expect(slice.empty).toBe(false);
+    expect(slice.take()).toMatchObject({ ok: 0, callers: 0, drains: true });
     expect(slice.empty).toBe(true);
   });
 

@@ -42,7 +42,9 @@ export function view(index: number, more: Partial<InstanceView> = {}): InstanceV
   return {
     id,
     url: `http://${id}`,
+    uid: '',
     version: '',
+    versionSeq: 1,
     weight: 1,
     state: 'ready',
     reason: '',

@@ -10,6 +10,7 @@ const STATUSES = [200, 204, 301, 304, 400, 404, 408, 425, 429, 500, 501, 502, 50
 const ATTEMPT: FailedAttempt = {
   phase: 'unsent',
   method: 'GET',
+  keyed: false,
   status: 0,
   hasRetryAfter: false,
   bodyUntouched: true,
@@ -18,6 +19,7 @@ const ATTEMPT: FailedAttempt = {
   pressure: 0,
   leftMs: 5000,
   p50Ms: 20,
+  mostFail: false,
 };
 
 /** The table of upstreams.md §5, as pairs of (status, Retry-After) that may be repeated with a safe method. */
@@ -27,9 +29,36 @@ test('nothing was sent: any method is repeated', () => {
   for (const method of [...SAFE, ...OTHER]) expect(mayRetry({ ...ATTEMPT, method })).toBe(true);
 });
 
-test('sent and no byte came back: safe methods only', () => {
-  for (const method of SAFE) expect(mayRetry({ ...ATTEMPT, phase: 'sent-no-byte', method })).toBe(true);
-  for (const method of OTHER) expect(mayRetry({ ...ATTEMPT, phase: 'sent-no-byte', method })).toBe(false);
+test.each(['sent-no-byte', 'given-up'] as const)('%s: safe methods only', (phase) => {
+  for (const method of SAFE) expect(mayRetry({ ...ATTEMPT, phase, method })).toBe(true);
+  for (const method of OTHER) expect(mayRetry({ ...ATTEMPT, phase, method })).toBe(false);
+});
+
+test('any method with a key is repeated as a GET is, and no further', () => {
+  for (const method of [...SAFE, ...OTHER]) {
+    for (const phase of ['unsent', 'unprocessed', 'sent-no-byte', 'given-up', 'response'] as const) {
+      for (const status of STATUSES) {
+        for (const hasRetryAfter of [false, true]) {
+          for (const bodyUntouched of [false, true]) {
+            const attempt = { ...ATTEMPT, phase, status, hasRetryAfter, bodyUntouched };
+            expect(mayRetry({ ...attempt, method, keyed: true })).toBe(
+              mayRetry({ ...attempt, method: 'GET' }),
+            );
+          }
+        }
+      }
+    }
+  }
+});
+
+test('while most instances fail only what was not begun anywhere is repeated', () => {
+  const attempt = { ...ATTEMPT, status: 502, mostFail: true };
+  for (const phase of ['unsent', 'unprocessed'] as const) {
+    for (const method of [...SAFE, ...OTHER]) expect(mayRetry({ ...attempt, phase, method })).toBe(true);
+  }
+  for (const phase of ['sent-no-byte', 'given-up', 'response'] as const) {
+    for (const keyed of [false, true]) expect(mayRetry({ ...attempt, phase, keyed })).toBe(false);
+  }
 });
 
 test('a response is repeated for 502, 504 and 503 without Retry-After, safe methods only', () => {
