@@ -1,6 +1,6 @@
 /**
- * Hypothesis: five instances that are replaced one after the other under 70 % load lose no request and run no POST twice, if
- * they announce that they leave (`x-drain: 1`, or a probe that says no) and serve on until their sessions have gone.
+ * Hypothesis: five instances that are replaced one after the other under 70 % load (a new one joins the list before an old one
+ * ends, by reloads) lose no request and run no POST twice, if they announce that they leave (`x-drain: 1`, or a probe that says no) and serve on until their sessions have gone.
  *
  * One that closes its socket at once loses no GET; a POST that is on its way just then can be answered by nobody, and is not
  * sent again since it may have run: how many are lost is shown, not judged.

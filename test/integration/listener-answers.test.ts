@@ -104,6 +104,28 @@ routes: [{ path: /, service: shop }]
   });
 });
 
+test('the health path says what the gateway says, also on a connection of a worker that is replaced', async () => {
+  const [port = 0] = await freePorts(1);
+  await using rolling = await startGateway(`
+listeners: [{ port: ${port}, host: 127.0.0.1, healthPath: /healthz }]
+workers: 1
+services: { shop: { instances: [${origin.url}], sla: 5s, readiness: { path: /ready, interval: 600s, timeout: 10s } } }
+routes: [{ path: /, service: shop }]
+`);
+  await using client = await openRaw(port);
+  client.write('GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n');
+  await client.untilAnswers(1);
+  expect((await rolling.admin('/v1/workers/roll', { method: 'POST' })).body).toEqual({
+    rolled: 1,
+    failed: [],
+  });
+  client.write('GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n');
+  const { answers } = await client.untilAnswers(2);
+  expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+  expect(answers.map((answer) => headerOf(answer, 'connection'))).toEqual(['keep-alive', 'close']);
+  await client.untilClosed();
+});
+
 describe('the redirect to https', () => {
   const locationOf = async (path: string, host: string): Promise<readonly unknown[]> => {
     const { status, rawHeaders, body } = await ask(redirecting, { path, headers: { host } });
