@@ -107,7 +107,7 @@ describe('a list in a file', () => {
     expect(await serving(gateway)).toBe(3);
     await replace(yamlOf(named(0, 1, 2)));
     await eventually('the source answers', async () => (await figureOf(gateway, 'age_seconds')) === 0);
-    expect(gateway.logs()).toContain('the source of instances answers again');
+    await eventually('the log tells', () => gateway.logs().includes('the source of instances answers again'));
   });
 
   test('that is empty takes nobody away', async () => {
