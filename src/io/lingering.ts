@@ -34,7 +34,7 @@ class Discard extends WheelEntry {
     this.#socket.destroySoon = this.#halfClose;
     worker.wheel.arm(this, worker.now() + DISCARD_MS);
     req.on('data', this.#count);
-    req.once('end', this.#over);
+    req.once('end', this.#ended);
     this.#socket.once('close', this.#stop);
     req.resume();
   }
@@ -57,14 +57,25 @@ class Discard extends WheelEntry {
     this.#exchange.worker.wheel.disarm(this);
   };
 
+  /** The body is in, but another request may come behind it. */
+  readonly #ended = (): void => {
+    const { worker } = this.#exchange;
+    this.#finish(() => endInOrder(this.#socket, worker));
+  };
+
   readonly #over = (): void => {
+    this.#exchange.req.pause();
+    this.#finish(this.#destroySoon);
+  };
+
+  #finish(destroySoon: () => void): void {
     this.#stop();
     this.#exchange.req.off('data', this.#count);
-    this.#exchange.req.pause();
-    this.#socket.destroySoon = this.#destroySoon;
+    this.#exchange.req.off('end', this.#ended);
+    this.#socket.destroySoon = destroySoon;
     // An answer still being written ends the connection itself, since it says `connection: close`.
-    if (this.#exchange.res.writableFinished) this.#destroySoon();
-  };
+    if (this.#exchange.res.writableFinished) destroySoon();
+  }
 }
 
 /** Destroys a socket a moment after our side was closed: what still comes must not turn into a reset at once. */
@@ -99,10 +110,12 @@ export function closeInOrder(exchange: Exchange): void {
     new Discard(exchange).start();
     return;
   }
-  socket.destroySoon = () => {
-    socket.end();
-    lingerOn(socket, worker);
-  };
+  socket.destroySoon = () => endInOrder(socket, worker);
+}
+
+function endInOrder(socket: Socket, worker: WorkerContext): void {
+  socket.end();
+  lingerOn(socket, worker);
 }
 
 /** Ends a connection at once, with a reset where the kernel takes one: what it still holds for a slow reader goes too. */

@@ -2,6 +2,9 @@
  * A connection is one customer: what it asks for ahead is answered one at a time and in order, and nobody may have
  * thousands of requests waiting on one connection.
  */
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 
 import { startGateway } from '../harness/gateway.ts';
@@ -80,4 +83,34 @@ test('who leaves takes what he asked for ahead with him', async () => {
   client.socket.destroy();
   await untilIdle(gateway, 'shop');
   expect(seen.length).toBeLessThan(50);
+});
+
+test('what comes behind the body of a refused request does not take its answer away with a reset', async () => {
+  const socket = connect({ port: gateway.port, host: '127.0.0.1', allowHalfOpen: true });
+  let failure: unknown;
+  let answer = '';
+  socket.on('error', (error) => {
+    failure = error;
+  });
+  socket.on('data', (chunk: Buffer) => {
+    answer += chunk.toString('latin1');
+  });
+  try {
+    await once(socket, 'connect');
+    socket.write('POST /twice HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1\r\n');
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.write('expect: 100-continue\r\nexpect: 100-continue\r\n\r\nZ');
+    for (let turn = 0; turn < 10; turn++) {
+      await pause(5);
+      socket.write(requests(1)[0] ?? '');
+    }
+    socket.end();
+    await closed;
+    expect(failure).toBeUndefined();
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+    expect(answer.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+    expect(seen).toEqual([]);
+  } finally {
+    socket.destroy();
+  }
 });
