@@ -38,6 +38,8 @@ export interface HangReport {
 }
 
 const TIMEOUT_MS = 25;
+/** As a worker gives its supervisor. */
+const SUPERVISOR_TIMEOUT_MS = 100;
 const CALM_MS = 1500;
 const STILL_MS = 2000;
 const AFTER_MS = 3000;
@@ -50,7 +52,7 @@ const store = await fitStore(server.port, TIMEOUT_MS);
 const supervisor = fork(new URL('share-child.ts', import.meta.url));
 const gatewayStore = new IpcLimitStore({
   send: (message) => supervisor.send(message),
-  timeoutMs: TIMEOUT_MS,
+  timeoutMs: SUPERVISOR_TIMEOUT_MS,
   random: Math.random,
   onState: () => undefined,
 });

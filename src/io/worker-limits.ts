@@ -96,6 +96,7 @@ export class WorkerLimits {
       onUnavailable,
       store,
       gatewayStore: store === this.#supervisor ? undefined : this.#supervisor,
+      isWhole: !(store instanceof RedisClusterStore),
       leases: { enforcement: limits.enforcement, maxOverRatio: limits.maxOverAdmission },
     });
     if (before.store !== store && before.store !== this.#supervisor) before.store.close();

@@ -119,10 +119,17 @@ export class EmbeddedStore implements LimitStore {
     if (place < 0 ? tat > nowTicks : tat > this.#buckets.tatAt(place)) this.#put(key, tat, nowTicks);
   }
 
-  /** Ticks until a bucket is full; 0 when it is, or is not known. `now`: monotonic ms. */
-  missing(key: string, now: number): number {
+  /**
+   * Ticks until a bucket is full; 0 when it is, or is not known. One beyond its depth is brought back to it, once: a limit was
+   * changed, and told again and again it would keep the bucket empty. `now`: monotonic ms.
+   */
+  missing(key: string, depthTicks: number, now: number): number {
     const place = this.#buckets.find(key);
-    return place < 0 ? 0 : Math.max(0, this.#buckets.tatAt(place) - Math.floor(now * TICKS_PER_MS));
+    if (place < 0) return 0;
+    const nowTicks = Math.floor(now * TICKS_PER_MS);
+    const tat = Math.min(this.#buckets.tatAt(place), nowTicks + depthTicks);
+    if (tat > 0) this.#buckets.setAt(place, tat);
+    return Math.max(0, tat - nowTicks);
   }
 
   /** Forgets a bucket: it is full again. False when there was none. */

@@ -28,11 +28,13 @@ const LONGEST_STRETCH_MS = 500;
  * (5.8 s at 500 ms), for 70 trips a second (51). Half doubles the trips of a large fleet; at double it is 2.4 s.
  */
 const STRETCH_PER_WORKER_MS = 16;
+/** The share of an outage is asked again so often: double would refuse callers of a part of a cluster that is back. */
+const LONGEST_BY_SHARE_MS = 1000;
 /** The design's second; double would keep refunds from honest callers for longer than they remember. */
 const RECENT_MS = 1000;
 
 export interface Hold {
-  readonly rate: CompiledRate;
+  readonly rate: Pick<CompiledRate, 'unitTicks' | 'depthTicks'>;
   /** The least cost that is refused. */
   cost: number;
   /** Until then, monotonic ms. */
@@ -41,7 +43,7 @@ export interface Hold {
   readonly fullAt: number;
   /** Refusals in a row before this one. */
   row: number;
-  /** By the share of an outage: true until the store is back, and not a moment longer. */
+  /** By the share of an outage: it ends when the store is back. */
   readonly byShare: boolean;
 }
 
@@ -72,7 +74,7 @@ export class Holds {
   refused(
     key: string,
     cost: number,
-    { rate, level }: Pick<Charge, 'rate' | 'level'>,
+    { rate, level }: { readonly rate: Hold['rate']; readonly level: Charge['level'] },
     waitMs: number,
     fullMs: number,
     now: number,
@@ -84,7 +86,7 @@ export class Holds {
     const longest = isOwn({ level }) ? LONGEST_STRETCH_MS : this.#longestSharedMs;
     const half = rate.depthTicks / 2 / TICKS_PER_MS;
     const span = Math.min(stretched, Math.max(waitMs, Math.min(half, longest)));
-    const until = now + span;
+    const until = now + (byShare ? Math.min(span, LONGEST_BY_SHARE_MS) : span);
     this.#holds.set(key, { rate, cost, until, fullAt: now + fullMs, row, byShare });
     return until;
   }

@@ -42,6 +42,8 @@ const USEFUL_PER_DEMAND = TTL_MS / 2 / FADE_MS;
 const REFILL_BELOW = 1 / 4;
 /** A lease below this is not begun: at half crumbs cost more trips than asking, at double small limits never lease. */
 const LEAST_BEGUN = 4;
+/** Units a second for each worker from which one may end unused while the store is lost: at half it is felt, at double fewer begin. */
+const LEAST_LOST_RATE = 20;
 /** Below this a lease ends; at the same figure as above a demand at the edge would change its way with each request. */
 const LEAST_KEPT = 2;
 /**
@@ -186,7 +188,8 @@ export class Leases {
   sizeOf(lease: Lease): number {
     const size = Math.min(lease.most, Math.floor(lease.demand * USEFUL_PER_DEMAND));
     // While the store is lost nobody waits until the demand is known: a token that ends unused is less than a wait.
-    const begins = this.#lost && lease.most >= LEAST_BEGUN;
+    const begins =
+      this.#lost && lease.most >= LEAST_BEGUN && lease.rate.ratePerSecond >= LEAST_LOST_RATE * this.#holders;
     if (begins || this.#policy.enforcement === 'leased')
       return Math.max(size, Math.min(LEAST_KEPT, lease.most));
     lease.worth = size >= (lease.worth ? LEAST_KEPT : LEAST_BEGUN);
@@ -307,7 +310,7 @@ export class Leases {
     let lease = this.#leases.get(charge.key);
     if (lease === undefined) {
       const most = this.#most(charge.rate);
-      if (this.#policy.enforcement === 'auto' && most < LEAST_BEGUN) return undefined;
+      if (this.#policy.enforcement !== 'leased' && most < LEAST_BEGUN) return undefined;
       lease = newLease(charge, most, this.#era, now);
       this.#leases.set(charge.key, lease);
       return lease;

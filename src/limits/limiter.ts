@@ -29,7 +29,7 @@ import { Leases, type LeasePolicy, type LeaseTokens } from './leases.ts';
 import { PendingDecision } from './pending.ts';
 import { Refill } from './refill.ts';
 import { denial, Refusals } from './refusals.ts';
-import { ShareCall, type SharedCall } from './share-call.ts';
+import { ShareCall, shareOf, type SharedCall } from './share-call.ts';
 import { Shares } from './shares.ts';
 import type { LimitStore, StoreReply } from './store.ts';
 
@@ -56,6 +56,7 @@ export class Limiter {
   readonly #leases = new Leases();
   #store: LimitStore;
   #gatewayStore: LimitStore | undefined;
+  #isWhole = true;
   #onUnavailable: OnUnavailable;
 
   constructor(options: LimiterOptions) {
@@ -131,6 +132,8 @@ export class Limiter {
     onUnavailable: OnUnavailable;
     store?: LimitStore;
     gatewayStore?: LimitStore | undefined;
+    /** False: a part of the store may be lost while the rest serves. */
+    isWhole?: boolean;
     leases?: LeasePolicy;
   }): void {
     this.#onUnavailable = policy.onUnavailable;
@@ -138,6 +141,7 @@ export class Limiter {
     if (policy.store !== undefined) {
       this.#store = policy.store;
       this.#gatewayStore = policy.gatewayStore;
+      this.#isWhole = policy.isWhole ?? true;
     }
     this.#holds.clear();
     this.#refusals.clear();
@@ -221,11 +225,8 @@ export class Limiter {
   asksShare(call: SharedCall, now: number): boolean {
     const store = this.#gatewayStore;
     if (store === undefined || this.#onUnavailable !== 'local' || call.byShare) return false;
-    this.#leases.setLost(true);
-    return store.decide(
-      new ShareCall(call, this.#store.gateways(), this.#shares.missing(call.keys, now)),
-      now,
-    );
+    if (this.#isWhole) this.#leases.setLost(true);
+    return store.decide(new ShareCall(call, this.#store.gateways(), this.#shares, now), now);
   }
 
   /** For `PendingDecision`: nobody is there to decide. */
@@ -263,9 +264,18 @@ export class Limiter {
     const fullMs = fullTicks / TICKS_PER_MS;
     if (this.#onUnavailable === 'local' && !byShare) this.#shares.seen(key, fullTicks, now);
     let restsUntilMs = waitMs > 0 ? now + waitMs : 0;
-    if (waitMs > 0 && enforced)
-      restsUntilMs = this.#holds.refused(key, cost, charge, waitMs, fullMs, now, byShare);
-    else if (this.#holds.size() > 0 && (reply[at] as number) > 0) this.#holds.granted(key, now);
+    if (waitMs > 0 && enforced) {
+      const rate = byShare ? shareOf(charge.rate, this.#store.gateways(), cost) : charge.rate;
+      restsUntilMs = this.#holds.refused(
+        key,
+        cost,
+        { rate, level: charge.level },
+        waitMs,
+        fullMs,
+        now,
+        byShare,
+      );
+    } else if (this.#holds.size() > 0 && (reply[at] as number) > 0) this.#holds.granted(key, now);
     if (lease === undefined) return;
     this.#leases.heard(lease, reply[at + 1] as number, fullMs, restsUntilMs);
     this.#leases.granted(lease, surplus, now);

@@ -8,6 +8,8 @@
  */
 import type { Charge } from './decision.ts';
 import { TERMS_PER_LEVEL } from './gcra.ts';
+import type { CompiledRate } from './gcra.ts';
+import type { Shares } from './shares.ts';
 import type { StoreCall, StoreReply } from './store.ts';
 
 /** A call that may be put to a share when its store is lost. */
@@ -20,21 +22,36 @@ export interface SharedCall extends StoreCall {
   byShare: boolean;
 }
 
+/** A limit as it falls to one of the gateways; `need` units are more than its dearest request where an operator set it. */
+export function shareOf(
+  { unitTicks, burst, largestCost }: CompiledRate,
+  gateways: number,
+  need: number,
+): { readonly unitTicks: number; readonly burst: number; readonly depthTicks: number } {
+  const share = Math.max(Math.ceil(burst / gateways), largestCost, need);
+  return { unitTicks: unitTicks * gateways, burst: share, depthTicks: unitTicks * gateways * share };
+}
+
 export class ShareCall implements StoreCall {
   readonly keys: readonly string[];
   readonly terms: readonly number[];
   readonly floors: readonly number[];
   readonly #call: SharedCall;
 
-  /** @param floors ticks until each bucket is full, as far as this worker knows */
-  constructor(call: SharedCall, gateways: number, floors: readonly number[]) {
+  /** @param shares what this worker saw of the buckets */
+  constructor(call: SharedCall, gateways: number, shares: Pick<Shares, 'missing'>, now: number) {
     const terms: number[] = [];
+    const floors: number[] = [];
     for (let asked = 0; asked < call.keys.length; asked++) {
       const { rate } = call.chargeOf(asked);
       const from = asked * TERMS_PER_LEVEL;
-      const [unitTicks = 0, , must = 0, want = 0, veto = 0] = call.terms.slice(from, from + TERMS_PER_LEVEL);
-      const burst = Math.max(Math.ceil(rate.burst / gateways), rate.largestCost, call.needOf(asked));
-      terms.push(unitTicks * gateways, burst, Math.min(must, burst), Math.min(want, burst), veto);
+      const [, , must = 0, want = 0, veto = 0] = call.terms.slice(from, from + TERMS_PER_LEVEL);
+      const need = call.needOf(asked);
+      const { unitTicks, burst, depthTicks } = shareOf(rate, gateways, need);
+      // More than half of it could be granted from a full bucket alone, and what overflows is lost.
+      const least = Math.min(must, Math.max(need, Math.ceil(burst / 2)));
+      terms.push(unitTicks, burst, least, Math.min(want, burst), veto);
+      floors.push(shares.missing(call.keys[asked] as string, depthTicks, now));
     }
     this.keys = call.keys;
     this.terms = terms;

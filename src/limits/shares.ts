@@ -47,9 +47,9 @@ export class Shares {
     if (fullTicks > 0) this.#buckets.raise(key, fullTicks, now);
   }
 
-  /** Ticks until each of these buckets is full, by what was seen of it and given here since. */
-  missing(keys: readonly string[], now: number): number[] {
-    return keys.map((key) => this.#buckets.missing(key, now));
+  /** Ticks until a bucket is full, by what was seen of it and given here since; never more than its depth from now on. */
+  missing(key: string, depthTicks: number, now: number): number {
+    return this.#buckets.missing(key, depthTicks, now);
   }
 
   /** Decides what was to be asked of the store; levels that only rode along are granted nothing. */

@@ -91,6 +91,21 @@ describe('while the store is lost', () => {
     expect(admitted(workers[1] as Limiter, [slow], 30, 20)).toBe(0);
   });
 
+  test('a bucket that was emptied under a slower limit is brought back to its depth once, and then fills', () => {
+    const { store, workers } = gateway(2);
+    const hourly = charge('client', compileRate(10 / 3600, 10));
+    const faster = charge('client', compileRate(1, 10));
+    expect(admitted(workers[0] as Limiter, [hourly], 0, 12)).toBe(10);
+    lose(store);
+    for (const limiter of workers) limiter.configure({ onUnavailable: 'local' });
+    // Ten seconds from empty to full: asked each second, it gives one each second, and more to nobody.
+    let passed = 0;
+    for (let second = 1; second <= 20; second++)
+      for (const limiter of workers) passed += admitted(limiter, [faster], second * 1000 + 100, 3);
+    expect(passed).toBeGreaterThanOrEqual(18);
+    expect(passed).toBeLessThanOrEqual(20);
+  });
+
   test('a refusal is remembered until the store is back, and not a moment longer', () => {
     const { store, supervisor, workers } = gateway(1);
     const [limiter] = workers as [Limiter];
@@ -162,7 +177,7 @@ describe('while the store is lost', () => {
     expect(Math.max(...rest)).toBeLessThan(BURST / 2);
   });
 
-  test('a supervisor that answers too late is not waited for, and its answer changes nothing', () => {
+  test('a supervisor that answers too late is not waited for any longer', () => {
     const { store, supervisor, workers } = gateway(1);
     lose(store);
     supervisor.mode = 'late';
