@@ -1,6 +1,10 @@
 /**
  * One command of a batch: a `Command` of the client library with its own `resolve` and `reject`, so that the replies of a
- * batch are settled together, without a promise for each.
+ * batch are settled together.
+ *
+ * It also makes its own promise. The library's `initPromise` assigns a closure over the command to a field; V8 allocates such
+ * closures in old space, so that the command and all that hangs on it, down to the request, outlive every scavenge. At 500
+ * decisions a second each scavenge copied 6 MB that was garbage, for 10 to 20 ms.
  */
 import { Command } from 'ioredis';
 import type { Redis } from 'ioredis';
@@ -29,7 +33,12 @@ export class ScriptCall extends Command {
   readonly via: NodeStore;
   /** How often it was sent elsewhere. */
   readonly hops: number;
-  readonly end: (value: unknown) => void;
+  readonly end: (value: null) => void;
+
+  static {
+    // Private in the library's types, hence not by `override`.
+    Object.defineProperty(this.prototype, 'initPromise', { value: initPromise });
+  }
 
   constructor(
     name: string,
@@ -46,7 +55,7 @@ export class ScriptCall extends Command {
     this.index = index;
     this.via = via;
     this.hops = hops;
-    // The library calls these as methods of the command. Its promise always resolves, so that it is never unhandled
+    // The library calls these as methods of the command. The promise always resolves, so that it is never unhandled
     // and whoever traces the library sees it end.
     this.end = this.resolve;
     this.resolve = takeReply;
@@ -54,8 +63,13 @@ export class ScriptCall extends Command {
   }
 }
 
+function initPromise(this: Command): void {
+  this.stringifyArguments();
+  ({ promise: this.promise, resolve: this.resolve } = Promise.withResolvers<unknown>());
+}
+
 function takeReply(this: ScriptCall, reply: unknown): void {
-  this.end(reply);
+  this.end(null);
   this.via.ended();
   this.store.replied(this.batch, this.index, reply as StoreReply);
 }
