@@ -164,8 +164,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   shedFigures: ShedFigures | undefined = undefined;
   abortedBy: AbortedBy = '';
   finished = false;
-  /** The rate guard looks at it (rate-guard.ts). */
-  watched = false;
+  /** Among those that the rate guard looks at (rate-guard.ts), -1 when it does not. */
+  seat = -1;
 
   constructor(
     gate: ExchangeGate,
@@ -372,7 +372,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     const { worker, route } = this;
     const now = worker.now();
     worker.wheel.disarm(this);
-    if (this.watched) worker.rates.forget(this);
+    if (this.seat >= 0) worker.rates.forget(this);
     const complete = this.res.writableFinished || (this.phase === 'tunnelling' && this.abortedBy === '');
     if (!complete && this.abortedBy === '') {
       this.abortedBy = worker.cutting ? 'gateway' : 'client';

@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import net, { isIP, type Socket } from 'node:net';
 import tls from 'node:tls';
 import { ResponseReader, type ResponseSink } from '../forwarding/response-reader.ts';
+import type { Seated } from '../kernel/seats.ts';
 import { H1Upload } from './h1-upload.ts';
 import type { KnownAddresses } from './known-addresses.ts';
 import type { ReadMemory, SpareMemory } from './read-memory.ts';
@@ -50,7 +51,8 @@ const COPY_BYTES = 8 * 1024;
 /** A dead peer is found after a minute, as with undici. */
 const KEEP_ALIVE_PROBE_MS = 60_000;
 
-export class H1Connection implements UpstreamController, ResponseSink {
+export class H1Connection implements UpstreamController, ResponseSink, Seated {
+  seat = -1;
   readonly #keeper: ConnectionKeeper;
   readonly #target: ConnectionTarget;
   readonly #reader: ResponseReader;

@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer';
+import { Seats } from '../kernel/seats.ts';
 import { H1Connection, type ConnectionKeeper, type ConnectionTarget } from './h1-connection.ts';
 import { KnownAddresses } from './known-addresses.ts';
 import { SpareMemory } from './read-memory.ts';
@@ -34,7 +35,7 @@ export class H1Pool implements UpstreamPool, ConnectionKeeper {
   readonly #target: ConnectionTarget;
   /** Free ones, the one used last at the end. */
   readonly #free: H1Connection[] = [];
-  readonly #all = new Set<H1Connection>();
+  readonly #all = new Seats<H1Connection>();
   #closed = false;
   #sweep: NodeJS.Timeout | undefined = undefined;
   /** Who waits for the last one to close. */
@@ -74,7 +75,9 @@ export class H1Pool implements UpstreamPool, ConnectionKeeper {
 
   async destroy(): Promise<void> {
     this.#closed = true;
-    for (const connection of this.#all) connection.destroy(GONE);
+    this.#all.each((connection) => {
+      connection.destroy(GONE);
+    });
     await this.#emptied();
   }
 

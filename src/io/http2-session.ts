@@ -10,6 +10,7 @@ import { FrameBudget } from '../forwarding/http2-budget.ts';
 import { translateHead, type StreamHead } from '../forwarding/http2-head.ts';
 import { ByteBalance, HeadWatch } from '../forwarding/http2-watch.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
+import { Seats } from '../kernel/seats.ts';
 import type { FrontGate } from './front-gate.ts';
 import { ConnectionHosts } from './http2-authority.ts';
 import { BreachJudge } from './http2-breach.ts';
@@ -91,7 +92,7 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
   /** The longest that a head may take, ms. */
   readonly #headMs: number;
   /** Those that are open. */
-  readonly #runs = new Set<StreamRun>();
+  readonly #runs = new Seats<StreamRun>();
   #untoldBytes = 0;
   #streams = 0;
   #bodyBytes = 0;
@@ -160,7 +161,9 @@ class Http2Connection extends WheelEntry implements Http2SessionLike, StreamOwne
   destroy(): void {
     if (this.#ended || this.#session.destroyed) return;
     // Node would end each with NO_ERROR, which says that half an answer is a whole one.
-    for (const run of this.#runs) run.cut();
+    this.#runs.each((run) => {
+      run.cut();
+    });
     this.#end();
   }
 

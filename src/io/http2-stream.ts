@@ -3,6 +3,7 @@ import type { ServerHttp2Stream } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { translateHead, type StreamHead } from '../forwarding/http2-head.ts';
 import type { ErrorCode } from '../kernel/errors.ts';
+import type { Seated } from '../kernel/seats.ts';
 import { exchangeOf, type Exchange } from './exchange.ts';
 import type { FrontGate } from './front-gate.ts';
 import { Http2Answer, type AnswerSession } from './http2-answer.ts';
@@ -36,7 +37,8 @@ export interface StreamOwner extends AnswerSession {
   streamClosed(run: StreamRun, givenUp: boolean, code: number): void;
 }
 
-export class StreamRun extends WheelEntry {
+export class StreamRun extends WheelEntry implements Seated {
+  seat = -1;
   readonly #stream: ServerHttp2Stream;
   readonly #owner: StreamOwner;
   readonly #request: Http2Request;
@@ -173,6 +175,8 @@ export class StreamRun extends WheelEntry {
     const code = this.#stream.rstCode ?? 0;
     if (givenUp && exchange !== undefined) exchange.callerReset = code;
     this.#answer.closed();
+    // Node's session holds its streams in a `Map`, hence for long (see `kernel/seats.ts`): the request is not to hang on it.
+    this.#stream.removeAllListeners();
     this.#owner.streamClosed(this, givenUp, code);
   };
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { BodyRate, GRACE_MS } from '../forwarding/body-rate.ts';
+import { Seats } from '../kernel/seats.ts';
 import type { Exchange } from './exchange.ts';
 import type { RequestBody } from './request-body.ts';
 import { connectionKey, sendQueues } from './send-queues.ts';
@@ -125,7 +126,9 @@ function tooSlow(exchange: Exchange): void {
 }
 
 export class RateGuard {
-  readonly #watched = new Map<Exchange, Transfer | undefined>();
+  readonly #watched = new Seats<Exchange>();
+  /** Of those that a check has met. */
+  readonly #transfers = new Map<Exchange, Transfer>();
   /** Refused bodies that are read and thrown away, since when. */
   readonly #swallowed = new Map<IncomingMessage, number>();
   #checkedMs = 0;
@@ -138,13 +141,12 @@ export class RateGuard {
   }
 
   watch(exchange: Exchange): void {
-    if (exchange.watched || exchange.listener.limits.minBytesPerSecond === 0) return;
-    exchange.watched = true;
-    this.#watched.set(exchange, undefined);
+    if (exchange.listener.limits.minBytesPerSecond > 0) this.#watched.add(exchange);
   }
 
   forget(exchange: Exchange): void {
     this.#watched.delete(exchange);
+    this.#transfers.delete(exchange);
   }
 
   /** The rest of a small refused body, read so that its connection lives on: it may not come for ever. */
@@ -157,11 +159,12 @@ export class RateGuard {
     if (now - this.#checkedMs < CHECK_MS) return;
     this.#checkedMs = now;
     let still = false;
-    for (const [exchange, transfer] of this.#watched) {
-      if (transfer === undefined) this.#watched.set(exchange, new Transfer(exchange, now));
+    this.#watched.each((exchange) => {
+      const transfer = this.#transfers.get(exchange);
+      if (transfer === undefined) this.#transfers.set(exchange, new Transfer(exchange, now));
       else if (transfer.check(now)) tooSlow(exchange);
       else if (transfer.standsStill) still = true;
-    }
+    });
     for (const [req, since] of this.#swallowed) {
       // Once it is answered, node:http no longer tells a request of its connection's end.
       if (req.complete || req.destroyed || req.socket.destroyed) this.#swallowed.delete(req);
@@ -174,17 +177,17 @@ export class RateGuard {
     this.#askedMs = now;
     this.#asking = true;
     const wanted = new Set<string>();
-    for (const [exchange, transfer] of this.#watched) {
-      if (transfer?.standsStill !== true) continue;
+    for (const [exchange, transfer] of this.#transfers) {
+      if (!transfer.standsStill) continue;
       if (transfer.key === '') transfer.key = connectionKey(exchange.req.socket);
       if (transfer.key !== '') wanted.add(transfer.key);
     }
     const queues = await sendQueues(wanted);
     this.#asking = false;
     if (queues === undefined) return;
-    for (const transfer of this.#watched.values()) {
-      const queued = transfer?.standsStill === true ? queues.get(transfer.key) : undefined;
-      if (queued !== undefined) transfer?.queue(queued);
+    for (const transfer of this.#transfers.values()) {
+      const queued = transfer.standsStill ? queues.get(transfer.key) : undefined;
+      if (queued !== undefined) transfer.queue(queued);
     }
   }
 }

@@ -34,7 +34,7 @@ export interface H2Carrier {
 const EXCHANGE = Symbol('exchange');
 
 interface CarryingStream extends ClientHttp2Stream {
-  [EXCHANGE]: H2Exchange;
+  [EXCHANGE]: H2Exchange | undefined;
 }
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_FLAG_END_STREAM } = constants;
@@ -212,7 +212,8 @@ function codeOf(reason: Error): number {
   return typeof http2Code === 'number' && http2Code > 0 ? http2Code : NGHTTP2_CANCEL;
 }
 
-function exchangeOf(stream: ClientHttp2Stream): H2Exchange {
+/** None any more once the stream has closed. */
+function exchangeOf(stream: ClientHttp2Stream): H2Exchange | undefined {
   return (stream as CarryingStream)[EXCHANGE];
 }
 
@@ -224,8 +225,8 @@ function exchangeOf(stream: ClientHttp2Stream): H2Exchange {
 function watchedPush(this: ClientHttp2Stream, chunk: unknown, encoding?: BufferEncoding): boolean {
   if (chunk === null) {
     const exchange = exchangeOf(this);
-    const small = exchange.receivedBytes + this.readableLength < STREAM_WINDOW_BYTES;
-    exchange.endPushed(this.closed && (this.destroyed || this.rstCode !== NGHTTP2_NO_ERROR || small));
+    const small = (exchange?.receivedBytes ?? 0) + this.readableLength < STREAM_WINDOW_BYTES;
+    exchange?.endPushed(this.closed && (this.destroyed || this.rstCode !== NGHTTP2_NO_ERROR || small));
   }
   return Duplex.prototype.push.call(this, chunk, encoding);
 }
@@ -236,7 +237,7 @@ function onInterim(
   _flags: number,
   raw: readonly string[],
 ): void {
-  exchangeOf(this).interim(headers[':status'] ?? 0, raw);
+  exchangeOf(this)?.interim(headers[':status'] ?? 0, raw);
 }
 
 function onResponse(
@@ -246,7 +247,7 @@ function onResponse(
   raw: readonly string[],
 ): void {
   const length = Number(headers['content-length'] ?? -1);
-  exchangeOf(this).response(headers[':status'] ?? 0, raw, (flags & NGHTTP2_FLAG_END_STREAM) !== 0, length);
+  exchangeOf(this)?.response(headers[':status'] ?? 0, raw, (flags & NGHTTP2_FLAG_END_STREAM) !== 0, length);
 }
 
 function onTrailers(
@@ -255,23 +256,26 @@ function onTrailers(
   _flags: number,
   raw: readonly string[],
 ): void {
-  exchangeOf(this).trailers(raw);
+  exchangeOf(this)?.trailers(raw);
 }
 
 function onData(this: ClientHttp2Stream, chunk: Buffer): void {
-  exchangeOf(this).data(chunk);
+  exchangeOf(this)?.data(chunk);
 }
 
 function onEnd(this: ClientHttp2Stream): void {
-  exchangeOf(this).ended();
+  exchangeOf(this)?.ended();
 }
 
 function onFrameError(this: ClientHttp2Stream, type: number): void {
-  if (type === HEADERS_FRAME) exchangeOf(this).unsendable();
+  if (type === HEADERS_FRAME) exchangeOf(this)?.unsendable();
 }
 
 function onClose(this: ClientHttp2Stream): void {
-  exchangeOf(this).closed(this);
+  exchangeOf(this)?.closed(this);
+  // Node's session holds its streams in a `Map`, hence for long (see `kernel/seats.ts`): the request is not to hang on it.
+  (this as CarryingStream)[EXCHANGE] = undefined;
+  this.removeAllListeners();
 }
 
 /** What went wrong is told at `close`, where the code of the reset is known. */

@@ -202,6 +202,8 @@ export class TurnBatches {
     }
     if (batch.expired) for (const index of batch.untold) tellLate(batch, index, now);
     else for (let i = 0; i < batch.calls.length; i++) settle(batch, i, now);
+    // Whoever still holds the batch does not hold the requests: a `Map` does so for long (see `kernel/seats.ts`).
+    batch.calls.length = 0;
   }
 }
 

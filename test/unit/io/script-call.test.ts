@@ -1,7 +1,3 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
-import { setImmediate as turn } from 'node:timers/promises';
-
 import type { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
 
@@ -9,9 +5,7 @@ import { ScriptCall } from '../../../src/io/limit-store/script-call.ts';
 import type { NodeStore } from '../../../src/io/limit-store/script-call.ts';
 import { Batch } from '../../../src/io/limit-store/turn-batches.ts';
 import type { StoreReply } from '../../../src/limits/store.ts';
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as (options: { type: 'minor' }) => void;
+import { leftAfterScavenge } from '../../harness/scavenge.ts';
 
 class Told implements NodeStore {
   readonly client = {} as Redis;
@@ -76,9 +70,5 @@ test('What hangs on a settled call dies with the next scavenge, not with the nex
     return new WeakRef(batch);
   };
   const batches = Array.from({ length: 100 }, settled);
-  // A weak reference is strong until the turn of the loop ends in which it was made.
-  await turn();
-  collect({ type: 'minor' });
-  const left = batches.filter((batch) => batch.deref() !== undefined);
-  expect(left).toHaveLength(0);
+  expect(await leftAfterScavenge(batches)).toBe(0);
 });
