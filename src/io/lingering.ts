@@ -110,7 +110,10 @@ export function closeInOrder(exchange: Exchange): void {
     new Discard(exchange).start();
     return;
   }
-  socket.destroySoon = () => endInOrder(socket, worker);
+  const end = (): void => {
+    endInOrder(socket, worker);
+  };
+  socket.destroySoon = end;
 }
 
 function endInOrder(socket: Socket, worker: WorkerContext): void {

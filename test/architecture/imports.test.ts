@@ -124,6 +124,16 @@ const PLANTED: readonly (readonly [string, Readonly<Record<string, string>>, Vio
   ],
   ['a cache of a module', { 'src/io/a.ts': 'const seen = new Map<string, number>();' }, 'module-state'],
   ['a list of a module', { 'src/io/a.ts': 'export const all: string[] = [];' }, 'module-state'],
+  [
+    'a function assigned to a field',
+    { 'src/io/a.ts': 'export class A { #end; constructor() { this.#end = (): void => { this.b(); }; } }' },
+    'closure-field',
+  ],
+  [
+    'a function for a field of something else',
+    { 'src/io/a.ts': 'export const a = (b: { c?: unknown }) => { b.c ??= async (d: string) => d; };' },
+    'closure-field',
+  ],
   ['a file of 401 lines', { 'src/io/a.ts': many }, 'length'],
   ['an import without its ending', { 'src/io/a.ts': "import { b } from './b';" }, 'extension'],
   ['a name that says nothing', { 'src/io/string-utils.ts': 'export const a = 1;' }, 'name'],
@@ -150,7 +160,8 @@ const INNOCENT: Readonly<Record<string, string>> = {
     'const RANKS: ReadonlyMap<string, number> = new Map([["a", 1]]);',
     'export const b = (clock: Clock): string => `${clock.process} import x from "fastify" ${/process|`/.test("")}`;',
     'export function c(): number { let inner = 0; const all = []; const seen = new Map(); return inner; }',
-    'export class D { readonly #seen = new Map<string, number>(); }',
+    'export class D { readonly #seen = new Map<string, number>(); readonly #end = (): void => {}; }',
+    'export const e = (f: { g: unknown }, h: () => void): void => { f.g = h; f.g = [1].map((i) => i); };',
     'export const ratio = (x: number, y: number): number => x / y / 2;',
   ].join('\n'),
   'plugins/rate-limit.ts':

@@ -18,6 +18,7 @@ export interface Violation {
     | 'barrel'
     | 'default-export'
     | 'module-state'
+    | 'closure-field'
     | 'length'
     | 'extension'
     | 'name'
@@ -227,6 +228,13 @@ const MODULE_STATE = [
 /** Up to the bracket; whether it is empty is looked up in the code, since the top level shows no insides. */
 const LITERAL = /(?<![\w$.])const\s+[\w$]+\s*(?::[^=;\n]*)?=\s*(?=[[{])/g;
 
+/**
+ * A function assigned to a field. V8 allocates it in old space, so that all that it closes over outlives every scavenge
+ * (src/README.md). An initialiser in a class, a method or a function that has a name first does not.
+ */
+const CLOSURE_FIELD =
+  /[\w$\])]\.#?[\w$]+\s*(?:\?\?|\|\|)?=\s*(?:async\s*)?(?:function\b|[\w$]+\s*=>|\([^()]*\)\s*(?::[^=;{}]*)?=>)/g;
+
 type Note = (rule: Violation['rule'], at: number, what: string) => void;
 
 function checkState(source: ScannedSource, note: Note): void {
@@ -268,6 +276,9 @@ function checkShape(file: string, room: Room, source: ScannedSource): Violation[
   if (file !== 'src/main.ts' && room.kind !== 'test' && room.kind !== 'loadtest') {
     for (const match of source.code.matchAll(/(?<![\w$.])process\s*\.\s*exit\s*\(/g)) {
       note('exit', match.index, 'process.exit outside src/main.ts');
+    }
+    for (const match of source.code.matchAll(CLOSURE_FIELD)) {
+      note('closure-field', match.index, 'a function assigned to a field');
     }
   }
   return found;
