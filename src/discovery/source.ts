@@ -32,9 +32,16 @@ export interface DiscoveryFault {
   readonly reason: string;
 }
 
+/** Whom a source tells. */
+export interface DiscoveryListener {
+  readonly onSet: (set: readonly Found[]) => void;
+  readonly onFault: (fault: DiscoveryFault) => void;
+}
+
+/** A source asks from its beginning on. */
 export interface DiscoverySource {
-  /** Begins to ask. @returns ends it; nothing is told afterwards */
-  subscribe(onSet: (set: readonly Found[]) => void, onFault: (fault: DiscoveryFault) => void): () => void;
+  /** Nothing is told afterwards. */
+  stop(): void;
 }
 
 /** Beyond this a source is taken to be mistaken. Half: a large fleet is refused; double: memory and probes for mischief. */

@@ -3,10 +3,9 @@
  * a real one fails. It keeps to "Blocking Queries": an answer carries `X-Consul-Index`; a question with `index` waits until the
  * index is past it, or for `wait`.
  */
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 
-import { listenBelow, listenOn } from './ports.ts';
+import { StandIn } from './stand-in.ts';
 
 export interface Entry {
   readonly id: string;
@@ -24,9 +23,7 @@ interface Waiting {
   readonly timer: NodeJS.Timeout;
 }
 
-export class ConsulAgent implements AsyncDisposable {
-  readonly #server: Server;
-  port = 0;
+export class ConsulAgent extends StandIn {
   token = '';
   /** Answers with this status, or not at all. */
   mood: 'ok' | 'silent' | number = 'ok';
@@ -38,21 +35,8 @@ export class ConsulAgent implements AsyncDisposable {
   readonly #services = new Map<string, readonly Entry[]>();
   readonly #waiting = new Set<Waiting>();
 
-  private constructor(server: Server) {
-    this.#server = server;
-    server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-      this.#ask(request, response);
-    });
-  }
-
   static async start(): Promise<ConsulAgent> {
-    const agent = new ConsulAgent(createServer());
-    agent.port = await listenBelow(agent.#server);
-    return agent;
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${this.port}`;
+    return await new ConsulAgent(createServer()).listen();
   }
 
   get waiting(): number {
@@ -71,22 +55,7 @@ export class ConsulAgent implements AsyncDisposable {
     this.#answerAll();
   }
 
-  async away(): Promise<void> {
-    const closed = once(this.#server, 'close');
-    this.#server.close();
-    this.#server.closeAllConnections();
-    await closed;
-  }
-
-  async back(): Promise<void> {
-    await listenOn(this.#server, this.port);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#server.listening) await this.away();
-  }
-
-  #ask(request: IncomingMessage, response: ServerResponse): void {
+  protected override answer(request: IncomingMessage, response: ServerResponse): void {
     this.questions += 1;
     this.asked.push(request.url ?? '');
     const url = new URL(request.url ?? '', 'http://agent');

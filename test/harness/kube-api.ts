@@ -4,11 +4,10 @@
  * It keeps to "Kubernetes API concepts": one counter of versions, every change an event, a watch tells all events behind its
  * version in order and nothing of before.
  */
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 
-import { listenBelow, listenOn } from './ports.ts';
+import { StandIn } from './stand-in.ts';
 
 export interface Slice {
   readonly service: string;
@@ -43,10 +42,8 @@ interface Event {
 /** What it does with a question: `ok`, a status, or nothing at all. */
 export type Mood = 'ok' | 'silent' | number;
 
-export class KubeApi implements AsyncDisposable {
-  readonly #server: Server;
-  readonly isSecure: boolean;
-  port = 0;
+export class KubeApi extends StandIn {
+  readonly #isSecure: boolean;
   /** Bearer token that is asked for; empty = none. */
   token = '';
   list: Mood = 'ok';
@@ -68,21 +65,17 @@ export class KubeApi implements AsyncDisposable {
   readonly #open = new Set<{ response: ServerResponse; namespace: string; service: string }>();
 
   private constructor(server: Server, isSecure: boolean) {
-    this.#server = server;
-    this.isSecure = isSecure;
-    server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-      this.#answer(request, response);
-    });
+    super(server);
+    this.#isSecure = isSecure;
   }
 
   static async start(tls?: { readonly cert: string; readonly key: string }): Promise<KubeApi> {
-    const api = new KubeApi(tls === undefined ? createServer() : createTlsServer(tls), tls !== undefined);
-    api.port = await listenBelow(api.#server);
-    return api;
+    const server = tls === undefined ? createServer() : createTlsServer(tls);
+    return await new KubeApi(server, tls !== undefined).listen();
   }
 
-  get url(): string {
-    return `${this.isSecure ? 'https' : 'http'}://127.0.0.1:${this.port}`;
+  override get url(): string {
+    return `${this.#isSecure ? 'https' : 'http'}://127.0.0.1:${this.port}`;
   }
 
   get openWatches(): number {
@@ -146,23 +139,7 @@ export class KubeApi implements AsyncDisposable {
   cut(): void {
     for (const { response } of this.#open) response.write('{"type":"ADDED","obj');
     this.#open.clear();
-    this.#server.closeAllConnections();
-  }
-
-  /** Nobody is there to ask, until `back`. */
-  async away(): Promise<void> {
-    const closed = once(this.#server, 'close');
-    this.#server.close();
-    this.#server.closeAllConnections();
-    await closed;
-  }
-
-  async back(): Promise<void> {
-    await listenOn(this.#server, this.port);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#server.listening) await this.away();
+    this.cutAll();
   }
 
   #endAll(lastWords: string): void {
@@ -170,7 +147,7 @@ export class KubeApi implements AsyncDisposable {
     this.#open.clear();
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse): void {
+  protected override answer(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? '', 'http://api');
     this.asked.push(`${url.pathname}${url.search}`);
     const match = /^\/apis\/discovery\.k8s\.io\/v1\/namespaces\/([^/]+)\/endpointslices$/.exec(url.pathname);

@@ -128,13 +128,12 @@ describe('the source', () => {
   function begin(tag?: string): void {
     sets = [];
     faults = [];
-    stop = new ConsulSource(
+    const source = new ConsulSource(
       { url: `${agent.url}/`, service: 'the shop', tag, token: undefined, ca: undefined, scheme: 'http' },
       () => 0.5,
-    ).subscribe(
-      (set) => sets.push(set),
-      (fault) => faults.push(fault),
+      { onSet: (set) => sets.push(set), onFault: (fault) => faults.push(fault) },
     );
+    stop = () => source.stop();
   }
 
   const ports = (): string => (sets.at(-1) ?? []).map(({ url }) => new URL(url).port).join();

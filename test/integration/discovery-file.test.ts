@@ -2,6 +2,7 @@
  * Instances that are listed in a file: replaced as a whole, swapped by a link, broken, emptied, gone, and taken up again after
  * a restart. In all of it no caller may notice anything, which `serving` and `untilAnsweredBy` ask for with each look.
  */
+import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -108,6 +109,18 @@ describe('a list in a file', () => {
     await replace(yamlOf(named(0, 1, 2)));
     await eventually('the source answers', async () => (await figureOf(gateway, 'age_seconds')) === 0);
     await eventually('the log tells', () => gateway.logs().includes('the source of instances answers again'));
+  });
+
+  test.each(['directory', 'pipe'])('that a %s stands for changes nothing, and counts again', async (kind) => {
+    const fault = untilFault(gateway, 'unreachable');
+    await rm(list);
+    if (kind === 'pipe') execFileSync('mkfifo', [list]);
+    else await mkdir(list);
+    await fault;
+    expect(await serving(gateway)).toBe(3);
+    await rm(list, { recursive: true });
+    await replace(yamlOf(named(0, 1, 2)));
+    await eventually('the source answers', async () => (await figureOf(gateway, 'age_seconds')) === 0);
   });
 
   test('that is empty takes nobody away', async () => {

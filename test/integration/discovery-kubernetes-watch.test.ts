@@ -38,10 +38,11 @@ describe('the source', () => {
       };
       const cluster = { host: '127.0.0.1', port: String(api.port), folder };
       const parts = { now: () => performance.now(), random: () => 0.999, cluster, relistMs };
-      this.stop = new KubernetesSource(question, parts).subscribe(
-        (set) => this.sets.push(set),
-        (fault) => this.faults.push(fault),
-      );
+      const source = new KubernetesSource(question, parts, {
+        onSet: (set) => this.sets.push(set),
+        onFault: (fault) => this.faults.push(fault),
+      });
+      this.stop = () => source.stop();
     }
 
     hosts(): string {
@@ -229,7 +230,7 @@ test('in a cluster it uses the service account: authority, namespace, and a toke
     await writeFile(join(folder, name), text);
   const sets: (readonly Found[])[] = [];
   const faults: DiscoveryFault[] = [];
-  const stop = new KubernetesSource(
+  const source = new KubernetesSource(
     {
       service: 'shop',
       namespace: undefined,
@@ -244,9 +245,7 @@ test('in a cluster it uses the service account: authority, namespace, and a toke
       random: () => 0.5,
       cluster: { host: 'localhost', port: String(api.port), folder },
     },
-  ).subscribe(
-    (set) => sets.push(set),
-    (fault) => faults.push(fault),
+    { onSet: (set) => sets.push(set), onFault: (fault) => faults.push(fault) },
   );
   await eventually('the endpoints', () => sets.at(-1)?.length === 2 && api.openWatches === 1);
   expect(faults).toEqual([]);
@@ -261,7 +260,7 @@ test('in a cluster it uses the service account: authority, namespace, and a toke
   await eventually('it is refused', () => faults.length > 0);
   expect(faults[0]?.kind).toBe('unreachable');
   expect(api.watches).toBe(2);
-  stop();
+  source.stop();
   await rm(folder, { recursive: true, force: true });
 });
 

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { instancesOfEntries, nextIndex } from '../../discovery/consul-entries.ts';
 import { retryMs } from '../../discovery/pauses.ts';
-import type { DiscoveryFault, DiscoverySource, Found } from '../../discovery/source.ts';
+import type { DiscoveryListener, DiscoverySource, Found } from '../../discovery/source.ts';
 import type { Random } from '../../kernel/random.ts';
 import { errorMessage } from '../error-message.ts';
 import { readPem } from '../pem.ts';
@@ -37,26 +37,22 @@ export interface ConsulQuestion {
 export class ConsulSource implements DiscoverySource {
   readonly #question: ConsulQuestion;
   readonly #random: Random;
+  readonly #listener: DiscoveryListener;
+  readonly #stopped = new AbortController();
 
-  constructor(question: ConsulQuestion, random: Random) {
+  constructor(question: ConsulQuestion, random: Random, listener: DiscoveryListener) {
     this.#question = question;
     this.#random = random;
+    this.#listener = listener;
+    void this.#run(this.#stopped.signal);
   }
 
-  subscribe(onSet: (set: readonly Found[]) => void, onFault: (fault: DiscoveryFault) => void): () => void {
-    const stopped = new AbortController();
-    void this.#run(stopped.signal, onSet, onFault);
-    return () => {
-      stopped.abort();
-    };
+  stop(): void {
+    this.#stopped.abort();
   }
 
   /** Never rejects, and ends only when stopped. */
-  async #run(
-    stopped: AbortSignal,
-    onSet: (set: readonly Found[]) => void,
-    onFault: (fault: DiscoveryFault) => void,
-  ): Promise<void> {
+  async #run(stopped: AbortSignal): Promise<void> {
     let index = 0;
     let failures = 0;
     while (!stopped.aborted) {
@@ -67,12 +63,12 @@ export class ConsulSource implements DiscoverySource {
         index = nextIndex(index, answer.index);
         failures = 0;
         pauseMs = index === 0 && before === 0 ? POLL_MS : CALM_MS;
-        onSet(answer.set);
+        this.#listener.onSet(answer.set);
       } catch (error) {
         if (stopped.aborted) return;
         index = 0;
         pauseMs = retryMs(++failures, this.#random);
-        onFault({
+        this.#listener.onFault({
           kind: error instanceof SourceFault ? error.kind : 'malformed',
           reason: errorMessage(error),
         });

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { KnownGood, type KnownGoodPolicy, type Settled } from '../../discovery/known-good.ts';
-import type { DiscoveryFault, DiscoverySource, Found } from '../../discovery/source.ts';
+import type { DiscoveryFault, DiscoveryListener, DiscoverySource, Found } from '../../discovery/source.ts';
 import { errorMessage } from '../error-message.ts';
 import type { StateDir } from './state-dir.ts';
 
@@ -31,7 +31,7 @@ export class DiscoveredService {
   readonly #parts: DiscoveredParts;
   readonly #known: KnownGood;
   readonly #stateDir: StateDir | undefined;
-  readonly #unsubscribe: () => void;
+  readonly #source: DiscoverySource;
   #timer: NodeJS.Timeout | undefined = undefined;
   #answered: boolean;
   /** Undefined while it answers. */
@@ -43,7 +43,7 @@ export class DiscoveredService {
   constructor(
     service: string,
     policy: KnownGoodPolicy,
-    source: DiscoverySource,
+    begin: (listener: DiscoveryListener) => DiscoverySource,
     before: readonly Found[],
     stateDir: StateDir | undefined,
     parts: DiscoveredParts,
@@ -58,20 +58,20 @@ export class DiscoveredService {
       parts.onInstances(restored);
       parts.log.info({ service, instances: restored.length }, 'instances of the last run are taken up again');
     }
-    this.#unsubscribe = source.subscribe(
-      (set) => {
+    this.#source = begin({
+      onSet: (set) => {
         this.#take(set);
       },
-      (fault) => {
+      onFault: (fault) => {
         this.#darkSince ??= parts.now();
         this.#fault(fault);
         parts.onNews();
       },
-    );
+    });
   }
 
   stop(): void {
-    this.#unsubscribe();
+    this.#source.stop();
     clearTimeout(this.#timer);
   }
 

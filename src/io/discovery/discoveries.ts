@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Configuration, ServiceConfiguration } from '../../../config/schema.ts';
 import type { KnownGoodPolicy } from '../../discovery/known-good.ts';
-import type { DiscoverySource, Found } from '../../discovery/source.ts';
+import type { DiscoveryListener, DiscoverySource, Found } from '../../discovery/source.ts';
 import type { Random } from '../../kernel/random.ts';
 import { instanceId } from '../../upstreams/instance-id.ts';
 import { errorMessage } from '../error-message.ts';
@@ -131,7 +131,7 @@ export class Discoveries {
     const discovered = new DiscoveredService(
       service,
       policy,
-      this.#source(discovery),
+      (listener) => this.#begin(discovery, listener),
       before,
       this.#stateDir(service, discovery),
       {
@@ -154,15 +154,19 @@ export class Discoveries {
     this.#gaugesOf(service);
   }
 
-  #source({ file, dns, kubernetes, consul }: DiscoveryConfiguration): DiscoverySource {
+  #begin(
+    { file, dns, kubernetes, consul }: DiscoveryConfiguration,
+    listener: DiscoveryListener,
+  ): DiscoverySource {
     const { now, readInstances, random, cluster } = this.#parts;
     if (dns !== null) {
       const port = dns.port ?? (dns.scheme === 'https' ? 443 : 80);
-      return new DnsSource({ ...dns, port }, random);
+      return new DnsSource({ ...dns, port }, random, listener);
     }
-    if (kubernetes !== null) return new KubernetesSource(definedOf(kubernetes), { now, random, cluster });
-    if (consul !== null) return new ConsulSource(definedOf(consul), random);
-    if (file !== null) return new FileSource(file, readInstances);
+    if (kubernetes !== null)
+      return new KubernetesSource(definedOf(kubernetes), { now, random, cluster }, listener);
+    if (consul !== null) return new ConsulSource(definedOf(consul), random, listener);
+    if (file !== null) return new FileSource(file, readInstances, listener);
     throw new Error('no source of instances');
   }
 

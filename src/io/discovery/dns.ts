@@ -4,6 +4,7 @@ import { refreshMs, retryMs } from '../../discovery/pauses.ts';
 import {
   MOST_INSTANCES,
   type DiscoveryFault,
+  type DiscoveryListener,
   type DiscoverySource,
   type Found,
 } from '../../discovery/source.ts';
@@ -38,48 +39,24 @@ export interface DnsQuestion {
   readonly servers: readonly string[];
 }
 
-export class DnsSource implements DiscoverySource {
-  readonly #question: DnsQuestion;
-  readonly #random: Random;
-
-  constructor(question: DnsQuestion, random: Random) {
-    this.#question = question;
-    this.#random = random;
-  }
-
-  subscribe(onSet: (set: readonly Found[]) => void, onFault: (fault: DiscoveryFault) => void): () => void {
-    const asking = new Asking(this.#question, this.#random, onSet, onFault);
-    return () => {
-      asking.stop();
-    };
-  }
-}
-
 interface Answer {
   readonly set: readonly Found[];
   readonly ttlSeconds: number | undefined;
 }
 
-class Asking {
+export class DnsSource implements DiscoverySource {
   readonly #question: DnsQuestion;
   readonly #random: Random;
-  readonly #onSet: (set: readonly Found[]) => void;
-  readonly #onFault: (fault: DiscoveryFault) => void;
+  readonly #listener: DiscoveryListener;
   #resolver: dns.Resolver | undefined = undefined;
   #timer: NodeJS.Timeout | undefined = undefined;
   #failures = 0;
   #stopped = false;
 
-  constructor(
-    question: DnsQuestion,
-    random: Random,
-    onSet: (set: readonly Found[]) => void,
-    onFault: (fault: DiscoveryFault) => void,
-  ) {
+  constructor(question: DnsQuestion, random: Random, listener: DiscoveryListener) {
     this.#question = question;
     this.#random = random;
-    this.#onSet = onSet;
-    this.#onFault = onFault;
+    this.#listener = listener;
     void this.#ask();
   }
 
@@ -97,13 +74,13 @@ class Asking {
       if (this.#stopped) return;
       this.#failures = 0;
       pauseMs = refreshMs(ttlSeconds, this.#random);
-      this.#onSet(set);
+      this.#listener.onSet(set);
     } catch (error) {
       if (this.#stopped) return;
       // A new one reads the system's list of servers again, and speaks from another port.
       this.#resolver = undefined;
       pauseMs = retryMs(++this.#failures, this.#random);
-      this.#onFault({ kind: kindOf(error), reason: errorMessage(error) });
+      this.#listener.onFault({ kind: kindOf(error), reason: errorMessage(error) });
     }
     this.#timer = setTimeout(() => {
       void this.#ask();

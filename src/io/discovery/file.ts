@@ -1,7 +1,7 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { DiscoveryFault, DiscoverySource, Found } from '../../discovery/source.ts';
+import type { DiscoveryFault, DiscoveryListener, DiscoverySource, Found } from '../../discovery/source.ts';
 import { errorMessage } from '../error-message.ts';
 
 /**
@@ -33,26 +33,7 @@ export type ReadInstances = (
 export class FileSource implements DiscoverySource {
   readonly #file: string;
   readonly #read: ReadInstances;
-
-  /** @param file absolute */
-  constructor(file: string, read: ReadInstances) {
-    this.#file = file;
-    this.#read = read;
-  }
-
-  subscribe(onSet: (set: readonly Found[]) => void, onFault: (fault: DiscoveryFault) => void): () => void {
-    const watched = new WatchedFile(this.#file, this.#read, onSet, onFault);
-    return () => {
-      watched.stop();
-    };
-  }
-}
-
-class WatchedFile {
-  readonly #file: string;
-  readonly #read: ReadInstances;
-  readonly #onSet: (set: readonly Found[]) => void;
-  readonly #onFault: (fault: DiscoveryFault) => void;
+  readonly #listener: DiscoveryListener;
   readonly #interval: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined = undefined;
   #watcher: FSWatcher | undefined = undefined;
@@ -62,16 +43,11 @@ class WatchedFile {
   #looking = false;
   #stopped = false;
 
-  constructor(
-    file: string,
-    read: ReadInstances,
-    onSet: (set: readonly Found[]) => void,
-    onFault: (fault: DiscoveryFault) => void,
-  ) {
+  /** @param file absolute */
+  constructor(file: string, read: ReadInstances, listener: DiscoveryListener) {
     this.#file = file;
     this.#read = read;
-    this.#onSet = onSet;
-    this.#onFault = onFault;
+    this.#listener = listener;
     this.#interval = setInterval(() => {
       void this.#look();
     }, LOOK_MS).unref();
@@ -166,20 +142,23 @@ class WatchedFile {
       leaving: false,
       readyHint: 'unknown',
     }));
-    this.#onSet(set);
+    this.#listener.onSet(set);
   }
 
   #fault(kind: DiscoveryFault['kind'], reason: string): void {
     if (kind === 'unreachable') this.#judged = '';
-    if (!this.#stopped) this.#onFault({ kind, reason });
+    if (!this.#stopped) this.#listener.onFault({ kind, reason });
   }
 }
 
-/** What is there now; an error's code is a state like any other, and holds no colon. */
+/** What is there now; what keeps it from being read is a state like any other, and holds no colon. */
 async function fingerprintOf(file: string, isFolder: boolean): Promise<string> {
   try {
-    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true });
-    return isFolder ? `${dev}:${ino}` : `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+    const found = await stat(file, { bigint: true });
+    const { dev, ino, size, mtimeNs, ctimeNs } = found;
+    if (isFolder) return `${dev}:${ino}`;
+    // To open a pipe waits for its writer, and that may be for ever.
+    return found.isFile() ? `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}` : 'it is no regular file';
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? 'unknown';
   }

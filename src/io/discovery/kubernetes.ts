@@ -3,7 +3,7 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EndpointSlices, type EndpointPolicy } from '../../discovery/endpoint-slices.ts';
 import { retryMs } from '../../discovery/pauses.ts';
-import type { DiscoveryFault, DiscoverySource, Found } from '../../discovery/source.ts';
+import type { DiscoveryListener, DiscoverySource, Found } from '../../discovery/source.ts';
 import { between, type Random } from '../../kernel/random.ts';
 import { errorMessage } from '../error-message.ts';
 import { readPem } from '../pem.ts';
@@ -61,34 +61,16 @@ export interface KubernetesParts {
   readonly relistMs?: number;
 }
 
-export class KubernetesSource implements DiscoverySource {
-  readonly #question: KubernetesQuestion;
-  readonly #parts: KubernetesParts;
-
-  constructor(question: KubernetesQuestion, parts: KubernetesParts) {
-    this.#question = question;
-    this.#parts = parts;
-  }
-
-  subscribe(onSet: (set: readonly Found[]) => void, onFault: (fault: DiscoveryFault) => void): () => void {
-    const watching = new Watching(this.#question, this.#parts, onSet, onFault);
-    return () => {
-      watching.stop();
-    };
-  }
-}
-
 interface Page {
   readonly items: readonly unknown[];
   readonly version: string;
   readonly next: string;
 }
 
-class Watching {
+export class KubernetesSource implements DiscoverySource {
   readonly #question: KubernetesQuestion;
   readonly #parts: KubernetesParts;
-  readonly #onSet: (set: readonly Found[]) => void;
-  readonly #onFault: (fault: DiscoveryFault) => void;
+  readonly #listener: DiscoveryListener;
   readonly #slices: EndpointSlices;
   readonly #stopped = new AbortController();
   #failures = 0;
@@ -98,16 +80,10 @@ class Watching {
   /** What was told last, to find out what a watch did not tell. */
   #told: string | undefined = undefined;
 
-  constructor(
-    question: KubernetesQuestion,
-    parts: KubernetesParts,
-    onSet: (set: readonly Found[]) => void,
-    onFault: (fault: DiscoveryFault) => void,
-  ) {
+  constructor(question: KubernetesQuestion, parts: KubernetesParts, listener: DiscoveryListener) {
     this.#question = question;
     this.#parts = parts;
-    this.#onSet = onSet;
-    this.#onFault = onFault;
+    this.#listener = listener;
     this.#slices = new EndpointSlices(question);
     void this.#run();
   }
@@ -146,7 +122,7 @@ class Watching {
       this.#failures = 0;
       this.#tell();
       if (!asleep || before === this.#told) return;
-      this.#onFault({ kind: 'silent', reason: 'the list has changes that the watch did not tell' });
+      this.#listener.onFault({ kind: 'silent', reason: 'the list has changes that the watch did not tell' });
       // It answers all the same.
       this.#tell();
       return;
@@ -245,17 +221,17 @@ class Watching {
     try {
       set = this.#slices.instances();
     } catch (error) {
-      this.#onFault({ kind: 'malformed', reason: errorMessage(error) });
+      this.#listener.onFault({ kind: 'malformed', reason: errorMessage(error) });
       return;
     }
     this.#told = JSON.stringify(set);
-    this.#onSet(set);
+    this.#listener.onSet(set);
   }
 
   async #failed(error: unknown): Promise<void> {
     if (this.#stopped.signal.aborted) return;
     const kind = error instanceof SourceFault ? error.kind : 'unreachable';
-    this.#onFault({ kind, reason: errorMessage(error) });
+    this.#listener.onFault({ kind, reason: errorMessage(error) });
     await this.#pause(++this.#failures);
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 
-import type { DiscoveryFault, DiscoverySource, Found } from '../../../src/discovery/source.ts';
+import type { DiscoveryFault, DiscoveryListener, Found } from '../../../src/discovery/source.ts';
 import { DiscoveredService } from '../../../src/io/discovery/discovered-service.ts';
 
 function found(host: number): Found {
@@ -11,8 +11,7 @@ function found(host: number): Found {
 /** A source by hand, and all that is told of it. */
 class World {
   now = 0;
-  onSet: (set: readonly Found[]) => void = () => undefined;
-  onFault: (fault: DiscoveryFault) => void = () => undefined;
+  listener: DiscoveryListener | undefined = undefined;
   readonly told: string[] = [];
   readonly counted: string[] = [];
   instances: readonly Found[] = [];
@@ -20,13 +19,6 @@ class World {
   readonly service: DiscoveredService;
 
   constructor(before: readonly Found[] = []) {
-    const source: DiscoverySource = {
-      subscribe: (onSet, onFault) => {
-        this.onSet = onSet;
-        this.onFault = onFault;
-        return () => undefined;
-      },
-    };
     const note = (fields: object, message: string): void => {
       const { fault = '' } = fields as { fault?: string };
       this.told.push(`${message} ${fault}`.trim());
@@ -34,7 +26,10 @@ class World {
     this.service = new DiscoveredService(
       'shop',
       { emptySet: 'keep', hasIdentity: false },
-      source,
+      (listener) => {
+        this.listener = listener;
+        return { stop: () => undefined };
+      },
       before,
       undefined,
       {
@@ -52,13 +47,13 @@ class World {
   }
 
   says(...hosts: number[]): void {
-    this.onSet(hosts.map(found));
+    this.listener?.onSet(hosts.map(found));
     this.now += 1000;
     this.service.tick();
   }
 
   fails(kind: DiscoveryFault['kind']): void {
-    this.onFault({ kind, reason: 'a reason' });
+    this.listener?.onFault({ kind, reason: 'a reason' });
   }
 }
 
