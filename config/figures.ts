@@ -179,6 +179,10 @@ function checkService(own: Service, written: Tree, path: Path, report: Report): 
       'no `keys`: random ones are made at start, so sessions end with the gateway',
     );
   }
+  if (versions?.cookie !== undefined && versions?.cookie !== null && versions.cookie === affinity?.cookie) {
+    const message = "is the session's cookie too: the browser would keep one of them; give it another name";
+    report('error', [...path, 'versions', 'cookie'], message);
+  }
   if (instances === undefined) return;
   if (isTree(written.tls) && instances.length > 0 && instances.every(({ url }) => url.startsWith('http:'))) {
     report('warning', [...path, 'tls'], 'has no effect: all instances are http');

@@ -16,6 +16,7 @@ const instanceUrl = z
       return refuse('not the address of an instance: write it as http://host:port or https://host:port');
     }
     const url = new URL(value);
+    if (url.port === '0') return refuse('no instance listens on port 0');
     if (url.username !== '' || url.password !== '')
       return refuse('an instance address holds no user name or password');
     if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {

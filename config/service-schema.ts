@@ -85,10 +85,13 @@ const versions = z.strictObject({
     .describe('paths looked for at other versions before a 404'),
   canary: z.record(name(), ratio()).prefault({}).describe('versions and their share of new sessions'),
   cookie: token('a cookie name').nullable().prefault(null).describe('a signed cookie that names the version'),
-  aborted: z.array(name()).prefault([]).describe('versions whose sessions are moved away'),
+  aborted: z
+    .array(name())
+    .prefault([])
+    .describe('versions that get nobody, and whose sessions are moved away'),
   abort: word(['never', 'automatic'])
     .prefault('never')
-    .describe('`automatic`: a canary that fails more or is slower gets weight 0'),
+    .describe('`automatic`: a canary that fails more or is slower is aborted'),
 });
 
 const shedMode = word(['enforce', 'observe', 'off']);

@@ -1,4 +1,6 @@
 /** Every measure by its name, in the order in which they run. */
+import { costOfPicks } from './balancing/pick.ts';
+import { slowTwo } from './balancing/slow-two.ts';
 import { bigBodies } from './cost/bodies.ts';
 import { detour } from './cost/detour.ts';
 import { idleMemory } from './cost/idle-memory.ts';
@@ -14,6 +16,7 @@ import { limitsKeys } from './limits/keys.ts';
 import { limitsLatency } from './limits/latency.ts';
 import { limitsTrips } from './limits/trips.ts';
 import type { Measure } from './measure.ts';
+import { chaos } from './rolling/chaos.ts';
 import { gatewayRoll } from './rolling/gateway-roll.ts';
 import { rollingDeploy } from './rolling/rolling-deploy.ts';
 
@@ -32,8 +35,11 @@ export type MeasureName =
   | 'limits-latency'
   | 'limits-hang'
   | 'limits-keys'
+  | 'pick'
+  | 'balancing-slow'
   | 'rolling-deploy'
-  | 'gateway-roll';
+  | 'gateway-roll'
+  | 'chaos';
 
 /** The measures of a name that stands for several. */
 export const MEASURE_GROUPS: Readonly<Record<string, readonly MeasureName[]>> = {
@@ -47,7 +53,8 @@ export const MEASURE_GROUPS: Readonly<Record<string, readonly MeasureName[]>> = 
     'limits-hang',
     'limits-keys',
   ],
-  rolling: ['rolling-deploy', 'gateway-roll'],
+  balancing: ['pick', 'balancing-slow'],
+  rolling: ['rolling-deploy', 'gateway-roll', 'chaos'],
 };
 
 export const MEASURES: Readonly<Record<MeasureName, Measure>> = {
@@ -106,6 +113,15 @@ export const MEASURES: Readonly<Record<MeasureName, Measure>> = {
       'A million callers, each seen once: what the processes keep of them, and whether their loops stand still.',
     run: limitsKeys,
   },
+  pick: {
+    about: 'A thousand instances, a tenth of them slow or failing: time and bytes of choosing one.',
+    run: costOfPicks,
+  },
+  'balancing-slow': {
+    about:
+      'Ten instances at 70 % load, in turns all fast and two of them three times slower: what that does to the p99.',
+    run: slowTwo,
+  },
   'rolling-deploy': {
     about:
       'Five instances are replaced one after the other under 70 % load of sessions, one in ten requests a POST: what fails, runs twice or moves.',
@@ -115,5 +131,10 @@ export const MEASURES: Readonly<Record<MeasureName, Measure>> = {
     about:
       'Two gateways replace their workers under that load, alone and while the instances roll, and one of the two ends by SIGTERM and comes back.',
     run: gatewayRoll,
+  },
+  chaos: {
+    about:
+      'Twelve faults, of an instance, of all and of what stands around, each under half of the load that they bear, beside a hypothesis in figures.',
+    run: chaos,
   },
 };

@@ -9,7 +9,7 @@ export const upstream: Step = (exchange, next) => {
   if (code === '') next(exchange);
   else if (exchange.affinityResult === 'refused') refuseSession(exchange, code);
   else if (code === 'SPW_SHED_CONCURRENCY') exchange.shed(code, 'every instance works at its cap');
-  else exchange.refuse(code, 'no instance may take the request');
+  else exchange.refuse(code, exchange.route?.service.whyClosed ?? '');
 };
 
 /** `affinity.mode: hard`: nobody else may take it. */

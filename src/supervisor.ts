@@ -9,6 +9,7 @@ import type { Loaded as LoadResult } from '../config/load.ts';
 import type { Configuration } from '../config/schema.ts';
 import type { ReadinessView, ReloadView } from './io/admin-port.ts';
 import { startAdminServer, type AdminServer } from './io/admin-server.ts';
+import { CanaryDesk } from './io/canary-desk.ts';
 import { Conditions } from './io/conditions.ts';
 import { CertificateFiles } from './io/certificate-files.ts';
 import { ControlPlane } from './io/control-plane.ts';
@@ -60,6 +61,7 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #pool: WorkerPool;
   readonly #fleets: FleetControl;
+  readonly #canaries: CanaryDesk;
   readonly #discoveries: Discoveries;
   readonly #listeners = new Listeners();
   readonly #questions = new Questions();
@@ -117,6 +119,12 @@ export class Supervisor {
         options.log.error({ reason }, 'instances cannot be probed as configured');
       },
     });
+    this.#canaries = new CanaryDesk({
+      now: systemNow,
+      log: options.log,
+      meter: this.#meter,
+      fleets: this.#fleets,
+    });
     this.#discoveries = new Discoveries({
       now: systemNow,
       random: Math.random,
@@ -152,6 +160,7 @@ export class Supervisor {
       commit: options.commit,
       pool: this.#pool,
       fleets: this.#fleets,
+      canaries: this.#canaries,
       questions: this.#questions,
       limitOverrides: this.#limits.overrides,
       meter: this.#meter,
@@ -211,6 +220,7 @@ export class Supervisor {
       adminRefusal: ({ admin }) => this.#admin?.refusal(admin) ?? '',
       onCommit: (configuration) => {
         this.#fleets.forget();
+        this.#canaries.configure(configuration);
         this.#discoveries.configure(configuration);
         this.#admin?.configure(configuration.admin);
         this.#limits.configure(configuration);
@@ -233,6 +243,7 @@ export class Supervisor {
       log: options.log,
       startUp: this.#startUp,
       fleets: this.#fleets,
+      canaries: this.#canaries,
       limits: this.#limits,
       identities: this.#identities,
       questions: this.#questions,
@@ -288,6 +299,7 @@ export class Supervisor {
     this.#listeners.commit(this.#listeners.prepare(configuration.listeners));
     this.#rollout.begin(this.#listeners.current);
     this.#fleets.configure(configuration, true);
+    this.#canaries.configure(configuration);
     this.#discoveries.configure(configuration);
     this.#limits.configure(configuration);
     await this.#conditions.until(() => this.#limits.settled, SHARED_SECRET_MS);

@@ -40,6 +40,7 @@ export interface HangReport {
 const TIMEOUT_MS = 25;
 /** As a worker gives its supervisor. */
 const SUPERVISOR_TIMEOUT_MS = 100;
+const SHARE_EXTRA_MS = 2;
 const CALM_MS = 1500;
 const STILL_MS = 2000;
 const AFTER_MS = 3000;
@@ -57,7 +58,8 @@ const gatewayStore = new IpcLimitStore({
   onState: () => undefined,
 });
 supervisor.on('message', (reply: LimitBatchReply) => gatewayStore.receive(reply));
-const limiter = limiterOn(store, 'exact', gatewayStore);
+const share = { store: gatewayStore, withinMs: TIMEOUT_MS + SHARE_EXTRA_MS };
+const limiter = limiterOn(store, 'exact', share);
 const rate = compileRate(PLENTY, PLENTY);
 const charges: readonly Charge[] = [
   { key: clientKey('h'.repeat(22)), level: 'client', rate, enforced: true },

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 
 import { redisOptions } from '../../src/io/limit-store/redis-options.ts';
 import { RedisLimitStore } from '../../src/io/limit-store/redis.ts';
-import { Limiter } from '../../src/limits/limiter.ts';
+import { Limiter, type ShareStore } from '../../src/limits/limiter.ts';
 import type { LimitStore } from '../../src/limits/store.ts';
 
 /** Resolves when the Redis on this port may be asked. */
@@ -28,13 +28,13 @@ export async function fitStore(port: number, timeoutMs: number): Promise<RedisLi
 export function limiterOn(
   store: LimitStore,
   enforcement: 'exact' | 'auto' | 'leased',
-  gatewayStore?: LimitStore,
+  share?: ShareStore,
 ): Limiter {
   const limiter = new Limiter({ store, onUnavailable: 'local', workers: 1, random: Math.random });
   limiter.configure({
     onUnavailable: 'local',
     store,
-    gatewayStore,
+    share,
     leases: { enforcement, maxOverRatio: 0.05 },
   });
   return limiter;

@@ -19,7 +19,7 @@ const CALM_MS = 4000;
 
 export async function gatewayRoll(context: MeasureContext): Promise<Measured> {
   const rolls = context.rounds ?? (context.quick ? QUICK_ROLLS : ROLLS);
-  await using stage = await Stage.open(2, context.seed, 'no roll');
+  await using stage = await Stage.open({ gateways: 2, seed: context.seed, phase: 'no roll' });
   await pause(CALM_MS);
   for (let roll = 1; roll <= rolls; roll += 1) {
     process.stderr.write(`gateway-roll, round ${roll} of ${rolls}\n`);
@@ -33,8 +33,8 @@ export async function gatewayRoll(context: MeasureContext): Promise<Measured> {
   }
   const figures = await stage.figures();
   return {
-    rows: soundRows(figures),
-    figures: [phaseTable(figures, `${rolls} of each at ${stage.ratePerSecond} requests/s`)],
+    rows: soundRows(figures, stage.load.stood),
+    figures: [phaseTable(figures, `${rolls} of each at ${stage.loadText}`)],
     notes: failures(figures),
     data: figures,
   };

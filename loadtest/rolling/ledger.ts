@@ -36,6 +36,8 @@ export interface PhaseFigures {
   readonly moved: Readonly<Record<Move, number>>;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** Of those that failed: how soon they were told. */
+  readonly failedP99Ms: number;
   /** Kinds of failures and how often. */
   readonly faults: Readonly<Record<string, number>>;
 }
@@ -82,6 +84,10 @@ export class Ledger {
       moved,
       p50Ms: quantile(latencies, 0.5),
       p99Ms: quantile(latencies, 0.99),
+      failedP99Ms: quantile(
+        failed.map(({ tookMs }) => tookMs),
+        0.99,
+      ),
       faults,
     };
   }

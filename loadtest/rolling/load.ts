@@ -5,6 +5,9 @@
  * Connections are treated as a balancer of connections before several gateways does it: a new one goes to a gateway that is in
  * rotation, one that is open is used until an answer says `connection: close` or it is closed. Nothing is sent twice: what
  * fails has failed, a request on a connection that ended in the same moment too.
+ *
+ * Where the machine lets the sender itself stand still, its callers stand still with it, and how long is told: all at once
+ * they would be a surge of several times what the instances bear, which is the subject of other cases.
  */
 import { seededRandom } from '../../src/kernel/random.ts';
 import { LoadConnection } from '../../test/harness/load-connection.ts';
@@ -28,16 +31,22 @@ const SESSIONS = 200;
 const CONNECTIONS = 60;
 const POST_SHARE = 0.1;
 const TICK_MS = 2;
+/** Later than this the sender stood still. At half what any caller may do is left out; at double 35 come at once, in front of 20 slots. */
+const STOOD_MS = 100;
 /** Longer than any experiment. */
 const ENDLESS_SECONDS = 86_400;
 
 const SET_COOKIE = /\r\nset-cookie:[ \t]*([^;\r]+)/i;
 const INSTANCE = /\r\nx-instance:[ \t]*([^\r]+)/i;
+/** Of an answer that another service gave. */
+const FOREIGN = /\r\nx-service:[ \t]*(?!shop(?:\r|$))\S/i;
 
 interface Session {
   cookie: string;
   instance: string;
   busy: boolean;
+  /** Its instance has left, and it has no other yet. */
+  adrift: boolean;
 }
 
 interface Sent {
@@ -63,21 +72,37 @@ export class RollingLoad {
   #serial = 0;
   #turn = 0;
   #phase = '';
+  #stood = { times: 0, ms: 0 };
 
   /** Begins to send. */
   constructor(options: RollingLoadOptions, phase: string) {
     this.#options = options;
     this.#phase = phase;
     this.#random = seededRandom(options.seed);
-    this.#sessions = Array.from({ length: SESSIONS }, () => ({ cookie: '', instance: '', busy: false }));
+    this.#sessions = Array.from({ length: SESSIONS }, () => ({
+      cookie: '',
+      instance: '',
+      busy: false,
+      adrift: false,
+    }));
     const { ratePerSecond, seed } = options;
     const next = arrivals([{ seconds: ENDLESS_SECONDS, ratePerSecond }], seededRandom(seed + 1));
     let dueMs = next();
+    let lastMs = 0;
     this.#timer = setInterval(() => {
       const nowMs = performance.now() - this.#startedAt;
-      for (; dueMs <= nowMs; dueMs = next()) this.#send(dueMs);
+      const { times, ms } = this.#stood;
+      if (nowMs - lastMs > STOOD_MS) this.#stood = { times: times + 1, ms: ms + nowMs - lastMs };
+      lastMs = nowMs;
+      for (; dueMs + this.#stood.ms <= nowMs; dueMs = next()) this.#send(dueMs + this.#stood.ms);
       this.#expire(nowMs);
     }, TICK_MS);
+  }
+
+  /** How often and how long the sender itself stood still; empty when never. */
+  get stood(): string {
+    const { times, ms } = this.#stood;
+    return times === 0 ? '' : `the sender stood still ${times} times, ${ms.toFixed(0)} ms in all`;
   }
 
   /** What is sent from now on belongs to this phase. */
@@ -140,7 +165,7 @@ export class RollingLoad {
         if (sent !== undefined) sent.head = head;
       },
       answered: (connection, status, code, reusable) => {
-        this.#settle(connection, status === 200 ? '' : `${status} ${code}`);
+        this.#settle(connection, this.#faultOf(connection, status, code));
         if (reusable) this.#idle.push(connection);
         else this.#open -= 1;
         this.#waiting.shift()?.();
@@ -156,6 +181,11 @@ export class RollingLoad {
         if (at >= 0) this.#idle.splice(at, 1);
       },
     });
+  }
+
+  #faultOf(connection: LoadConnection, status: number, code: string): string {
+    if (status !== 200) return `${status} ${code}`.trim();
+    return FOREIGN.test(this.#inFlight.get(connection)?.head ?? '') ? 'answered by another service' : '';
   }
 
   #settle(connection: LoadConnection, fault: string): void {
@@ -179,8 +209,9 @@ export class RollingLoad {
       session.instance = instance;
       return;
     }
+    const left = session.adrift || this.#options.leaves(before);
+    session.adrift = left && cookie === undefined;
     // One that starts again on its address keeps its sessions: their cookies name the address.
-    const left = this.#options.leaves(before);
     if (left || cookie !== undefined) session.instance = instance;
     this.ledger.moved(phase, left ? 'with the instance' : cookie === undefined ? 'spill' : 'without a cause');
   }

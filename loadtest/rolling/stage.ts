@@ -2,7 +2,7 @@
  * The stage of the rolling experiments: five instances of known capacity as processes, one or more gateways before them, and
  * the acts that an operator performs on them while the load runs.
  *
- * The load is 70 % of what the instances can do: 4 slots of 80 ms each are 250 requests/s, whatever the machine can.
+ * The load is a share of what the instances can do: 4 slots of 80 ms each are 250 requests/s, whatever the machine can.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 
@@ -17,9 +17,10 @@ import { RollingLoad } from './load.ts';
 const INSTANCES = 5;
 const SLOTS = 4;
 const MEAN_MS = 80;
-const LOAD = 0.7;
-const RATE = LOAD * ((INSTANCES * SLOTS * 1000) / MEAN_MS);
-const PROBE_MS = 250;
+/** Requests/s. */
+export const INSTANCE_CAPACITY = (SLOTS * 1000) / MEAN_MS;
+const ROLL_LOAD = 0.7;
+export const PROBE_MS = 250;
 const SESSION_MS = 1000;
 /** An instance serves on until its last session has gone and another probe has come; then a second for what is in flight. */
 const DRAIN_MS = SESSION_MS + 2 * PROBE_MS;
@@ -27,14 +28,14 @@ const DRAIN_MS = SESSION_MS + 2 * PROBE_MS;
 const ROTATION_MS = 200;
 const GATEWAY_DELAY = '2s';
 
-const CONFIGURATION = (urls: readonly string[]): string => `
+const ROLLING = (instances: readonly RollingInstance[]): string => `
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: 2
 shutdown: { delay: ${GATEWAY_DELAY}, timeout: 15s }
 log: { access: errors }
 services:
   shop:
-    instances: [${urls.join(', ')}]
+    instances: [${instances.map(({ url }) => url).join(', ')}]
     sla: 500ms
     readiness: { path: /ready, interval: ${PROBE_MS}ms }
     balancing: { slowStart: 1s }
@@ -44,13 +45,28 @@ routes: [{ path: /, service: shop }]
 `;
 
 interface Views {
-  readonly services?: {
-    readonly shop?: { readonly instances: readonly { readonly id: string; readonly state: string }[] };
+  readonly services: {
+    readonly shop: { readonly instances: readonly { readonly id: string; readonly state: string }[] };
   };
+}
+
+export interface StageOptions {
+  /** How many. */
+  readonly gateways: number;
+  readonly seed: number;
+  /** What is sent at first belongs to it. */
+  readonly phase: string;
+  /** Share of what the instances can do; without it 70 %. */
+  readonly load?: number;
+  /** Of the gateways, for these instances; without it one for rolls. */
+  readonly configuration?: (instances: readonly RollingInstance[]) => string;
+  /** The instances are on one port of several addresses, as those of a name in DNS are. */
+  readonly onePort?: boolean;
 }
 
 export class Stage implements AsyncDisposable {
   readonly load: RollingLoad;
+  readonly #ratePerSecond: number;
   readonly #instances: RollingInstance[];
   readonly #gateways: Gateway[];
   #text: string;
@@ -62,41 +78,58 @@ export class Stage implements AsyncDisposable {
   readonly #executed = new Map<string, number>();
   readonly #ended = new AbortController();
 
-  static async open(gateways: number, seed: number, firstPhase: string): Promise<Stage> {
-    const ports = await freePorts(INSTANCES);
-    const instances = await Promise.all(ports.map(async (port) => await start(port, 'notice')));
-    const text = CONFIGURATION(instances.map(({ url }) => url));
-    const started = await Promise.all(
-      Array.from({ length: gateways }, async () => await startGateway(text, { discardStdout: true })),
+  static async open(options: StageOptions): Promise<Stage> {
+    const { onePort = false, configuration = ROLLING } = options;
+    const ports = await freePorts(onePort ? 1 : INSTANCES);
+    const instances = await Promise.all(
+      Array.from({ length: INSTANCES }, async (_, index) =>
+        onePort
+          ? await startInstance(ports[0] ?? 0, `127.0.0.${index + 1}`)
+          : await startInstance(ports[index] ?? 0),
+      ),
     );
-    return new Stage(instances, started, text, seed, firstPhase);
+    const text = configuration(instances);
+    const gateways = await Promise.all(
+      Array.from({ length: options.gateways }, async () => await startGateway(text, { discardStdout: true })),
+    );
+    return new Stage(options, instances, gateways, text);
   }
 
   private constructor(
+    options: StageOptions,
     instances: RollingInstance[],
     gateways: Gateway[],
     text: string,
-    seed: number,
-    phase: string,
   ) {
     this.#instances = instances;
     this.#gateways = gateways;
     this.#text = text;
     this.#serving = new Set(gateways.map(({ port }) => port));
+    this.#ratePerSecond = (options.load ?? ROLL_LOAD) * INSTANCES * INSTANCE_CAPACITY;
     this.load = new RollingLoad(
       {
-        ratePerSecond: RATE,
+        ratePerSecond: this.#ratePerSecond,
         rotation: () => [...this.#serving],
         leaves: (instance) => this.#leaving.has(instance),
-        seed,
+        seed: options.seed,
       },
-      phase,
+      options.phase,
     );
     void this.#rotate();
   }
 
-  get ratePerSecond(): number {
-    return RATE;
+  /** What was sent, in words. */
+  get loadText(): string {
+    const { stood } = this.load;
+    return `${this.#ratePerSecond} requests/s${stood === '' ? '' : `; ${stood}`}`;
+  }
+
+  get instances(): readonly RollingInstance[] {
+    return this.#instances;
+  }
+
+  get gateways(): readonly Gateway[] {
+    return this.#gateways;
   }
 
   /**
@@ -106,15 +139,15 @@ export class Stage implements AsyncDisposable {
   async rollInstances(style: DrainStyle): Promise<void> {
     for (const [index, old] of this.#instances.entries()) {
       const [port = 0] = await freePorts(1);
-      const fresh = await start(port, style);
+      const fresh = await startInstance(port);
       this.#spare = fresh;
       await this.#list([...this.#instances, fresh]);
       await eventually(`${fresh.id} is ready everywhere`, async () => {
-        const states = await Promise.all(this.#gateways.map(async (each) => await stateOf(each, fresh.id)));
-        return states.every((state) => state === 'ready');
+        const states = await Promise.all(this.#gateways.map(statesOf));
+        return states.every((each) => each.get(fresh.id) === 'ready');
       });
       await old.set({ drain: style, drainMs: DRAIN_MS });
-      this.#leaving.add(String(old.pid));
+      this.forgive(old);
       await old.term();
       await this.#collect(old);
       this.#instances[index] = fresh;
@@ -125,7 +158,7 @@ export class Stage implements AsyncDisposable {
 
   /** By a new configuration and a reload of every gateway. */
   async #list(instances: readonly RollingInstance[]): Promise<void> {
-    this.#text = CONFIGURATION(instances.map(({ url }) => url));
+    this.#text = ROLLING(instances);
     for (const gateway of this.#gateways) {
       await gateway.rewrite(this.#text);
       const { status, body } = await gateway.admin('/v1/reload', { method: 'POST' });
@@ -157,6 +190,19 @@ export class Stage implements AsyncDisposable {
       ports: { port, adminPort },
     });
     await eventually('it is in rotation again', () => this.#serving.has(port));
+  }
+
+  /** Who moves away from this process has a cause. */
+  forgive({ pid }: RollingInstance): void {
+    this.#leaving.add(String(pid));
+  }
+
+  /** Another process takes the place of one that has ended, on its address. */
+  async restartInstance(index: number): Promise<void> {
+    const old = this.#instances[index];
+    if (old === undefined) throw new Error(`there is no instance ${index}`);
+    await this.#collect(old);
+    this.#instances[index] = await startInstance(old.port, old.host);
   }
 
   /** Ends the load. */
@@ -193,8 +239,9 @@ export class Stage implements AsyncDisposable {
   }
 }
 
-async function start(port: number, drain: DrainStyle): Promise<RollingInstance> {
-  return await startRollingInstance({ port, drain, drainMs: DRAIN_MS, slots: SLOTS, meanMs: MEAN_MS });
+export async function startInstance(port: number, host = '127.0.0.1'): Promise<RollingInstance> {
+  const settings = { host, port, slots: SLOTS, meanMs: MEAN_MS };
+  return await startRollingInstance({ ...settings, drain: 'notice', drainMs: DRAIN_MS });
 }
 
 async function isReady(adminUrl: string): Promise<boolean> {
@@ -205,7 +252,8 @@ async function isReady(adminUrl: string): Promise<boolean> {
   }
 }
 
-async function stateOf(gateway: Gateway, id: string): Promise<string> {
+/** What a gateway says of each of its instances, by id. */
+export async function statesOf(gateway: Gateway): Promise<ReadonlyMap<string, string>> {
   const { services } = (await gateway.admin('/v1/services')).body as Views;
-  return services?.shop?.instances.find((each) => each.id === id)?.state ?? '';
+  return new Map(services.shop.instances.map(({ id, state }) => [id, state]));
 }

@@ -7,30 +7,37 @@ export function sumOf(figures: readonly PhaseFigures[], of: (figures: PhaseFigur
   return figures.reduce((sum, each) => sum + of(each), 0);
 }
 
+/** What must not happen once. */
+export function noneRow(what: string, value: number): Row {
+  return { what, unit: 'count', value, bound: { most: 0 } };
+}
+
+/** Why a miss says more about the machine, where the sender itself did not come round (`RollingLoad.stood`). */
+export function excuseOf(stood: string): Pick<Row, 'excuse'> {
+  return stood === '' ? {} : { excuse: stood };
+}
+
 /** What holds in every phase in which whoever leaves says so. */
-export function soundRows(figures: readonly PhaseFigures[]): Row[] {
+export function soundRows(figures: readonly PhaseFigures[], stood: string): Row[] {
   const requests = sumOf(figures, ({ sent }) => sent);
   const posts = sumOf(figures, (each) => each.posts);
   return [
+    // Without a request nothing was shown.
     {
-      what: `failed of ${requests}`,
-      unit: 'count',
-      // Without a request nothing was shown.
-      value: requests === 0 ? Number.NaN : sumOf(figures, ({ failed }) => failed),
-      bound: { most: 0 },
+      ...noneRow(
+        `failed of ${requests}`,
+        requests === 0 ? Number.NaN : sumOf(figures, ({ failed }) => failed),
+      ),
+      ...excuseOf(requests === 0 ? '' : stood),
     },
-    {
-      what: `POSTs run twice of ${posts}`,
-      unit: 'count',
-      value: posts === 0 ? Number.NaN : sumOf(figures, ({ duplicated }) => duplicated),
-      bound: { most: 0 },
-    },
-    {
-      what: 'POSTs answered that no instance has seen',
-      unit: 'count',
-      value: sumOf(figures, ({ unfounded }) => unfounded),
-      bound: { most: 0 },
-    },
+    noneRow(
+      `POSTs run twice of ${posts}`,
+      posts === 0 ? Number.NaN : sumOf(figures, ({ duplicated }) => duplicated),
+    ),
+    noneRow(
+      'POSTs answered that no instance has seen',
+      sumOf(figures, ({ unfounded }) => unfounded),
+    ),
     {
       what: 'sessions moved though their instance stayed, of all answers',
       unit: 'share',

@@ -31,7 +31,7 @@ export interface Field {
 export function markOf(text: string): number {
   let mark = 0x811c_9dc5;
   for (let at = 0; at < text.length; at++) mark = Math.imul(mark ^ text.charCodeAt(at), 0x0100_0193);
-  return mixed(mark);
+  return mixBits(mark);
 }
 
 /**
@@ -54,7 +54,7 @@ export function rendezvous(key: number, field: Field, marks: readonly number[]):
     const factor = field.factorOf(slot);
     const bound = Math.max(LEAST_BOUND, Math.ceil((LOAD_BOUND * total) / (shares * factor)));
     if (field.inFlight(slot) >= bound) continue;
-    const draw = -Math.log((mixed(key ^ (marks[slot] ?? 0)) + 0.5) / 2 ** 32) * factor;
+    const draw = -Math.log((mixBits(key ^ (marks[slot] ?? 0)) + 0.5) / 2 ** 32) * factor;
     if (draw >= bestDraw) continue;
     best = slot;
     bestDraw = draw;
@@ -63,7 +63,7 @@ export function rendezvous(key: number, field: Field, marks: readonly number[]):
 }
 
 /** All bits of the result depend on all of `bits`; 0 ≤ result < 2^32. Source: MurmurHash3, the final mix. */
-function mixed(bits: number): number {
+export function mixBits(bits: number): number {
   let hash = bits;
   hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2_ae35);

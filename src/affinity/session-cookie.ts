@@ -2,27 +2,18 @@
  * Sessions that stay with their instance: a signed cookie holds the pin, so no gateway keeps a table of sessions.
  *
  * Form: `v1.<kid>.<payload>.<mac>`. Payload, 32 bytes: service 4, session id 8, instance 8, version 4 (zero: none is
- * pinned), issued 4, seen 4 (seconds since 1970). The mac is HMAC-SHA-256 over the text before it and the service's
- * name, 16 bytes. What is compared is the mac's *text*, in constant time: of the 22 characters the last holds four unused
- * bits, and a comparison of decoded bytes would let them be changed. So a planted cookie picks only what we signed, and
- * the instance is named by a keyed hash that tells no address.
+ * pinned), issued 4, seen 4 (seconds since 1970). The mac is that of `cookie-signature.ts`. So a planted cookie picks only
+ * what we signed, and instance and version are named by keyed hashes that tell neither.
  *
- * `keys[0]` signs, all verify: rotate by putting a key in front and removing the old one when it has been idle. A pin
- * carries the instance's tag under the key that signed it, so rotating moves nobody: look instances up by all `tagsOf`.
+ * A pin carries the instance's tag under the key that signed it, so rotating moves nobody: look instances up by all `tagsOf`.
  * Anything that does not verify is no pin, never an error. Moments are wall clock, since the cookie outlives a process;
  * a clock that goes back makes sessions live longer by that much and nothing else (a future `seen` counts as now).
  * Limits: whoever copies a cookie shares its session; without keys in the configuration a restart ends all sessions.
  */
-import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { Hmac } from './hmac.ts';
+import { CookieSignature, MAC_CHARS, MAX_KID_CHARS, type CookieKey } from './cookie-signature.ts';
+import { SessionIds } from './session-ids.ts';
 import { cookieEnd, cookieValue, findCookie } from '../kernel/cookie.ts';
 import { RecentMap } from '../kernel/lru.ts';
-
-export interface CookieKey {
-  /** 1 to 64 characters of A–Z a–z 0–9 . _ -. */
-  readonly id: string;
-  readonly secret: string;
-}
 
 export interface SessionCookieOptions {
   readonly cookieName: string;
@@ -65,63 +56,31 @@ const REFRESH_SHARE = 0.1;
 
 const PAYLOAD_BYTES = 32;
 const PAYLOAD_CHARS = 43;
-const MAC_BYTES = 16;
-const MAC_CHARS = 22;
-/** As long as a name of the configuration may be. */
-const MAX_KID_CHARS = 64;
+const FORM = 'v1';
+const INSTANCE_CHARS = 16;
+const VERSION_CHARS = 8;
 const NO_VERSION = '00000000';
-const KID = /^[A-Za-z0-9._-]{1,64}$/;
 
 const NONE: CookieReading = Object.freeze({ result: 'none' });
 const INVALID: CookieReading = Object.freeze({ result: 'invalid' });
 const EXPIRED: CookieReading = Object.freeze({ result: 'expired' });
 
-/** Random session ids, drawn from the system by the hundred: one call each would be a tenth of a request's cost. */
-class SessionIds {
-  #pool = Buffer.alloc(0);
-  #at = 0;
-
-  /** 16 hex digits. */
-  next(): string {
-    if (this.#at >= this.#pool.length) {
-      this.#pool = randomBytes(SID_BYTES * SIDS_DRAWN);
-      this.#at = 0;
-    }
-    this.#at += SID_BYTES;
-    return this.#pool.toString('hex', this.#at - SID_BYTES, this.#at);
-  }
-}
-
-const SID_BYTES = 8;
-/** Half costs more calls, double keeps more ids waiting than a worker gives away in a second. */
-const SIDS_DRAWN = 256;
-
 export class SessionCookies {
   readonly #ids = new SessionIds();
-  readonly #macs = new Map<string, Hmac>();
+  readonly #signature: CookieSignature;
   /** Written anew for each cookie: buffers are memory outside the heap and dear to make. */
-  readonly #macBytes = Buffer.alloc(MAC_BYTES);
   readonly #payload = Buffer.alloc(PAYLOAD_BYTES);
   readonly #name: string;
-  readonly #keys: readonly CookieKey[];
   readonly #idleMs: number;
   readonly #absoluteMs: number;
-  readonly #service: string;
-  readonly #serviceMark: number;
   readonly #verified = new RecentMap<string, CookieReading & { readonly pin: Pin }>(MAX_VERIFIED);
 
   /** @throws RangeError without a key, or for a key id that cannot stand in a cookie. */
   constructor(options: SessionCookieOptions) {
-    if (options.keys.length === 0) throw new RangeError('session cookies need a key');
-    for (const { id } of options.keys) {
-      if (!KID.test(id)) throw new RangeError(`${id} cannot be a key id: 1 to 64 of A-Z a-z 0-9 . _ -`);
-    }
+    this.#signature = new CookieSignature(options.keys, options.service);
     this.#name = options.cookieName;
-    this.#keys = options.keys;
     this.#idleMs = options.idleMs;
     this.#absoluteMs = options.absoluteMs;
-    this.#service = options.service;
-    this.#serviceMark = createHash('sha256').update(options.service).digest().readUInt32BE(0);
   }
 
   /**
@@ -148,6 +107,7 @@ export class SessionCookies {
    * @param versionTag 8 hex digits, '' for none
    * @param previous the session's pin so far; its id and age are kept
    * @param secure whether the caller came over TLS
+   * @param newSid the id of a session that begins; of `newSid`
    */
   issue(
     instanceTag: string,
@@ -155,20 +115,19 @@ export class SessionCookies {
     nowWallMs: number,
     previous: Pin | undefined,
     secure: boolean,
+    newSid = '',
   ): { readonly cookie: string; readonly sid: string } {
-    const key = this.#keys[0];
-    if (key === undefined) throw new RangeError('session cookies need a key');
-    const sid = previous?.sid ?? this.#ids.next();
+    const sid = previous?.sid ?? (newSid === '' ? this.newSid() : newSid);
     const payload = this.#payload;
-    payload.writeUInt32BE(this.#serviceMark, 0);
+    payload.writeUInt32BE(this.#signature.serviceMark, 0);
     payload.write(sid, 4, 8, 'hex');
     payload.write(instanceTag, 12, 8, 'hex');
     payload.write(versionTag === '' ? NO_VERSION : versionTag, 20, 4, 'hex');
     const seen = seconds(nowWallMs);
     payload.writeUInt32BE(previous === undefined ? seen : seconds(previous.issuedMs), 24);
     payload.writeUInt32BE(seen, 28);
-    const signed = `v1.${key.id}.${payload.toString('base64url')}`;
-    const cookie = `${this.#name}=${signed}.${this.#mac(key, signed)}; Path=/; HttpOnly; SameSite=Lax`;
+    const value = this.#signature.sign(FORM, payload.toString('base64url'));
+    const cookie = `${this.#name}=${value}; Path=/; HttpOnly; SameSite=Lax`;
     return { cookie: secure ? `${cookie}; Secure` : cookie, sid };
   }
 
@@ -177,36 +136,24 @@ export class SessionCookies {
     return nowWallMs - pin.seenMs > this.#idleMs * REFRESH_SHARE;
   }
 
+  /** The id of a session that is about to begin: 16 hex digits. */
+  newSid(): string {
+    return this.#ids.next();
+  }
+
   /** The tag that new cookies carry for an instance: 16 hex digits. @param instanceUid discovery's uid, or host:port */
   tagOf(instanceUid: string): string {
-    return this.#tag(this.#keys[0]?.secret ?? '', instanceUid);
+    return this.tagsOf(instanceUid)[0] ?? '';
   }
 
   /** The tags under which valid cookies may name an instance, one for each key, `tagOf` first. */
   tagsOf(instanceUid: string): readonly string[] {
-    return this.#keys.map(({ secret }) => this.#tag(secret, instanceUid));
+    return this.#signature.tagsOf('instance', instanceUid, INSTANCE_CHARS);
   }
 
-  #tag(secret: string, instanceUid: string): string {
-    // Begins unlike any cookie, so that no signature is ever a tag.
-    const mac = createHmac('sha256', secret)
-      .update(`instance\0${this.#service}\0${instanceUid}`)
-      .digest('hex');
-    return mac.slice(0, 16);
-  }
-
-  #macOf(key: CookieKey): Hmac {
-    let mac = this.#macs.get(key.id);
-    if (mac === undefined) {
-      mac = new Hmac(key.secret);
-      this.#macs.set(key.id, mac);
-    }
-    return mac;
-  }
-
-  #mac(key: CookieKey, signed: string): string {
-    this.#macBytes.write(this.#macOf(key).sign(`${signed}\0${this.#service}`), 'latin1');
-    return this.#macBytes.toString('base64url');
+  /** The same for a version: 8 hex digits. */
+  versionTagsOf(version: string): readonly string[] {
+    return this.#signature.tagsOf('version', version, VERSION_CHARS);
   }
 
   #check(value: string, nowWallMs: number): CookieReading {
@@ -239,15 +186,9 @@ export class SessionCookies {
     if (value[payloadAt - 1] !== '.' || value[macAt - 1] !== '.') return undefined;
     const kid = value.slice(3, payloadAt - 1);
     const payload = Buffer.from(value.slice(payloadAt, macAt - 1), 'base64url');
-    if (payload.length !== PAYLOAD_BYTES || payload.readUInt32BE(0) !== this.#serviceMark) return undefined;
-    const signed = value.slice(0, macAt - 1);
-    const given = Buffer.from(value.slice(macAt));
-    for (const key of this.#keys) {
-      if (key.id !== kid) continue;
-      const wanted = Buffer.from(this.#mac(key, signed));
-      if (given.length === wanted.length && timingSafeEqual(given, wanted)) return pinOf(payload);
-    }
-    return undefined;
+    if (payload.length !== PAYLOAD_BYTES || payload.readUInt32BE(0) !== this.#signature.serviceMark)
+      return undefined;
+    return this.#signature.verifies(value, kid) ? pinOf(payload) : undefined;
   }
 }
 

@@ -37,14 +37,19 @@ export class SessionCount {
     this.#periodMs = periodMs;
   }
 
-  /** @param sid 16 hex digits, uniformly random */
-  add(sid: string, now: number): void {
+  /**
+   * @param sid 16 hex digits, uniformly random
+   * @returns whether it was not counted yet
+   */
+  add(sid: string, now: number): boolean {
     this.#age(now);
     const bit = bitOf(sid);
     const at = bit >> 3;
     const mask = 1 << (bit & 7);
-    if ((((this.#young[at] ?? 0) | (this.#old[at] ?? 0)) & mask) === 0) this.#empty--;
+    const isNew = (((this.#young[at] ?? 0) | (this.#old[at] ?? 0)) & mask) === 0;
+    if (isNew) this.#empty--;
     this.#young[at] = (this.#young[at] ?? 0) | mask;
+    return isNew;
   }
 
   /** The bits as base64, to be joined with those of other workers; '' when none is set. */

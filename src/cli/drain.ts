@@ -36,7 +36,7 @@ export function addDrainCommand(program: Command, context: CliContext): void {
     .argument('<service/instance>', 'such as shop/127.0.0.1:9001', parseTarget)
     .option('--wait', 'return when it has no requests, streams and sessions left')
     .option('--ttl <duration>', 'end the drain by itself after this, such as 10m', checkedDuration)
-    .option('--timeout <duration>', 'wait no longer than this (exit code 1)', (text: string) =>
+    .option('--timeout <duration>', 'wait, and no longer than this (exit code 1)', (text: string) =>
       parseDurationMs(checkedDuration(text)),
     )
     .option('--json', 'the answer as JSON')
@@ -62,7 +62,7 @@ async function drain(
     operatePath(target, 'drain'),
     options.ttl === undefined ? {} : { ttl: options.ttl },
   );
-  if (options.wait !== true) {
+  if (options.wait !== true && options.timeout === undefined) {
     if (options.json === true) output.json(answer);
     else output.data(`${target.text}: draining`);
     return EXIT.ok;

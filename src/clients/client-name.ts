@@ -8,8 +8,15 @@ import { createHmac } from 'node:crypto';
 
 /** Half: addresses as names are too long; double: longer header fields for every instance. As in `config/client-schema.ts`. */
 export const MOST_NAME_CHARS = 256;
+/** Never a client's name, or it could pass for an address's in logs and at the instances. */
+const OF_ADDRESS = 'ip:';
 /** 22 characters of base64url hold 132 bits: 128 of the hash and a partly used last character. */
 const BUCKET_CHARS = 22;
+
+/** Whether a token may name a client so. */
+export function isClientName(name: string): boolean {
+  return name !== '' && name.length <= MOST_NAME_CHARS && !name.startsWith(OF_ADDRESS);
+}
 
 /** The name under which limits count a client: HMAC-SHA-256(secret, kind ‖ 0 ‖ name), 128 bits, base64url. */
 export function clientBucket(hashSecret: string, kind: 'client' | 'ip', name: string): string {

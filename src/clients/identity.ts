@@ -101,6 +101,8 @@ export interface UnverifiedToken {
 const MAX_ADDRESSES = 10_000;
 /** Subjects whose client is remembered; the same trade. */
 const MAX_SUBJECTS = 4096;
+/** Names whose claimed tier is remembered, as many as tokens are: half, and that of a caller goes before its token; double is never filled. */
+const MAX_CLAIMED = 10_000;
 const DEFAULT_IPV6_PREFIX = 64;
 
 const KEY_CHALLENGE = 'ApiKey realm="api"';
@@ -136,6 +138,8 @@ export class IdentityChain {
   #keys: KnownKeys<KnownClient>;
   #bySubject = new RecentMap<string, KnownClient>(MAX_SUBJECTS);
   #byToken = new WeakMap<TokenFacts, KnownClient>();
+  /** What tokens claimed, for operators, who name a client and have no token of it. */
+  readonly #claimed = new RecentMap<string, string>(MAX_CLAIMED);
 
   /** @throws RangeError for a network or a digest that is none; the loader refuses such a configuration before. */
   constructor(policy: IdentityPolicy) {
@@ -160,6 +164,11 @@ export class IdentityChain {
   /** The tier of a client that has keys; undefined for any other name. */
   tierOfClient(name: string): string | undefined {
     return this.#keys.tierOf(name);
+  }
+
+  /** The tier that the last token of this name claimed; undefined where none did, or it is forgotten. */
+  tierClaimed(name: string): string | undefined {
+    return this.#claimed.get(name);
   }
 
   /** What limits count a client of this name under, however it is recognised. */
@@ -270,7 +279,10 @@ export class IdentityChain {
     let known = this.#byToken.get(facts);
     if (known === undefined) {
       const { client, tier } = facts;
-      known = this.#client(client, this.#policy.tiers.has(tier) ? tier : this.#tierOf(client));
+      const isClaimed = this.#policy.tiers.has(tier);
+      if (isClaimed) this.#claimed.set(client, tier);
+      else this.#claimed.delete(client);
+      known = this.#client(client, isClaimed ? tier : this.#tierOf(client));
       this.#byToken.set(facts, known);
     }
     return known;

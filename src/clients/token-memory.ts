@@ -13,7 +13,7 @@
  * token that is good for two entries the last is known. Time is an argument.
  */
 import { RecentMap } from '../kernel/lru.ts';
-import { MOST_NAME_CHARS } from './client-name.ts';
+import { isClientName, MOST_NAME_CHARS } from './client-name.ts';
 
 /** With the clients made of them 5 MB a worker, 7 MB with the longest names. Half: large sites verify again and again; double: memory for tokens that nobody sends. */
 const MOST_TOKENS = 10_000;
@@ -52,8 +52,7 @@ export class TokenMemory {
 }
 
 /**
- * What the claims of a verified token say; undefined when they name nobody, or with a name that could pass for an
- * address's (`ip:…`) in logs and at the instances.
+ * What the claims of a verified token say; undefined when they name nobody.
  * @param tierClaim '' when tokens name no tier
  */
 export function factsOf(
@@ -62,8 +61,7 @@ export function factsOf(
   tierClaim: string,
 ): TokenFacts | undefined {
   const client = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
-  if (typeof client !== 'string' || client === '' || client.length > MOST_NAME_CHARS) return undefined;
-  if (client.startsWith('ip:')) return undefined;
+  if (typeof client !== 'string' || !isClientName(client)) return undefined;
   const tier = tierClaim !== '' && Object.hasOwn(claims, tierClaim) ? claims[tierClaim] : '';
   // Longer than any tier's name, it names none and would only be kept.
   return { client, tier: typeof tier === 'string' && tier.length <= MOST_NAME_CHARS ? tier : '' };

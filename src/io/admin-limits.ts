@@ -136,7 +136,7 @@ export class AdminLimits {
   ): Promise<{ quota: QuotaView; known: number }> {
     const workers = this.#parts.pool.all();
     const answers = await this.#ask(workers, act, client);
-    const known = [...answers.values()].filter(isKnown);
+    const known = knownOf(answers);
     return { quota: this.#view(named, known, known.length, workers.length), known: known.length };
   }
 
@@ -146,7 +146,7 @@ export class AdminLimits {
     const all = [...answers.values()];
     const noRoute = all.find((each) => each.state === 'no-route');
     if (noRoute !== undefined) return { result: noRoute };
-    const known = all.filter(isKnown);
+    const known = knownOf(answers);
     const [first] = known;
     if (first === undefined) {
       if (all.some(({ state }) => state === 'unknown')) return { result: { state: 'unknown' } };
@@ -154,7 +154,7 @@ export class AdminLimits {
       const result: QuotaResult = { state: 'unavailable', detail: this.#unavailable(all) };
       return { result, ...(named === undefined ? {} : { named }) };
     }
-    const worker = workers.find(({ key }) => answers.get(key)?.state === 'known');
+    const worker = workers.find(({ key }) => answers.get(key) === first);
     const found = { named: first, ...(worker === undefined ? {} : { worker }) };
     const isUsed =
       first.configured ||
@@ -181,6 +181,8 @@ export class AdminLimits {
 
   #view(named: NamedClient, known: readonly Known[], answered: number, asked: number): QuotaView {
     const [first] = known;
+    // Of another tier is what a worker makes of a client whose token it has not seen.
+    const own = known.filter(({ tier }) => tier === named.tier);
     const leases = new Map<string, number>();
     for (const { limits } of known) {
       const seen = new Set<string>();
@@ -191,8 +193,8 @@ export class AdminLimits {
     }
     const set = this.#parts.limitOverrides.find(named.bucket);
     const note = set && { until: new Date(set.untilMs).toISOString(), by: set.by };
-    const concurrency = concurrencyView(known);
-    const peek = peekView(known, concurrency);
+    const concurrency = concurrencyView(own);
+    const peek = peekView(own, concurrency);
     return {
       client: named.client,
       tier: named.tier,
@@ -331,8 +333,11 @@ function withoutStore(result: Unavailable, removed: LimitScope | undefined): Una
   return { ...result, detail: `${detail} The override was removed${where}.` };
 }
 
-function isKnown(answer: QuotaAnswer): answer is Known {
-  return answer.state === 'known';
+/** Those that had a token of the client first: what tier it claims is known to them alone. */
+function knownOf(answers: ReadonlyMap<string, QuotaAnswer>): Known[] {
+  return [...answers.values()]
+    .flatMap((answer) => (answer.state === 'known' ? [answer] : []))
+    .toSorted((a, b) => Number(b.claimed) - Number(a.claimed));
 }
 
 /** None of the client's own buckets has anything missing. */

@@ -90,6 +90,21 @@ export interface ServiceView {
   readonly workers?: readonly (SheddingView & { readonly pid: number })[];
   readonly breaker: { readonly state: string };
   readonly instances: readonly InstanceView[];
+  /** Where there are any. */
+  readonly canaries?: readonly CanaryView[];
+}
+
+/** A version that gets a share of new sessions. */
+export interface CanaryView {
+  readonly version: string;
+  /** That share now, 0..1. */
+  readonly weight: number;
+  /** Who sent its sessions away. */
+  readonly aborted: 'no' | 'configuration' | 'automatic';
+  /** Windows of ten seconds in a row in which it was worse than the others. */
+  readonly worseWindows: number;
+  /** Why it was in the last one; empty when it was not. */
+  readonly reason: string;
 }
 
 export interface StatusView {
@@ -277,8 +292,11 @@ export interface AdminPort {
     ttlMs: number | undefined,
     by: string,
   ): 'done' | 'no-service' | 'no-instance';
-  /** @returns false when there is no such service. */
-  breaker(service: string, state: BreakerCommand, by: string): boolean;
+  /**
+   * @param ttlMs it decides by itself again after this; undefined = not before `auto`
+   * @returns false when there is no such service.
+   */
+  breaker(service: string, state: BreakerCommand, ttlMs: number | undefined, by: string): boolean;
   /** @returns false when there is no such service. */
   shedding(service: string, mode: SheddingCommand, by: string): boolean;
   reload(by: string): Promise<ReloadView>;

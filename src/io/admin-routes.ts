@@ -158,7 +158,7 @@ export const ADMIN_ROUTES: readonly AdminRoute[] = [
   {
     method: 'POST',
     path: '/v1/services/:service/breaker',
-    about: '{"state":"open"|"closed"|"auto"}',
+    about: '{"state":"open"|"closed"|"auto"}; {"ttl":"10m"} optional for the first two',
     open: 'never',
     answer: breaker,
   },
@@ -282,11 +282,12 @@ function operation(command: InstanceCommand, about: string): AdminRoute {
 }
 
 function breaker(port: AdminPort, { params, body, by }: AdminRequest): AdminAnswer {
-  only(body, ['state']);
+  only(body, body['state'] === 'auto' ? ['state'] : ['state', 'ttl']);
   const state = oneOf(body, 'state', ['open', 'closed', 'auto'] as const);
   const { service = '' } = params;
-  if (!port.breaker(service, state, by)) throw noService(service);
-  return json({ service, breaker: state });
+  const ttlMs = ttlOf(body);
+  if (!port.breaker(service, state, ttlMs, by)) throw noService(service);
+  return json({ service, breaker: state, ttlMs: ttlMs ?? null });
 }
 
 function shedding(port: AdminPort, { params, body, by }: AdminRequest): AdminAnswer {
@@ -301,10 +302,14 @@ function noService(service: string): AdminProblem {
   return new AdminProblem(404, `There is no service ${quoted(service)}.`);
 }
 
-/** At most 100 characters of what a caller sent, as a JSON string. */
+/** At most 100 characters of what a caller sent, as JSON: 5 and "5" are told apart. */
 function quoted(value: unknown): string {
-  const shown = typeof value === 'string' ? value : (JSON.stringify(value) ?? 'nothing');
-  return JSON.stringify(shown.length > 100 ? `${shown.slice(0, 100)}…` : shown);
+  if (typeof value === 'string') return JSON.stringify(cut(value));
+  return cut(JSON.stringify(value) ?? 'nothing');
+}
+
+function cut(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
 function only(body: Readonly<Record<string, unknown>>, known: readonly string[]): void {

@@ -84,7 +84,8 @@ export class Attempt implements LiveAttempt, FailedTry, UpstreamHandler {
   overdue(now: number): void {
     const { exchange } = this;
     const ownLimit = now >= this.dueMs;
-    const stalled = this.body?.stalledFor(now, exchange.bodySilenceMs) ?? false;
+    const silenceMs = exchange.route?.service.configuration.timeout.idle ?? 0;
+    const stalled = this.body?.stalledFor(now, silenceMs) ?? false;
     const late = now >= exchange.deadlineMs && (stalled || !extendDeadline(exchange, now));
     if (!ownLimit && !late) {
       exchange.arm(Math.min(this.dueMs, Math.max(exchange.deadlineMs, now + 1)));

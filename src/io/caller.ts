@@ -1,3 +1,4 @@
+import { stripCookie } from '../affinity/session-cookie.ts';
 import { clientAddress } from '../clients/address.ts';
 import type { Identity } from '../clients/identity.ts';
 import type { RequestFacts } from '../forwarding/request-facts.ts';
@@ -10,6 +11,7 @@ import type { Charge } from '../limits/decision.ts';
 import { clientMark } from '../shedding/cohort.ts';
 import type { Exchange } from './exchange.ts';
 import { peerSubject } from './peer-subject.ts';
+import type { ServiceRuntime } from './service-runtime.ts';
 import type { Next } from './steps.ts';
 
 /**
@@ -162,6 +164,17 @@ function authorityOf({ route, slot }: Exchange): string {
   return url.slice(url.indexOf('//') + 2);
 }
 
+/** The caller's cookies but for the service's own; undefined: as they came. */
+function cookieWithoutOurs(
+  { facts, connection }: Exchange,
+  { sessions, versions }: ServiceRuntime,
+): string | undefined {
+  const rest =
+    sessions.cookies === undefined ? undefined : connection.session.rest(facts.cookie, sessions.cookieName);
+  const name = versions?.cookieName ?? '';
+  return name === '' ? rest : stripCookie(rest ?? facts.cookie, name);
+}
+
 /** What is added to the request on its way to an instance. */
 export function additionsOf(exchange: Exchange, now: number): RequestAdditions {
   const { worker, facts } = exchange;
@@ -178,10 +191,7 @@ export function additionsOf(exchange: Exchange, now: number): RequestAdditions {
     remainingMs: exchange.deadlineMs - now,
     attempt: exchange.attempts,
     traceparent: isTraceparent(facts.traceparent) ? '' : newTraceparent(worker.random),
-    cookie:
-      service?.sessions.cookies === undefined
-        ? undefined
-        : exchange.connection.session.rest(facts.cookie, service.sessions.cookieName),
+    cookie: service === undefined ? undefined : cookieWithoutOurs(exchange, service),
     fallbackHost: exchange.instance,
     instanceHost: service?.configuration.hostHeader === 'instance' ? authorityOf(exchange) : '',
   };

@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../kernel/errors.ts';
-import { ALL_AT_CAP, type PickReason } from '../upstreams/balancer.ts';
+import { ALL_AT_CAP, NONE_READY, type PickReason } from '../upstreams/balancer.ts';
+import { ANY_VERSION } from '../upstreams/candidates.ts';
 import type { Exchange } from './exchange.ts';
 import { asksForStream } from './leaving-streams.ts';
 
@@ -14,26 +15,30 @@ import { asksForStream } from './leaving-streams.ts';
  * `spill`, another one answers this once, since its own is full or failed, and the pin stays; `repin_drained`, it moves from
  * an instance that was taken away (drained, disabled, off the list); `repin_down`, from one that serves nobody (down, unready,
  * ejected); `new`, `invalid` and `expired`, a session begins, without a cookie or with one that is none (any more); `none`,
- * nobody asked for one and the answer may not carry one; `fallback`, the caller is told apart by a key of its own and needs
+ * nobody asked for one and the answer may not carry one; `version`, the request asks for another version than its session
+ * has, and is answered there this once; `fallback`, the caller is told apart by a key of its own and needs
  * none. A session moves by a `repin` alone. With `affinity.mode: hard` it moves only from an instance that was taken away:
  * elsewhere stands `refused`, and a 503, for both a `spill` and a `repin_down`.
  */
 
-/** @returns the code to refuse with, or '' when `exchange.slot` is set. */
-export function chooseInstance(exchange: Exchange): ErrorCode | '' {
+/**
+ * @param mayWiden to other versions, where the request wants one of which nobody is left
+ * @returns the code to refuse with, or '' when `exchange.slot` is set.
+ */
+export function chooseInstance(exchange: Exchange, mayWiden = true): ErrorCode | '' {
   const { route, worker } = exchange;
   if (route === undefined) return 'SPW_INTERNAL';
   const { service } = route;
   const now = worker.now();
   const first = exchange.attempts === 0;
   const { tried } = exchange;
-  const pinned = first ? homeSlot(exchange) : heldSlot(exchange);
+  const pinned = first ? firstSlot(exchange) : heldSlot(exchange);
   if (isHeld(exchange) && (pinned < 0 || tried.includes(pinned))) return refuseSession(exchange, first);
-  const makesPin = first && service.sessions.cookies !== undefined && pinned < 0;
-  let slot = service.balancer.pick({ pinned, tried, makesPin }, now);
+  const makesPin = first && pinned < 0 && mayPin(exchange);
+  let slot = pick(exchange, pinned, makesPin, false, mayWiden);
   if (slot === ALL_AT_CAP && service.mode !== 'enforce') {
     if (first && service.mode === 'observe') exchange.wouldShed('SPW_SHED_CONCURRENCY');
-    slot = service.balancer.pick({ pinned, tried, makesPin, uncapped: true }, now);
+    slot = pick(exchange, pinned, makesPin, true, mayWiden);
   }
   if (slot !== pinned && isHeld(exchange)) {
     if (service.mode === 'enforce') return refuseSession(exchange, first, 'SPW_SHED_CONCURRENCY');
@@ -45,9 +50,44 @@ export function chooseInstance(exchange: Exchange): ErrorCode | '' {
   return '';
 }
 
-/** It has a session that may not be served elsewhere, unless its instance was taken away. */
+/** Among the instances of the version that was chosen; where none of those is left, of others. */
+function pick(
+  exchange: Exchange,
+  pinned: number,
+  makesPin: boolean,
+  uncapped: boolean,
+  mayWiden: boolean,
+): number {
+  const { route, tried, worker, versionChoice } = exchange;
+  if (route === undefined) return NONE_READY;
+  const { balancer, versions } = route.service;
+  const now = worker.now();
+  let version = versionChoice?.wanted ?? ANY_VERSION;
+  let slot = balancer.pick({ pinned, tried, makesPin, uncapped, version }, now);
+  if (!mayWiden && versions?.isBound(exchange) === true) return slot;
+  while ((slot === NONE_READY || overflows(exchange, slot)) && versions?.widen(exchange) === true) {
+    version = versionChoice?.wanted ?? ANY_VERSION;
+    slot = balancer.pick({ pinned, tried, makesPin, uncapped, version }, now);
+  }
+  return slot;
+}
+
+/** A canary that is full is for nobody new; the others take them, and never the other way round. */
+function overflows({ versionChoice }: Exchange, slot: number): boolean {
+  return slot === ALL_AT_CAP && versionChoice?.kind === 'canary' && versionChoice.wanted >= 0;
+}
+
+/** Whether its answer may carry a session: never to whom another version answers as asked, nor on an asset. */
+function mayPin({ route, versionChoice, path }: Exchange): boolean {
+  const { sessions, versions } = route?.service ?? {};
+  if (sessions?.cookies === undefined) return false;
+  return versionChoice === undefined || !(versionChoice.isWish || versions?.isAsset(path) === true);
+}
+
+/** It has a session that may not be served elsewhere, unless its instance was taken away, or it asks for another version. */
 function isHeld({ route, pin, affinityResult }: Exchange): boolean {
-  return route?.service.sessions.hard === true && pin !== undefined && affinityResult !== 'repin_drained';
+  if (route?.service.sessions.hard !== true || pin === undefined) return false;
+  return affinityResult !== 'repin_drained' && affinityResult !== 'version';
 }
 
 function heldSlot(exchange: Exchange): number {
@@ -69,14 +109,19 @@ function refuseSession(
 
 function pickReasonOf(exchange: Exchange, reason: PickReason): PickReason {
   if (reason === 'spill') exchange.affinityResult = 'spill';
-  return reason === 'p2c' && moves(exchange.affinityResult) ? 'repin' : reason;
+  if (reason !== 'p2c') return reason;
+  if (moves(exchange.affinityResult)) return 'repin';
+  const { versionChoice } = exchange;
+  return versionChoice === undefined || versionChoice.wanted < 0 || versionChoice.kind === 'canary'
+    ? reason
+    : 'version';
 }
 
 function moves(result: string): boolean {
   return result === 'repin_drained' || result === 'repin_down';
 }
 
-function take(exchange: Exchange, slot: number, now: number): void {
+export function take(exchange: Exchange, slot: number, now: number): void {
   const service = exchange.route?.service;
   if (service === undefined) return;
   exchange.slot = slot;
@@ -93,6 +138,16 @@ export function leaveInstance(exchange: Exchange, now: number): void {
   exchange.slot = -1;
 }
 
+/** Where the first attempt goes if it may: its session's instance, unless the request asks for another version. */
+function firstSlot(exchange: Exchange): number {
+  const home = homeSlot(exchange);
+  const { versions } = exchange.route?.service ?? {};
+  if (versions === undefined) return home;
+  const slot = versions.choose(exchange, home);
+  if (exchange.versionChoice?.elsewhere === true) exchange.affinityResult = 'version';
+  return slot;
+}
+
 /** The instance that the caller belongs to and that serves it now; -1 when there is none. */
 function homeSlot(exchange: Exchange): number {
   const service = exchange.route?.service;
@@ -106,19 +161,21 @@ function homeSlot(exchange: Exchange): number {
   exchange.affinityResult = result;
   const { sessions } = service;
   if (pin === undefined) {
-    const own = result === 'none' ? sessions.slotOfCaller(exchange.facts) : -1;
+    const key = result === 'none' ? sessions.keyOfCaller(exchange.facts) : -1;
+    const own = key < 0 ? -1 : sessions.slotOfKey(key, service.versions?.rangeOf(key) ?? ANY_VERSION);
     if (own >= 0) exchange.affinityResult = 'fallback';
     return own;
   }
   exchange.pin = pin;
   const slot = sessions.slotOfTag(pin.instance);
   const now = exchange.worker.now();
-  if (slot >= 0 && sessions.keepsPinned(slot, pin, now)) {
+  const sentAway = slot >= 0 && service.versions?.keepsPinned(slot) === false;
+  if (slot >= 0 && !sentAway && sessions.keepsPinned(slot, pin, now)) {
     if (!sessions.endsStreams(slot, pin, now) || !asksForStream(exchange)) return slot;
   }
   // One that is not known any more was off the list for minutes.
   const state = slot < 0 ? 'gone' : service.balancer.stateOf(slot);
-  const wasTaken = state === 'draining' || state === 'disabled' || state === 'gone';
+  const wasTaken = sentAway || state === 'draining' || state === 'disabled' || state === 'gone';
   exchange.affinityResult = wasTaken ? 'repin_drained' : 'repin_down';
   return -1;
 }

@@ -1,3 +1,4 @@
+import { isClientName } from '../clients/client-name.ts';
 import { SLOW } from '../limits/fitness.ts';
 import { TICKS_PER_MS } from '../limits/gcra.ts';
 import { isOwn, type Charge } from '../limits/decision.ts';
@@ -70,6 +71,8 @@ export interface NamedClient {
   /** What the bucket is the hash of; null where the question has only that. */
   readonly hashed: HashedName | null;
   readonly tier: string;
+  /** The tier is what a token claimed at this worker; another may have seen none. */
+  readonly claimed: boolean;
 }
 
 export type QuotaAnswer =
@@ -157,23 +160,26 @@ export class ClientQuotas {
   }
 
   #named(snapshot: Snapshot, name: string): NamedClient | undefined {
-    const { clients } = snapshot.configuration;
+    const { defaultTier, identify } = snapshot.configuration.clients;
     const { identity } = snapshot;
     // Not from the configuration: keys may have been renewed since.
     const own = identity.tierOfClient(name);
-    const client = { client: name, hashed: { kind: 'client', name } } as const;
-    if (own !== undefined)
-      return { ...client, configured: true, bucket: identity.bucketOfClient(name), tier: own };
-    const tier = clients.defaultTier;
-    const bucket = BY_HASH.exec(name)?.[1] ?? identity.bucketOfAddress(name);
-    if (bucket !== undefined) {
-      const address = identity.nameOfAddress(name);
-      const hashed = address === undefined ? null : ({ kind: 'ip', name: address } as const);
-      return { client: `ip:${bucket}`, hashed, configured: false, bucket, tier };
+    const claim = identity.tierClaimed(name);
+    const tier = claim ?? own ?? defaultTier;
+    const told = { configured: own !== undefined, tier, claimed: claim !== undefined };
+    if (own === undefined && claim === undefined) {
+      const bucket = BY_HASH.exec(name)?.[1] ?? identity.bucketOfAddress(name);
+      if (bucket !== undefined) {
+        const address = identity.nameOfAddress(name);
+        const hashed = address === undefined ? null : ({ kind: 'ip', name: address } as const);
+        return { client: `ip:${bucket}`, hashed, ...told, bucket };
+      }
+      // Subjects of tokens and certificates are listed nowhere: any name may be one.
+      const isNamed = identify.some((each) => 'jwt' in each || 'mtls' in each);
+      if (!isNamed || !isClientName(name)) return undefined;
     }
-    // Subjects of tokens and certificates are listed nowhere: any name may be one, in the tier of those without a claim.
-    if (!clients.identify.some((each) => 'jwt' in each || 'mtls' in each)) return undefined;
-    return { ...client, configured: false, bucket: identity.bucketOfClient(name), tier };
+    const bucket = identity.bucketOfClient(name);
+    return { client: name, hashed: { kind: 'client', name }, ...told, bucket };
   }
 
   async #peek(charges: readonly Charge[], cost: number): Promise<readonly PeekFigures[]> {

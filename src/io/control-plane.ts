@@ -15,6 +15,7 @@ import type {
   SheddingView,
   StatusView,
 } from './admin-port.ts';
+import type { CanaryDesk } from './canary-desk.ts';
 import { errorMessage } from './error-message.ts';
 import type { FleetControl } from './fleet-control.ts';
 import { IdleInstances } from './idle-instances.ts';
@@ -36,6 +37,7 @@ export interface ControlPlaneParts {
   readonly commit: string;
   readonly pool: WorkerPool;
   readonly fleets: FleetControl;
+  readonly canaries: CanaryDesk;
   readonly questions: Questions;
   readonly limitOverrides: LimitOverrides;
   readonly meter: Meter;
@@ -49,12 +51,17 @@ export interface ControlPlaneParts {
   readonly onOverride: (override: ServiceOverride) => void;
 }
 
+/** What an operator forced for a service, and until when, monotonic ms. */
+interface Forced extends Omit<ServiceOverride, 'breakerLeftMs'> {
+  readonly breakerUntilMs: number;
+}
+
 export class ControlPlane implements AdminPort {
   readonly #parts: ControlPlaneParts;
   readonly #startedMs: number;
   readonly #startedAt: string;
   readonly #limits: AdminLimits;
-  readonly #overrides = new Map<string, ServiceOverride>();
+  readonly #overrides = new Map<string, Forced>();
   readonly #lastViews = new Map<string, WorkerViews>();
   readonly #idle: IdleInstances;
   lastReload: { at: string; result: string };
@@ -73,7 +80,8 @@ export class ControlPlane implements AdminPort {
 
   /** What operators forced, for workers that start later. */
   overrides(): ServiceOverride[] {
-    return [...this.#overrides.values()];
+    const now = this.#parts.now();
+    return [...this.#overrides.values()].map((forced) => overrideOf(forced, now));
   }
 
   /** A worker's own report; used when it does not answer in time. */
@@ -105,7 +113,8 @@ export class ControlPlane implements AdminPort {
       workers: pool.all().map(({ pid, state, restarts }) => ({ pid, state, restarts })),
       config: { hash: current().hash, lastReload: this.lastReload },
       redis: { state: redis },
-      summary: oneLine(this.#parts.fleets.states(), figures, redis),
+      summary:
+        `${oneLine(this.#parts.fleets.states(), figures, redis)} ${this.#parts.canaries.words()}`.trim(),
     };
   }
 
@@ -117,7 +126,12 @@ export class ControlPlane implements AdminPort {
     const { services } = this.#parts.current().configuration;
     for (const state of this.#parts.fleets.states()) {
       const view = serviceView(state, figures.get(state.service), pressure, services[state.service]?.drain);
-      shown[state.service] = byWorker ? { ...view, workers: this.#shares(state.service, views) } : view;
+      const canaries = this.#parts.canaries.views(state.service);
+      shown[state.service] = {
+        ...view,
+        ...(canaries.length > 0 && { canaries }),
+        ...(byWorker && { workers: this.#shares(state.service, views) }),
+      };
     }
     return shown;
   }
@@ -150,12 +164,18 @@ export class ControlPlane implements AdminPort {
     return this.#parts.fleets.operate(service, instance, command, ttlMs, by);
   }
 
-  breaker(service: string, state: 'open' | 'closed' | 'auto', by: string): boolean {
-    return this.#override(service, { breaker: state, by });
+  breaker(
+    service: string,
+    state: 'open' | 'closed' | 'auto',
+    ttlMs: number | undefined,
+    by: string,
+  ): boolean {
+    const breakerUntilMs = this.#parts.now() + (ttlMs ?? Infinity);
+    return this.#override(service, { breaker: state, breakerUntilMs, by });
   }
 
-  shedding(service: string, mode: 'enforce' | 'observe' | 'off' | 'auto', by: string): boolean {
-    return this.#override(service, { shedding: mode, by });
+  shedding(service: string, mode: 'enforce' | 'observe' | 'off' | 'auto'): boolean {
+    return this.#override(service, { shedding: mode });
   }
 
   async reload(by: string): Promise<ReloadView> {
@@ -191,12 +211,19 @@ export class ControlPlane implements AdminPort {
     return await this.#limits.override(client, figures, by);
   }
 
-  #override(service: string, change: Partial<ServiceOverride>): boolean {
+  #override(service: string, change: Partial<Forced>): boolean {
     if (!Object.hasOwn(this.#parts.current().configuration.services, service)) return false;
-    const before = this.#overrides.get(service) ?? { service, breaker: 'auto', shedding: 'auto', by: '' };
-    const override: ServiceOverride = { ...before, ...change };
-    this.#overrides.set(service, override);
-    this.#parts.onOverride(override);
+    const forced: Forced = {
+      service,
+      breaker: 'auto',
+      breakerUntilMs: Infinity,
+      by: '',
+      shedding: 'auto',
+      ...this.#overrides.get(service),
+      ...change,
+    };
+    this.#overrides.set(service, forced);
+    this.#parts.onOverride(overrideOf(forced, this.#parts.now()));
     return true;
   }
 
@@ -232,20 +259,27 @@ export class ControlPlane implements AdminPort {
     const { meter, fleets } = this.#parts;
     meter.forget('instances', () => true);
     meter.forget('dependency_ready', () => true);
-    for (const { service, instances } of fleets.states()) {
+    const lacks = new Map<string, readonly string[]>();
+    for (const { service, readiness, instances } of fleets.states()) {
+      lacks.set(service, readiness.lacks);
       const counts = new Map<string, number>();
       for (const { state } of instances) counts.set(state, (counts.get(state) ?? 0) + 1);
       for (const [state, count] of counts) meter.set('instances', [service, state], count);
     }
-    const lost = new Map(fleets.states().map(({ service, readiness }) => [service, readiness] as const));
     for (const [service, { dependsOn }] of Object.entries(this.#parts.current().configuration.services)) {
       for (const dependency of dependsOn) {
         const subject = 'service' in dependency ? dependency.service : dependency.check;
-        const down = lost.get(service)?.because.some((cause) => cause.subject === subject) ?? false;
+        const down = lacks.get(service)?.includes(subject) ?? false;
         meter.set('dependency_ready', [service, subject], down ? 0 : 1);
       }
     }
   }
+}
+
+function overrideOf({ breakerUntilMs, ...forced }: Forced, now: number): ServiceOverride {
+  const leftMs = breakerUntilMs - now;
+  if (leftMs <= 0) return { ...forced, breaker: 'auto', breakerLeftMs: null };
+  return { ...forced, breakerLeftMs: leftMs === Infinity ? null : leftMs };
 }
 
 function worstRedis(views: readonly WorkerViews[]): string {

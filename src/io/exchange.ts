@@ -17,6 +17,7 @@ import type { Block } from './guard/guards.ts';
 import type { LiveAttempt } from './live-attempt.ts';
 import { writeRefusal } from './refusal.ts';
 import { resetConnection } from './lingering.ts';
+import type { VersionChoice } from './service-versions.ts';
 import type { CompiledRoute, Snapshot } from './snapshot.ts';
 import type { WorkerContext } from './worker-context.ts';
 import type { RequestBody } from './request-body.ts';
@@ -131,6 +132,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   attempt: LiveAttempt | undefined = undefined;
   pin: Pin | undefined = undefined;
   affinityResult = '';
+  /** Undefined at services that know no versions. */
+  versionChoice: VersionChoice | undefined = undefined;
   pickReason = '';
 
   upstreamPath = '';
@@ -204,11 +207,6 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     const own = this.route?.timeoutMs ?? 0;
     const told = this.peerTrusted ? tighterLimitMs(own, this.facts.requestDeadline) : own;
     return this.facts.grpc ? Math.min(told, callerGivesUpMs(this) - this.startedMs) : told;
-  }
-
-  /** The longest silence inside a body, ms. */
-  get bodySilenceMs(): number {
-    return this.route?.service.configuration.timeout.idle ?? 0;
   }
 
   get listener(): ListenerConfiguration {

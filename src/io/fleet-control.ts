@@ -27,13 +27,15 @@ const BORN_GROWN_MS = 10_000;
 /** A reload waits no longer than this for instances that do not answer. */
 const SCOUT_MS = 2000;
 
+const TOO_MANY = 'there are so many that each is asked less often than `readiness.interval` says';
+
 export interface FleetControlOptions {
   readonly now: () => number;
   readonly random: Random;
   readonly meter: Meter;
   /** Complete pictures of the services that changed. */
   readonly onStates: (states: ServiceStates[]) => void;
-  /** Instances cannot be asked as they should be; those known are asked as before. Told once for each reason. */
+  /** Instances cannot be asked as configured: told once for each reason. */
   readonly onFault: (reason: string) => void;
 }
 
@@ -58,6 +60,8 @@ export class FleetControl {
   #aimed = '';
   #fault = '';
   #sequence = 0;
+  /** Canaries that were found to be worse, by service. */
+  readonly #aborted = new Map<string, readonly string[]>();
   /** Services whose discovery has listed instances. */
   readonly #discovered = new Set<string>();
   readonly #startedAt: number;
@@ -134,6 +138,12 @@ export class FleetControl {
     return this.#fleets.get(service)?.probePasses(id) ?? false;
   }
 
+  /** Takes the canaries of a service that get nobody any more, all of them; goes out with the next picture. */
+  setAborted(service: string, versions: readonly string[]): void {
+    this.#aborted.set(service, versions);
+    this.#publishSoon();
+  }
+
   /** Every worker says that no session, request or stream is left at an instance. */
   idle(service: string, id: string): void {
     this.#fleets.get(service)?.idle(id, this.#options.now());
@@ -150,6 +160,7 @@ export class FleetControl {
       this.#fleets.delete(name);
       this.#discovered.delete(name);
       this.#ejected.delete(name);
+      this.#aborted.delete(name);
       this.#published.delete(name);
       this.#pictures.delete(name);
     }
@@ -167,7 +178,7 @@ export class FleetControl {
    * instance must not leave a service without a ready one. Returns after the first answers, or two seconds.
    */
   async scout(configuration: Configuration): Promise<void> {
-    const known = new Set(this.#targets.map(({ service, id }) => `${service}/${id}`));
+    const known = new Set(this.#targets.map(({ service, url }) => `${service}/${url}`));
     const targets = Object.entries(configuration.services)
       .flatMap(([name, service]) =>
         probeTargets(
@@ -176,7 +187,7 @@ export class FleetControl {
           service.instances.map(({ url }) => ({ id: instanceId(url), url })),
         ),
       )
-      .filter(({ service, id }) => !known.has(`${service}/${id}`));
+      .filter(({ service, url }) => !known.has(`${service}/${url}`));
     this.#scouted.clear();
     if (targets.length === 0) return;
     await new Promise<void>((resolve) => {
@@ -252,10 +263,12 @@ export class FleetControl {
     for (const [service, fleet] of this.#fleets) {
       const verdict = readiness.get(service);
       if (verdict === undefined) continue;
-      const mark = `${fleet.sequence} ${verdict.state} ${becauseMark(verdict)}`;
+      const aborted = this.#aborted.get(service) ?? [];
+      const mark = `${fleet.sequence} ${verdict.state} ${becauseMark(verdict)} ${aborted.join(' ')}`;
       const instances = fleet.views(now);
       this.#countEjections(service, instances);
-      const picture: ServiceStates = { service, sequence: ++this.#sequence, readiness: verdict, instances };
+      const sequence = ++this.#sequence;
+      const picture: ServiceStates = { service, sequence, readiness: verdict, instances, aborted };
       this.#pictures.set(service, picture);
       if (this.#published.get(service) === mark) continue;
       this.#published.set(service, mark);
@@ -314,16 +327,18 @@ export class FleetControl {
     if (aimed === this.#aimed) return;
     try {
       this.#prober.configure(targets);
+      this.#aimed = aimed;
+      this.#targets = targets;
+      this.#tellFault(this.#prober.stretch > 1 ? TOO_MANY : '');
     } catch (error) {
       // A TLS file that was there at the reload and is gone now: tried again with the next tick.
-      const reason = errorMessage(error);
-      if (reason !== this.#fault) this.#options.onFault(reason);
-      this.#fault = reason;
-      return;
+      this.#tellFault(errorMessage(error));
     }
-    this.#fault = '';
-    this.#aimed = aimed;
-    this.#targets = targets;
+  }
+
+  #tellFault(reason: string): void {
+    if (reason !== '' && reason !== this.#fault) this.#options.onFault(reason);
+    this.#fault = reason;
   }
 
   /** Another incarnation at an address that is asked already would wait for the rest of the interval. */

@@ -4,14 +4,22 @@ import type { ProbeTarget } from './prober.ts';
 
 /** What of a service's configuration its fleet and its probes go by. */
 
+/**
+ * How much longer than its sessions an instance of a version serves the parts of the pages that they were given last. Half:
+ * a page on a slow line lacks some; double: an instance that could have ended serves for nobody.
+ */
+const PARTS_MS = 10_000;
+
 /** How a service's instances are judged. */
 export function fleetPolicy(service: string, configuration: ServiceConfiguration): FleetPolicy {
-  const { readiness, outlier } = configuration;
+  const { readiness, outlier, drain, versions } = configuration;
+  const servesPages = versions?.affinity === true;
   return {
     service,
     instances: configuration.discovery === null ? configuration.instances : undefined,
     slowStartMs: configuration.balancing.slowStart,
-    sessionTimeoutMs: configuration.drain.sessionTimeout,
+    sessionTimeoutMs: drain.sessionTimeout + (servesPages ? PARTS_MS : 0),
+    servesPages,
     readiness: {
       intervalMs: readiness.interval,
       timeoutMs: readiness.timeout,

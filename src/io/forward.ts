@@ -4,6 +4,7 @@ import { buildRequestHeaders } from '../forwarding/request-headers.ts';
 import type { FailedAttempt } from '../upstreams/retry-policy.ts';
 import { answerChunk, answerEnd, answerHead, answerInterim, answerText } from './answer.ts';
 import { Attempt, type AttemptOwner, type FailedTry } from './attempt.ts';
+import { rescueAsset } from './asset-rescue.ts';
 import { additionsOf } from './caller.ts';
 import type { Exchange } from './exchange.ts';
 import { passResetCode } from './http2-answer.ts';
@@ -104,6 +105,7 @@ const owner: AttemptOwner = {
     if (status >= 502 && status <= 504) {
       if (retry(attempt, 'response', status, retryAfterMs >= 0, now, startAttempt)) return;
     }
+    if (status === 404 && rescueAsset(attempt, now, startAttempt)) return;
     answerHead(attempt, status, rawHeaders, now);
   },
 

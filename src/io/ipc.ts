@@ -1,4 +1,5 @@
 import type { Configuration } from '../../config/schema.ts';
+import type { VersionTally } from '../affinity/version-tally.ts';
 import type { Trip } from '../upstreams/breaker.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import type { InstanceView } from '../upstreams/fleet.ts';
@@ -32,14 +33,19 @@ export interface ServiceStates {
   readonly sequence: number;
   readonly readiness: ServiceReadiness;
   readonly instances: readonly InstanceView[];
+  /** Canaries that were found to be worse than the others (canary-desk.ts). */
+  readonly aborted?: readonly string[];
 }
 
 /** What an operator forced for a service; absent = as configured. */
 export interface ServiceOverride {
   readonly service: string;
   readonly breaker: 'open' | 'closed' | 'auto';
-  readonly shedding: ShedMode | 'auto';
+  /** Until the breaker decides by itself again; null: not before `auto`. */
+  readonly breakerLeftMs: number | null;
+  /** Who forced the breaker. */
   readonly by: string;
+  readonly shedding: ShedMode | 'auto';
 }
 
 /** By service: what one worker does there, or the sum of the others. Pairs, since a service may be named `__proto__`. */
@@ -125,6 +131,8 @@ export interface ServiceFigures extends AdmissionView, RecentCounts {
   readonly breaker: string;
   readonly totals: TotalCounts;
   readonly instances: readonly InstanceFigures[];
+  /** Where canaries are judged: what each version answered since the worker began. */
+  readonly versions?: readonly VersionTally[];
 }
 
 /** What one worker has at an instance. */

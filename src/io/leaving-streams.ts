@@ -13,8 +13,10 @@ import type { WorkerContext } from './worker-context.ts';
  * go elsewhere (`ServiceSessions.keepsPinned`), or each would be ended again by the next beat. Other streams have a moment
  * that follows from their beginning. Finite answers, long downloads included, are never cut by a drain.
  *
- * Limits: a call of gRPC that streams looks like any other, and runs on. An event is not waited for to be whole: what a
- * browser has of one at the end of an answer it drops, and asks for again by `Last-Event-ID`.
+ * Limits: an event stream that was not asked for as one (`accept`) is known too late to go elsewhere than its session. One that
+ * begins after its moment has the whole time, or its caller would come back for the next beat to end it again. A call of gRPC
+ * that streams looks like any other, and runs on. An event is not waited for to be whole: what a browser has of one at the end
+ * of an answer it drops, and asks for again by `Last-Event-ID`.
  */
 
 /** Ends the streams whose moment has come; asked a few times a second. */
@@ -25,8 +27,10 @@ export function endLeavingStreams({ streams }: WorkerContext, now: number): void
     const { service } = route;
     const drainForMs = service.balancer.drainForMs(slot, now);
     if (drainForMs < 0 || service.balancer.stateOf(slot) === 'disabled') continue;
-    if (drainForMs >= service.configuration.drain.streamTimeout * placeOf(exchange, service))
-      endStream(exchange, now);
+    const { streamTimeout } = service.configuration.drain;
+    const momentMs = streamTimeout * placeOf(exchange, service);
+    const begunMs = drainForMs - (now - exchange.startedMs);
+    if (drainForMs >= (begunMs > momentMs ? begunMs + streamTimeout : momentMs)) endStream(exchange, now);
   }
 }
 

@@ -42,6 +42,8 @@ export interface LimitOverridesParts {
   /** This gateway's name, as the others are told it: the host's. */
   readonly host: string;
   readonly broadcast: (message: ToWorker) => void;
+  /** A client's own buckets were filled in the store that gateways share, here or elsewhere. */
+  readonly onFilled: (bucket: string) => void;
 }
 
 /** What an operator asks for. */
@@ -164,6 +166,7 @@ export class LimitOverrides {
   /** Its own buckets were filled: workers of other gateways should forget what they hold. */
   async filled(bucket: string): Promise<LimitScope> {
     this.#book.filled(bucket);
+    if (this.#redis !== null) this.#parts.onFilled(bucket);
     return await this.#share();
   }
 
@@ -266,6 +269,7 @@ export class LimitOverrides {
       const fields = { changed: changed.length, gone: gone.length };
       this.#parts.log.info(fields, 'limit overrides of other gateways taken');
     }
+    for (const bucket of filled) this.#parts.onFilled(bucket);
     this.#tell(changed, gone, filled);
   }
 

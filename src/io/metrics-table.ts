@@ -167,6 +167,15 @@ export const METRICS = {
     'reason',
   ]),
   spillway_affinity_total: counter('Session cookies by result.', ['service', 'result']),
+  spillway_canary_weight_ratio: gauge(
+    'Share of new sessions that a canary gets.',
+    ['service', 'version'],
+    'max',
+  ),
+  spillway_canary_aborts_total: counter('Canaries aborted because they were worse than the others.', [
+    'service',
+    'version',
+  ]),
   spillway_instances: gauge('Instances of a service by state.', ['service', 'state'], 'max'),
   spillway_ejections_total: counter('Instances ejected as outliers.', ['service', 'reason']),
   spillway_probes_total: counter('Probes of instances by what they said.', ['service', 'result']),

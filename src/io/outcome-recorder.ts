@@ -152,6 +152,7 @@ export class OutcomeRecorder {
     const { service } = route;
     exchange.heard = true;
     service.balancer.head(slot, rttMs, status, retryAfterMs, now);
+    service.versions?.answered(slot, status, rttMs);
     if (status === 503 || status === 429) permit?.head(now, 'drop');
     else if (status === 500 || status === 502) permit?.head(now, 'failed');
     else permit?.head(now, status < 400 && status !== 304 && status !== 101 ? 'sample' : 'ignored');
@@ -178,6 +179,7 @@ export class OutcomeRecorder {
     if (fault.kind !== 'own') {
       exchange.heard = true;
       service.balancer.failed(slot, fault.kind, now);
+      service.versions?.failed(slot);
     }
     if (fault.kind === 'timeout') permit?.head(now, 'drop');
     else permit?.head(now, 'failed');

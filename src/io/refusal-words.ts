@@ -3,14 +3,15 @@ import type { InstanceView } from '../upstreams/fleet.ts';
 
 /** Why a service takes nothing, in words, for `explain`; a caller is told no more than the code's own sentence. */
 
-/** `3 instances, none takes requests: 2 down, 1 unready`. */
-export function whyNoneIsOpen(instances: readonly Pick<InstanceView, 'state'>[]): string {
+/** `no instance takes new requests: 2 down, 1 draining`; empty when one does. */
+export function whyNoneIsOpen(instances: readonly Pick<InstanceView, 'state' | 'opensNew'>[]): string {
+  if (instances.some(({ opensNew }) => opensNew)) return '';
   const listed = instances.filter(({ state }) => state !== 'gone');
   if (listed.length === 0) return 'the service has no instances';
   const counts = new Map<string, number>();
   for (const { state } of listed) counts.set(state, (counts.get(state) ?? 0) + 1);
   const states = [...counts].map(([state, count]) => `${count} ${state}`).join(', ');
-  return `${listed.length} instances, none takes requests: ${states}`;
+  return `no instance takes new requests: ${states}`;
 }
 
 const CAUSES: Readonly<Record<BreakerReason, string>> = {

@@ -67,7 +67,8 @@ export function retry(
     status,
     hasRetryAfter: retryAfter,
     bodyUntouched: attempt.body === null || attempt.body.repeatable,
-    attempts: exchange.attempts,
+    // What a version does not have was no failed try.
+    attempts: exchange.attempts - (exchange.versionChoice?.rescues ?? 0),
     max: service.configuration.retry.max,
     pressure: Math.max(worker.pressure.view(now).pressure, shedding.pressure),
     leftMs: exchange.deadlineMs - now,
@@ -78,9 +79,11 @@ export function retry(
   exchange.tried.push(attempt.slot);
   const { slot, instance, version, pickReason } = exchange;
   leaveInstance(exchange, now);
-  let code: ErrorCode | '' = chooseInstance(exchange);
-  if (code !== '' && (phase === 'sent-no-byte' || phase === 'unprocessed')) {
-    // Alone in its service: most likely a connection that was just being closed, so a fresh one there will do.
+  const fresh = phase === 'sent-no-byte' || phase === 'unprocessed';
+  let code: ErrorCode | '' = chooseInstance(exchange, !fresh);
+  if (code !== '' && fresh) {
+    // Alone in its service, or of its version: most likely a connection that was just being closed, so a fresh one there
+    // will do.
     exchange.tried.length = 0;
     code = chooseInstance(exchange);
   }

@@ -14,6 +14,7 @@ import { ServiceAccount } from './service-account.ts';
 import { admissionPolicy, balancingPolicy, breakerPolicy } from './service-policies.ts';
 import { ServicePools } from './service-pools.ts';
 import { ServiceSessions } from './service-sessions.ts';
+import { ServiceVersions } from './service-versions.ts';
 
 /**
  * What a worker has learned of one service, and the connections to its instances.
@@ -38,6 +39,8 @@ export class ServiceRuntime {
   readonly breaker: Breaker;
   readonly budget: RetryBudget;
   readonly sessions: ServiceSessions;
+  /** Undefined where all versions are one. */
+  versions: ServiceVersions | undefined = undefined;
   readonly #pools: ServicePools;
   #workers: number;
   #sequence = -1;
@@ -48,7 +51,7 @@ export class ServiceRuntime {
   blockedBecause = '';
   /** Some instance takes requests, be it only of sessions it has. */
   open = false;
-  /** Why none does, in words. */
+  /** Why none takes new ones, in words; empty while some does. */
   whyClosed = 'no instance is known yet';
   /** On the list now. */
   instances = 0;
@@ -66,6 +69,7 @@ export class ServiceRuntime {
     this.breaker = new Breaker(breakerPolicy(configuration), options.random);
     this.budget = new RetryBudget(configuration.retry.budget);
     this.sessions = new ServiceSessions(this.name, configuration, options.fallbackSecret, this.balancer);
+    this.#configureVersions();
   }
 
   configure(configuration: ServiceConfiguration, workers: number, now: number): void {
@@ -78,6 +82,18 @@ export class ServiceRuntime {
     this.breaker.configure(breakerPolicy(configuration));
     this.budget.configure(configuration.retry.budget);
     this.sessions.configure(configuration);
+    this.#configureVersions();
+  }
+
+  #configureVersions(): void {
+    const { versions } = this.configuration;
+    if (versions === null) {
+      this.versions = undefined;
+      this.balancer.setApart(new Set());
+      return;
+    }
+    this.versions ??= new ServiceVersions(this.name, this.balancer, this.sessions);
+    this.versions.configure(versions, this.sessions.keys);
   }
 
   /** Takes the supervisor's picture of the instances; an older one than the last is dropped. */
@@ -89,9 +105,10 @@ export class ServiceRuntime {
     const alive = new Set(states.instances.filter(({ state }) => state !== 'gone').map(({ id }) => id));
     for (const id of this.#passive.keys()) if (!alive.has(id)) this.#passive.delete(id);
     this.sessions.update(states.instances);
+    this.versions?.update(states.aborted ?? []);
     this.instances = alive.size;
     this.open = states.instances.some(({ opensNew, keepsPinned, panic }) => opensNew || keepsPinned || panic);
-    this.whyClosed = this.open ? '' : whyNoneIsOpen(states.instances);
+    this.whyClosed = whyNoneIsOpen(states.instances);
     this.admission.setCeiling(this.balancer.openCap(), now);
     const failFast = this.configuration.onDependencyDown !== 'serve';
     this.blocked = states.readiness.state === 'dependency-down' && failFast ? 'SPW_DEPENDENCY_DOWN' : '';
@@ -117,8 +134,9 @@ export class ServiceRuntime {
   }
 
   override(override: ServiceOverride, now: number): void {
-    this.breaker.force(override.breaker, undefined, override.by);
-    this.#forcedMode = override.shedding;
+    const { breaker, breakerLeftMs, by, shedding } = override;
+    this.breaker.force(breaker, breakerLeftMs === null ? undefined : now + breakerLeftMs, by);
+    this.#forcedMode = shedding;
     this.admission.configure(this.#admissionPolicy(), now);
   }
 

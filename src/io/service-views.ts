@@ -244,6 +244,7 @@ export function oneLine(
   let meeting = 0;
   const shedding: string[] = [];
   const down: string[] = [];
+  const unknown: string[] = [];
   const breakers: string[] = [];
   for (const { service, readiness } of states) {
     const own = figures.get(service);
@@ -251,13 +252,15 @@ export function oneLine(
     if (refusing !== undefined) breakers.push(`the breaker of ${service} is ${refusing}`);
     const passes = refusing === undefined || own?.breaker === 'ramping';
     if (readiness.state === 'down' || readiness.state === 'dependency-down') down.push(service);
+    else if (readiness.state === 'unknown') unknown.push(service);
     else if (passes && (own === undefined || own.late * 100 <= own.inTime + own.late)) meeting++;
     if ((own?.shed ?? 0) > 0) shedding.push(service);
   }
   const parts = [`SLA met on ${meeting} of ${states.length} services`, ...breakers];
   if (shedding.length > 0) parts.push(`load is shed at ${shedding.join(', ')}`);
-  else if (breakers.length === 0 && down.length === 0) parts.push('nothing is shed');
+  else if (breakers.length + down.length + unknown.length === 0) parts.push('nothing is shed');
   if (down.length > 0) parts.push(`down: ${down.join(', ')}`);
+  if (unknown.length > 0) parts.push(`without a ready instance so far: ${unknown.join(', ')}`);
   if (redis === 'down') parts.push('Redis is down, limits are held locally');
   return `${parts.join('; ')}.`;
 }

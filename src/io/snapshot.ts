@@ -13,7 +13,7 @@ import { compileRate, type CompiledRate } from '../limits/gcra.ts';
 import {
   clientKey,
   globalKey,
-  routeDigest,
+  digestOfRoute,
   routeKey,
   routeTotalKey,
   slotsKey,
@@ -335,10 +335,7 @@ function compileRoute(
   const enforce = configuration.limits.mode === 'enforce';
   const { perClient, total } = route.limits;
   const name = `${route.host ?? ''}${route.path}`;
-  // Routes that differ in methods or headers only are other limits: on one bucket the larger would bring the smaller back.
-  const { methods, match } = route;
-  const isPlain = methods === null && Object.keys(match.headers).length === 0;
-  const digest = routeDigest(isPlain ? name : JSON.stringify([name, methods, match.headers]));
+  const digest = digestOfRoute(route);
   return {
     name,
     service,

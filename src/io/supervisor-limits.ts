@@ -3,6 +3,7 @@ import os from 'node:os';
 import type { Logger } from 'pino';
 import type { Configuration } from '../../config/schema.ts';
 import { EmbeddedStore, SUPERVISOR_BUCKETS } from '../limits/embedded-store.ts';
+import { clientKey, digestOfRoute, routeKey } from '../limits/keys.ts';
 import { clientHashSecret } from './client-hash-secret.ts';
 import { GuardMemory } from './guard/guard-memory.ts';
 import type { ToSupervisor } from './ipc.ts';
@@ -33,7 +34,10 @@ export class SupervisorLimits {
   readonly gateway = randomBytes(12).toString('base64url');
   readonly overrides: LimitOverrides;
   readonly #guards: GuardMemory<WorkerProcess>;
+  /** With Redis the gateway's share of every limit, for as long as Redis is lost. */
   readonly #store = new EmbeddedStore(SUPERVISOR_BUCKETS, Math.random);
+  /** Those that limit each client. */
+  #routes: readonly string[] = [];
   readonly #ownSecret = randomBytes(32).toString('base64url');
   readonly #membership: RedisMembership;
 
@@ -47,6 +51,10 @@ export class SupervisorLimits {
       host: os.hostname(),
       broadcast: (message) => {
         pool.broadcast(message);
+      },
+      onFilled: (bucket) => {
+        for (const key of [clientKey(bucket), ...this.#routes.map((digest) => routeKey(bucket, digest))])
+          this.#store.forget(key);
       },
     });
     this.#membership = new RedisMembership({
@@ -66,7 +74,8 @@ export class SupervisorLimits {
 
   /** By a configuration that the workers have been told, and the secret with it. */
   configure(configuration: Configuration): void {
-    const { redis } = configuration;
+    const { redis, routes } = configuration;
+    this.#routes = routes.filter(({ limits }) => limits.perClient !== null).map(digestOfRoute);
     this.overrides.configure(redis, this.clientHashSecret(configuration));
     void this.#membership.configure(redis);
   }
@@ -75,7 +84,7 @@ export class SupervisorLimits {
     return clientHashSecret(configuration, this.#ownSecret, this.#membership.secret);
   }
 
-  /** What a worker asks for while there is no Redis. */
+  /** What a worker asks for where there is no Redis, or while it is lost. */
   serve(worker: WorkerProcess, message: LimitMessage): void {
     switch (message.type) {
       case 'limits':

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { StartUp } from '../lifecycle/start-up.ts';
+import type { CanaryDesk } from './canary-desk.ts';
 import type { Conditions } from './conditions.ts';
 import type { ControlPlane } from './control-plane.ts';
 import type { FleetControl } from './fleet-control.ts';
@@ -24,6 +25,7 @@ export interface WorkerNewsParts {
   readonly log: Logger;
   readonly startUp: StartUp;
   readonly fleets: FleetControl;
+  readonly canaries: CanaryDesk;
   readonly limits: SupervisorLimits;
   readonly identities: IdentitySources;
   readonly questions: Questions;
@@ -91,7 +93,8 @@ export class WorkerNews {
         questions.answered(worker, message.id, message.answer);
         return;
       case 'report': {
-        const { metricsPage, control, statusLog } = this.#parts;
+        const { metricsPage, control, statusLog, canaries } = this.#parts;
+        canaries.reported(worker.key, message.views);
         metricsPage.absorb(worker.key, message.dump);
         control.reported(worker.key, message.views);
         statusLog.reported(worker.key, message.views);
@@ -104,7 +107,8 @@ export class WorkerNews {
   }
 
   gone(worker: WorkerProcess, reason: string, expected: boolean): void {
-    const { log, startUp, metricsPage, control, statusLog, conditions } = this.#parts;
+    const { log, startUp, metricsPage, control, statusLog, canaries, conditions } = this.#parts;
+    canaries.workerGone(worker.key);
     metricsPage.retire(worker.key);
     control.workerGone(worker.key);
     statusLog.workerGone(worker.key);

@@ -73,6 +73,7 @@ function figuresOf(
   streams: readonly number[] | undefined,
   now: number,
 ): ServiceFigures {
+  const versions = service.versions?.tallies;
   return {
     ...service.admission.view(now),
     ...service.account.recent(now),
@@ -82,6 +83,7 @@ function figuresOf(
     breaker: service.breaker.view(now).state,
     totals: service.account.totals,
     instances: service.instanceFigures(streams ?? NO_STREAMS, now),
+    ...(versions === undefined ? {} : { versions }),
   };
 }
 

@@ -38,7 +38,7 @@ export interface Hold {
   /** The least cost that is refused. */
   cost: number;
   /** Until then, monotonic ms. */
-  readonly until: number;
+  until: number;
   /** When the bucket is full again as far as known here, monotonic ms. */
   readonly fullAt: number;
   /** Refusals in a row before this one. */
@@ -99,13 +99,14 @@ export class Holds {
     else {
       hold.cost = Infinity;
       hold.row = -1;
+      hold.until = Math.min(hold.until, now);
     }
   }
 
-  /** Whether the bucket refused in the last second, by the store's word or on hold. */
-  isRecent(key: string, now: number): boolean {
+  /** The hold by which the bucket refused in the last second. */
+  recent(key: string, now: number): Hold | undefined {
     const hold = this.#holds.get(key);
-    return hold !== undefined && now - hold.until <= RECENT_MS;
+    return hold !== undefined && now - hold.until <= RECENT_MS ? hold : undefined;
   }
 
   forget(key: string): void {

@@ -21,9 +21,13 @@ export interface Lease {
   fullMs: number;
   /** Units are on their way: one asks at a time, or a crowd that misses together would be granted a lease each. */
   flight: Flight | undefined;
-  /** Units that a grant brings beyond what was asked for its own request, and those promised of them. */
+  /** Units that a grant brings beyond what was asked for its own request, at most and for sure, and those promised of them. */
+  coming: number;
   sure: number;
   promised: number;
+  /** What is held is of the share of an outage and not of the store, or the other way round, since this moment. */
+  byShare: boolean;
+  changedMs: number;
   /** The store had too few; no refill before this moment. */
   restsUntilMs: number;
   /** Big enough to be worth it (hysteresis). */
@@ -45,8 +49,11 @@ export function newLease({ key, rate }: Charge, most: number, era: number, now: 
     remaining: 0,
     fullMs: 0,
     flight: undefined,
+    coming: 0,
     sure: 0,
     promised: 0,
+    byShare: false,
+    changedMs: 0,
     restsUntilMs: 0,
     worth: false,
     most,

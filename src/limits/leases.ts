@@ -10,6 +10,9 @@
  * A request that lacks something at one level keeps aside what it found at the others: reserved tokens are nobody else's,
  * count as held, and come back when the request is refused. So at each moment granted = spent + expired + refunded + held.
  *
+ * While the store is lost, leases are of the gateway's share (`share-call.ts`). Units of the two are never held together: with
+ * the first grant of the other what is held ends, so that nothing of a share is ever given back to the store.
+ *
  * Cold start: nothing is held, the first decisions ask. Idle gap: tokens end 100 ms after the last grant and are lost,
  * so an idle worker keeps nothing from the others. Limits: with many workers a bucket falls back to asking each time.
  * A reload or a worker more cuts what is held when the bucket is next asked for.
@@ -20,6 +23,7 @@ import { NOT_ASKED, type Charge, type LevelState } from './decision.ts';
 import type { Flight } from './flight.ts';
 import type { CompiledRate } from './gcra.ts';
 import { levelOf, newLease, type Lease } from './lease.ts';
+import type { LimitStore } from './store.ts';
 
 export interface LeasePolicy {
   /** `auto`: where the rate makes it worth it; `exact`: never; `leased`: from two tokens on. */
@@ -65,13 +69,6 @@ export interface LeaseTokens {
   expired: number;
   /** Given back to the store by a worker that leaves. */
   refunded: number;
-}
-
-/** Units to be given back to the store. */
-export interface RefundedUnits {
-  readonly keys: string[];
-  readonly units: number[];
-  readonly unitTicks: number[];
 }
 
 const EXACT: LeasePolicy = Object.freeze({ enforcement: 'exact', maxOverRatio: 0 });
@@ -157,9 +154,10 @@ export class Leases {
     return flight;
   }
 
-  /** Units have been asked for, `sure` at least if any come. */
-  departed(lease: Lease, flight: Flight, sure: number): void {
+  /** Units have been asked for: `most`, and if any come `sure` at least. */
+  departed(lease: Lease, flight: Flight, most: number, sure: number): void {
     lease.flight = flight;
+    lease.coming = most;
     lease.sure = sure;
     lease.promised = 0;
   }
@@ -210,10 +208,11 @@ export class Leases {
     this.tokens.spent += reserved;
   }
 
-  /** The request was refused elsewhere. */
-  giveBack(lease: Lease, reserved: number, now: number): void {
+  /** The request was refused elsewhere, for which they were kept aside at `keptMs`. */
+  giveBack(lease: Lease, reserved: number, keptMs: number, now: number): void {
     lease.reserved -= reserved;
     lease.tokens += reserved;
+    if (keptMs < lease.changedMs) this.#expire(lease, reserved);
     this.#trim(lease, now);
   }
 
@@ -224,9 +223,10 @@ export class Leases {
     lease.restsUntilMs = restsUntilMs;
   }
 
-  /** Units that the store granted beyond what a request used. */
-  granted(lease: Lease, units: number, now: number): void {
+  /** Units that the store, or the share of an outage, granted beyond what a request used. */
+  granted(lease: Lease, units: number, byShare: boolean, now: number): void {
     if (units <= 0) return;
+    this.#change(lease, byShare, now);
     if (now >= lease.expiresMs) this.#expire(lease, lease.tokens);
     lease.tokens += units;
     lease.expiresMs = now + TTL_MS;
@@ -236,25 +236,31 @@ export class Leases {
   }
 
   /** A grant that came after its deadline: kept up to what may be held, for what is left of its life. */
-  grantedLate(lease: Lease, units: number, askedMs: number, now: number): void {
+  grantedLate(lease: Lease, units: number, byShare: boolean, askedMs: number, now: number): void {
     const expiresMs = askedMs + TTL_MS;
     if (units <= 0) return;
     this.tokens.granted += units;
     this.#trim(lease, now);
-    const room = now < expiresMs ? Math.max(0, this.sizeOf(lease) - lease.tokens - lease.reserved) : 0;
-    const kept = Math.min(units, room);
+    // The store is back with it; a share that is late may be over, and what is held of the store is worth more.
+    if (now < expiresMs && (!byShare || lease.tokens === 0)) this.#change(lease, byShare, now);
+    const kept = now < expiresMs && lease.byShare === byShare ? Math.min(units, this.#room(lease)) : 0;
     this.tokens.expired += units - kept;
     if (kept === 0) return;
     lease.tokens += kept;
     lease.expiresMs = Math.max(lease.expiresMs, expiresMs);
   }
 
-  /** Units of a request that came to nothing, put with what is held; false when there is no place for them. */
-  returned(key: string, units: number, now: number): boolean {
+  /**
+   * Units of a request that came to nothing, put with what is held; false when they are the store's and have no place here.
+   * Of a share they go nowhere: it is over, or will be.
+   */
+  returned(key: string, units: number, admittedMs: number, now: number): boolean {
     const lease = this.#leases.get(key);
-    if (lease === undefined || now >= lease.expiresMs) return false;
+    if (lease === undefined) return false;
+    if (admittedMs < lease.changedMs) return true;
+    const ofShare = lease.byShare && admittedMs < lease.expiresMs;
     this.#trim(lease, now);
-    if (lease.tokens + lease.reserved + units > this.sizeOf(lease)) return false;
+    if (now >= lease.expiresMs || units > this.#room(lease)) return ofShare;
     lease.tokens += units;
     this.tokens.granted += units;
     return true;
@@ -279,20 +285,24 @@ export class Leases {
     for (const lease of this.#leases.values()) if (lease.tokens > 0) this.#trim(lease, now);
   }
 
-  /** Takes out everything that is held, for the store, and leases no more: this worker leaves. */
-  drain(now: number): RefundedUnits {
-    const refunded: RefundedUnits = { keys: [], units: [], unitTicks: [] };
+  /** This worker leaves: what it holds goes back to the store, if that takes it, and nothing is leased from now on. */
+  drain(store: Pick<LimitStore, 'refund'>, now: number): void {
     this.sweep(now);
-    for (const lease of this.#leases.values()) {
-      if (lease.tokens === 0) continue;
-      refunded.keys.push(lease.key);
-      refunded.units.push(lease.tokens);
-      refunded.unitTicks.push(lease.rate.unitTicks);
+    const held = [...this.#leases.values()].filter(({ tokens, byShare }) => tokens > 0 && !byShare);
+    const taken =
+      held.length > 0 &&
+      store.refund(
+        held.map(({ key }) => key),
+        held.map(({ tokens }) => tokens),
+        held.map(({ rate }) => rate.unitTicks),
+        now,
+      );
+    for (const lease of taken ? held : []) {
       this.tokens.refunded += lease.tokens;
       lease.tokens = 0;
     }
+    for (const lease of this.#leases.values()) this.#expire(lease, lease.tokens);
     this.configure(EXACT);
-    return refunded;
   }
 
   /** Figures for the answer of the request whose charges were taken last. */
@@ -338,6 +348,21 @@ export class Leases {
     lease.era = GONE;
     lease.most = 0;
     this.#expire(lease, lease.tokens);
+  }
+
+  /** Units that may be held beside what is held, kept aside or on its way. */
+  #room(lease: Lease): number {
+    const coming = lease.flight === undefined ? 0 : lease.coming;
+    return Math.max(0, this.sizeOf(lease) - lease.tokens - lease.reserved - coming);
+  }
+
+  /** What comes is of the share of an outage, or no more. */
+  #change(lease: Lease, byShare: boolean, now: number): void {
+    if (byShare === lease.byShare) return;
+    this.#expire(lease, lease.tokens);
+    lease.byShare = byShare;
+    lease.changedMs = now;
+    lease.expiresMs = 0;
   }
 
   #expire(lease: Lease, units: number): void {

@@ -4,8 +4,9 @@
  * Order: what the worker holds of every bucket is enough, and nobody is asked; a bucket on hold that lacks units refuses
  * here, without a trip; otherwise what is held is kept aside and one call to the store decides over the rest; if the
  * store is unfit or late, the request is decided by what `onUnavailable` says (`local`: this gateway's share of every
- * limit, in the supervisor's memory or, without that, this worker's part of it; `allow`; `deny`). All or nothing: who is refused at one level is charged at none, and what was kept aside comes
- * back. Observed levels are charged and counted but never refuse, also not by the store's absence.
+ * limit, in the supervisor's memory or, without that, this worker's part of it; `allow`; `deny`). All or nothing: who is
+ * refused at one level is charged at none, and what was kept aside comes back. Observed levels are charged and counted but
+ * never refuse, also not by the store's absence.
  *
  * A decision is a value where it can be: `decided` is then called inside `decide`.
  */
@@ -21,26 +22,30 @@ import {
   type LimitDecision,
   type OnUnavailable,
 } from './decision.ts';
-import { Waiting } from './flight.ts';
+import { Waiting, type Flight } from './flight.ts';
 import { REPLY_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
 import { holdRemaining, Holds, holdWaitMs, type Hold } from './hold.ts';
-import type { Lease } from './lease.ts';
 import { Leases, type LeasePolicy, type LeaseTokens } from './leases.ts';
 import { PendingDecision } from './pending.ts';
 import { Refill } from './refill.ts';
 import { denial, Refusals } from './refusals.ts';
-import { ShareCall, shareOf, type SharedCall } from './share-call.ts';
+import { ShareCall, shareOf } from './share-call.ts';
 import { Shares } from './shares.ts';
 import type { LimitStore, StoreReply } from './store.ts';
 
 export interface LimiterOptions {
   readonly store: LimitStore;
-  /** This gateway's own memory, asked while another store is lost. */
-  readonly gatewayStore?: LimitStore;
   readonly onUnavailable: OnUnavailable;
   /** Live workers of this gateway. */
   readonly workers: number;
   readonly random: Random;
+}
+
+/** This gateway's own memory, asked for its share of every limit while the store is lost. */
+export interface ShareStore {
+  readonly store: LimitStore;
+  /** A decision that waited for the lost store has the share's word so long after its beginning, or does without; ms. */
+  readonly withinMs: number;
 }
 
 const NOTHING: readonly never[] = Object.freeze([]);
@@ -51,20 +56,19 @@ const GIVE_BACK_WITHIN_MS = 1000;
 
 export class Limiter {
   readonly #holds: Holds;
-  readonly #shares: Shares;
+  readonly #part: Shares;
   readonly #refusals = new Refusals();
   readonly #leases = new Leases();
   #store: LimitStore;
-  #gatewayStore: LimitStore | undefined;
+  #share: ShareStore | undefined;
   #isWhole = true;
   #onUnavailable: OnUnavailable;
 
   constructor(options: LimiterOptions) {
     this.#store = options.store;
-    this.#gatewayStore = options.gatewayStore;
     this.#onUnavailable = options.onUnavailable;
     this.#holds = new Holds(options.random);
-    this.#shares = new Shares(options.random);
+    this.#part = new Shares(options.random);
     this.setWorkers(options.workers, 0);
   }
 
@@ -100,20 +104,21 @@ export class Limiter {
 
   /**
    * A request that was admitted by `decision` ends before anything was done for it: its units go back to the lease or to
-   * the store. Not later than a second after, and not to a client that was itself limited in the last second, or a flood
+   * the store, those of a share to the lease alone. Not later than a second after, and not to a client that was itself limited in the last second, or a flood
    * would be rewarded.
    */
   giveBack({ charges, cost }: LimitCaller, decision: LimitDecision, admittedMs: number, now: number): void {
     const { ok, path, observed } = decision;
     if (!ok || cost === 0 || (path !== 'lease' && path !== 'store')) return;
     if (now - admittedMs > GIVE_BACK_WITHIN_MS) return;
-    for (const charge of charges) if (isOwn(charge) && this.#holds.isRecent(charge.key, now)) return;
+    for (const charge of charges)
+      if (isOwn(charge) && this.#isInForce(this.#holds.recent(charge.key, now), now)) return;
     const keys: string[] = [];
     const units: number[] = [];
     const unitTicks: number[] = [];
     for (const { key, level, rate } of charges) {
       // A level that would have refused was not charged.
-      if (observed.includes(level) || this.#leases.returned(key, cost, now)) continue;
+      if (observed.includes(level) || this.#leases.returned(key, cost, admittedMs, now)) continue;
       keys.push(key);
       units.push(cost);
       unitTicks.push(rate.unitTicks);
@@ -123,15 +128,14 @@ export class Limiter {
 
   /** This worker leaves: what it holds goes back to the store, and it asks for each unit from now on. */
   drain(now: number): void {
-    const { keys, units, unitTicks } = this.#leases.drain(now);
-    if (keys.length > 0) this.#store.refund(keys, units, unitTicks, now);
+    this.#leases.drain(this.#store, now);
   }
 
   /** A reload: keys hold no numbers, so buckets stay; holds were computed from the old limits and go. */
   configure(policy: {
     onUnavailable: OnUnavailable;
     store?: LimitStore;
-    gatewayStore?: LimitStore | undefined;
+    share?: ShareStore | undefined;
     /** False: a part of the store may be lost while the rest serves. */
     isWhole?: boolean;
     leases?: LeasePolicy;
@@ -140,7 +144,7 @@ export class Limiter {
     if (policy.leases !== undefined) this.#leases.configure(policy.leases);
     if (policy.store !== undefined) {
       this.#store = policy.store;
-      this.#gatewayStore = policy.gatewayStore;
+      this.#share = policy.share;
       this.#isWhole = policy.isWhole ?? true;
     }
     this.#holds.clear();
@@ -149,7 +153,7 @@ export class Limiter {
 
   /** @param index of this worker among those of its gateway: it says which part of a limit is its own without the store */
   setWorkers(workers: number, index: number): void {
-    this.#shares.setWorkers(workers, index);
+    this.#part.setWorkers(workers, index);
   }
 
   /** Whether a bucket is known here to have no room for this cost; asks nobody and charges nothing. */
@@ -175,14 +179,14 @@ export class Limiter {
   }
 
   /**
-   * An operator filled these buckets: what was learned here from their old figures goes, the lease, the hold and the
-   * share of an outage. Leased units go too, so that nothing is admitted beyond the burst that was just given.
+   * An operator filled these buckets: what was learned here from their old figures goes, the lease, the hold and this
+   * worker's part. Leased units go too, so that nothing is admitted beyond the burst that was just given.
    */
   forget(keys: readonly string[]): void {
     for (const key of keys) {
       this.#leases.drop(key);
       this.#holds.forget(key);
-      this.#shares.forget(key);
+      this.#part.forget(key);
     }
   }
 
@@ -198,35 +202,20 @@ export class Limiter {
     if (!this.#onHold(caller, now)) this.#ask(caller, mayAsk, now);
   }
 
-  /** For `PendingDecision`: the store has decided, or the share of an outage. */
-  storeDecided(call: PendingDecision, reply: StoreReply, now: number): void {
-    const { byShare } = call;
-    if (!byShare) this.#leases.setLost(false);
-    for (let asked = 0; asked < call.keys.length; asked++) {
-      const place = call.places[asked] as number;
-      const at = 1 + asked * REPLY_PER_LEVEL;
-      const surplus = (reply[at] as number) - call.needOf(asked);
-      this.#heard(call.charge(place), call.leases[place], surplus, reply, at, call.caller.cost, byShare, now);
-    }
-    this.#settle(call, reply, byShare ? 'fallback' : 'store', now);
+  /** For `Flight`: takes in what the store said of each level asked, or the share of an outage. */
+  heard(flight: Flight, reply: StoreReply, now: number): void {
+    if (!flight.byShare) this.#leases.setLost(false);
+    for (let asked = 0; asked < flight.keys.length; asked++) this.#heardOf(flight, asked, reply, now);
   }
 
-  /** For `Refill`: what it asked for has come, or a part. */
-  refilled(refill: Refill, reply: StoreReply, now: number): void {
-    if (!refill.byShare) this.#leases.setLost(false);
-    for (let asked = 0; asked < refill.keys.length; asked++) {
-      const at = 1 + asked * REPLY_PER_LEVEL;
-      const charge = refill.charges[asked] as Charge;
-      this.#heard(charge, refill.leases[asked], reply[at] as number, reply, at, 1, refill.byShare, now);
-    }
-  }
-
-  /** For calls whose store is unfit or late: whether the gateway's share is asked instead. */
-  asksShare(call: SharedCall, now: number): boolean {
-    const store = this.#gatewayStore;
-    if (store === undefined || this.#onUnavailable !== 'local' || call.byShare) return false;
+  /** For `Flight`: whether the gateway's share is asked instead of a store that is unfit or late. */
+  asksShare(flight: Flight, now: number): boolean {
+    const share = this.#share;
+    if (share === undefined || this.#onUnavailable !== 'local') return false;
     if (this.#isWhole) this.#leases.setLost(true);
-    return store.decide(new ShareCall(call, this.#store.gateways(), this.#shares, now), now);
+    flight.byShare = true;
+    const gateways = this.#store.gateways();
+    return share.store.decide(new ShareCall(flight, gateways, this.#part, share.withinMs, now), now);
   }
 
   /** For `PendingDecision`: nobody is there to decide. */
@@ -243,26 +232,20 @@ export class Limiter {
         return;
       }
       case 'local':
-        this.#settle(call, this.#shares.decide(call, this.#store.gateways(), now), 'fallback', now);
+        this.settle(call, this.#part.decide(call, this.#store.gateways(), now), 'fallback', now);
     }
   }
 
-  /** Takes in what the store said of one level, from `reply[at]` on; `surplus` units are the lease's. */
-  #heard(
-    charge: Charge,
-    lease: Lease | undefined,
-    surplus: number,
-    reply: StoreReply,
-    at: number,
-    cost: number,
-    byShare: boolean,
-    now: number,
-  ): void {
+  #heardOf(flight: Flight, asked: number, reply: StoreReply, now: number): void {
+    const { byShare, cost } = flight;
+    const charge = flight.chargeOf(asked);
     const { key, enforced } = charge;
+    const at = 1 + asked * REPLY_PER_LEVEL;
+    const granted = reply[at] as number;
     const waitMs = (reply[at + 2] as number) / TICKS_PER_MS;
     const fullTicks = reply[at + 3] as number;
     const fullMs = fullTicks / TICKS_PER_MS;
-    if (this.#onUnavailable === 'local' && !byShare) this.#shares.seen(key, fullTicks, now);
+    if (this.#onUnavailable === 'local') this.#part.seen(key, fullTicks, now);
     let restsUntilMs = waitMs > 0 ? now + waitMs : 0;
     if (waitMs > 0 && enforced) {
       const rate = byShare ? shareOf(charge.rate, this.#store.gateways(), cost) : charge.rate;
@@ -275,13 +258,16 @@ export class Limiter {
         now,
         byShare,
       );
-    } else if (this.#holds.size() > 0 && (reply[at] as number) > 0) this.#holds.granted(key, now);
+    } else if (this.#holds.size() > 0 && granted > 0) this.#holds.granted(key, now);
+    const lease = flight.leaseOf(asked);
     if (lease === undefined) return;
     this.#leases.heard(lease, reply[at + 1] as number, fullMs, restsUntilMs);
-    this.#leases.granted(lease, surplus, now);
+    // What the request itself did not need is the lease's.
+    this.#leases.granted(lease, granted - flight.needOf(asked), byShare, now);
   }
 
-  #settle(call: PendingDecision, reply: StoreReply, path: 'store' | 'fallback', now: number): void {
+  /** For `PendingDecision`: tells the request what was decided. */
+  settle(call: PendingDecision, reply: StoreReply, path: 'store' | 'fallback', now: number): void {
     const { caller } = call;
     const ok = reply[0] === 1;
     call.settle(ok, reply, now);
@@ -313,7 +299,7 @@ export class Limiter {
   /** Looks how many workers of all gateways there are, who all ask and may hold leases. */
   #countHolders(): void {
     const told = this.#store.workers();
-    const workers = told > 0 ? told : this.#store.gateways() * this.#shares.workers;
+    const workers = told > 0 ? told : this.#store.gateways() * this.#part.workers;
     this.#leases.setHolders(workers);
     this.#holds.setWorkers(workers);
   }
@@ -322,7 +308,8 @@ export class Limiter {
   #ask(caller: LimitCaller, mayAsk: boolean, now: number): void {
     this.#countHolders();
     const call = new PendingDecision(this, caller, this.#leases, now);
-    if (!mayAsk || !this.#store.decide(call, now)) call.unavailable(now);
+    if (!mayAsk) call.decideHere(now);
+    else if (!this.#store.decide(call, now)) call.unavailable(now);
   }
 
   /** Asks for what leases lack, in the background; where nobody can be asked it is tried again with the next request. */
@@ -363,7 +350,12 @@ export class Limiter {
 
   #liveHold(key: string, cost: number, now: number): Hold | undefined {
     const hold = this.#holds.find(key, cost, now);
-    return hold?.byShare === true && this.#store.pauseMs(now) === 0 ? undefined : hold;
+    return this.#isInForce(hold, now) ? hold : undefined;
+  }
+
+  /** One by the share counts for nothing once the store is back. */
+  #isInForce(hold: Hold | undefined, now: number): hold is Hold {
+    return hold !== undefined && !(hold.byShare && this.#store.pauseMs(now) === 0);
   }
 }
 

@@ -8,11 +8,10 @@
  * part of it is gone, without a veto: so all leases of a request are filled by one trip instead of each by its own.
  */
 import { NOT_ASKED, type Charge, type LevelState, type LimitCaller } from './decision.ts';
-import { Flight } from './flight.ts';
+import { Flight, type Asker } from './flight.ts';
 import { REPLY_PER_LEVEL, TICKS_PER_MS } from './gcra.ts';
 import { levelOf, type Lease } from './lease.ts';
 import type { Leases } from './leases.ts';
-import type { SharedCall } from './share-call.ts';
 import type { StoreReply } from './store.ts';
 
 /**
@@ -22,37 +21,27 @@ import type { StoreReply } from './store.ts';
 export const RIDES_FROM = 0.25;
 
 /** Who settles the question: the limiter. */
-export interface Decider {
-  storeDecided(call: PendingDecision, reply: StoreReply, now: number): void;
-  asksShare(call: PendingDecision, now: number): boolean;
+export interface Decider extends Asker {
+  settle(call: PendingDecision, reply: StoreReply, path: 'store' | 'fallback', now: number): void;
   fallBack(call: PendingDecision, now: number): void;
 }
 
-export class PendingDecision extends Flight implements SharedCall {
+export class PendingDecision extends Flight<Decider> {
   readonly caller: LimitCaller;
-  readonly keys: string[] = [];
-  readonly terms: number[] = [];
+  readonly cost: number;
   /** The place among the charges of each level asked. */
   readonly places: number[] = [];
   /** For each charge its lease, and the units of it that are kept aside. */
   readonly leases: (Lease | undefined)[] = [];
   readonly reserved: number[] = [];
-  byShare = false;
-  readonly #decider: Decider;
-  readonly #leases: Leases;
-  readonly #askedMs: number;
-  /** Bits of the levels asked that bring a lease. */
-  #brings = 0;
   /** Bits of the levels asked that lack nothing. */
   #rides = 0;
 
   /** `leases` has just looked at the caller's charges. */
   constructor(decider: Decider, caller: LimitCaller, leases: Leases, now: number) {
-    super();
-    this.#decider = decider;
-    this.#leases = leases;
-    this.#askedMs = now;
+    super(decider, leases, now);
     this.caller = caller;
+    this.cost = caller.cost;
     const { charges, cost } = caller;
     for (let place = 0; place < charges.length; place++) {
       const lease = leases.found(place);
@@ -67,17 +56,17 @@ export class PendingDecision extends Flight implements SharedCall {
   #askLeased(place: number, lease: Lease, now: number): void {
     const { charges, cost } = this.caller;
     const { enforced, rate } = charges[place] as Charge;
-    this.#leases.demanded(lease, cost, now);
-    const size = this.#leases.sizeOf(lease);
+    this.all.demanded(lease, cost, now);
+    const size = this.all.sizeOf(lease);
     const lacking = Math.max(0, size - lease.tokens - lease.reserved);
     const half = Math.min(Math.ceil(size / 2), rate.burst);
-    const reserved = this.#leases.reserve(lease, cost);
+    const reserved = this.all.reserve(lease, cost);
     this.reserved.push(reserved);
     const need = cost - reserved;
     if (need > 0) {
       const must = enforced ? Math.max(need, half) : need;
       const want = lease.flight === undefined ? Math.max(lacking, must) : need;
-      if (want > need) this.#bring(lease, must - need);
+      if (want > need) this.all.departed(lease, this, want - need, must - need);
       this.#ask(place, must, want, 1);
     } else if (
       lease.flight === undefined &&
@@ -85,15 +74,10 @@ export class PendingDecision extends Flight implements SharedCall {
       lacking >= size * RIDES_FROM &&
       now >= lease.restsUntilMs
     ) {
-      this.#bring(lease, Math.min(lacking, half));
+      this.all.departed(lease, this, lacking, Math.min(lacking, half));
       this.#rides |= 1 << this.keys.length;
       this.#ask(place, Math.min(lacking, half), lacking, 0);
     }
-  }
-
-  #bring(lease: Lease, sure: number): void {
-    this.#leases.departed(lease, this, sure);
-    this.#brings |= 1 << this.keys.length;
   }
 
   #ask(place: number, must: number, want: number, veto: 0 | 1): void {
@@ -121,6 +105,10 @@ export class PendingDecision extends Flight implements SharedCall {
     return this.charge(this.places[asked] as number);
   }
 
+  leaseOf(asked: number): Lease | undefined {
+    return this.leases[this.places[asked] as number];
+  }
+
   needOf(asked: number): number {
     return this.rides(asked) ? 0 : this.need(this.places[asked] as number);
   }
@@ -144,8 +132,8 @@ export class PendingDecision extends Flight implements SharedCall {
       const lease = this.leases[place];
       const reserved = this.reserved[place] as number;
       if (lease === undefined || reserved === 0) continue;
-      if (ok && (short & (1 << place)) === 0) this.#leases.spend(lease, reserved);
-      else this.#leases.giveBack(lease, reserved, now);
+      if (ok && (short & (1 << place)) === 0) this.all.spend(lease, reserved);
+      else this.all.giveBack(lease, reserved, this.askedMs, now);
     }
   }
 
@@ -166,34 +154,11 @@ export class PendingDecision extends Flight implements SharedCall {
     return levels;
   }
 
-  /** Nothing is on its way any more: somebody else may ask. */
-  #landed(): void {
-    for (let asked = 0; asked < this.places.length; asked++) {
-      if ((this.#brings & (1 << asked)) === 0) continue;
-      const lease = this.leases[this.places[asked] as number];
-      if (lease !== undefined) lease.flight = undefined;
-    }
+  protected decided(reply: StoreReply, now: number): void {
+    this.asker.settle(this, reply, this.byShare ? 'fallback' : 'store', now);
   }
 
-  answered(reply: StoreReply, now: number): void {
-    this.#landed();
-    this.#decider.storeDecided(this, reply, now);
-    this.release(true, now);
-  }
-
-  unavailable(now: number): void {
-    if (this.#decider.asksShare(this, now)) return;
-    this.#landed();
-    this.#decider.fallBack(this, now);
-    this.release(false, now);
-  }
-
-  /** The request was decided without it; what leases can take of the grant is kept. */
-  late(reply: StoreReply, now: number): void {
-    for (let asked = 0; asked < this.places.length; asked++) {
-      const lease = this.leases[this.places[asked] as number];
-      const units = reply[1 + asked * REPLY_PER_LEVEL] as number;
-      if (lease !== undefined) this.#leases.grantedLate(lease, units, this.#askedMs, now);
-    }
+  protected undecided(now: number): void {
+    this.asker.fallBack(this, now);
   }
 }

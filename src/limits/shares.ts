@@ -9,7 +9,7 @@
  * room for its dearest request c, or nobody could serve it. So all workers of all gateways together admit at most
  * rW + b + G·c in any window W.
  *
- * A bucket begins as full as it was last seen in the store: who had just used up a burst is not given another. It outlives
+ * A bucket begins as full as it was last seen in the store or the share: who had just used up a burst is not given another. It outlives
  * the outage, so that a store that comes and goes gives no burst each time. Nothing is told to the store afterwards.
  * Limits of the method: connections that cluster on one worker get only that worker's part, and where that is none they are
  * refused until the store is back; gateways are equal, whatever their workers.
@@ -40,7 +40,7 @@ export class Shares {
   }
 
   /**
-   * The store's figure for a bucket: full again in `fullTicks`. So is a part of it, which is smaller and fills as much
+   * The figure of the store, or of the gateway's share, for a bucket: full again in `fullTicks`. So is a part of it, which is smaller and fills as much
    * slower, whatever the number of gateways and workers comes to be.
    */
   seen(key: string, fullTicks: number, now: number): void {

@@ -15,8 +15,8 @@
  * Limits of the method: while the store is lost a worker's part is at least one, so a gateway with more workers than slots
  * may use one a worker.
  */
-import type { ErrorCode } from '../kernel/errors.ts';
 import type { LimitDecision, OnUnavailable } from './decision.ts';
+import { denial } from './refusals.ts';
 import { SLOT_RENEWAL_MS, SLOT_TTL_MS } from './slot-table.ts';
 import type { LimitStore, SlotsCall } from './store.ts';
 
@@ -54,8 +54,6 @@ const RENEWALS = 64;
 /** `Retry-After` of a refusal: requests in flight tell nothing of when they end. */
 export const SLOT_RETRY_MS = 1000;
 const RETRY_JITTER_SECONDS = 1;
-/** As for the other limits: the store has been tried when the caller is back. */
-const DENY_JITTER_SECONDS = 2;
 
 const NOTHING: readonly never[] = Object.freeze([]);
 
@@ -318,30 +316,14 @@ const BY_STORE = atLimit('store');
 const BY_PART = atLimit('fallback');
 
 function atLimit(path: LimitDecision['path']): LimitDecision {
-  return Object.freeze(
-    refused('concurrency', 'SPW_CONCURRENCY_CLIENT', SLOT_RETRY_MS, RETRY_JITTER_SECONDS, path),
-  );
-}
-
-function denial(pauseMs: number): LimitDecision {
-  return refused('', 'SPW_RATE_STORE_DOWN', pauseMs + SLOT_RETRY_MS, DENY_JITTER_SECONDS, 'fallback');
-}
-
-function refused(
-  refusedBy: LimitDecision['refusedBy'],
-  code: ErrorCode,
-  retryAfterMs: number,
-  jitterSeconds: number,
-  path: LimitDecision['path'],
-): LimitDecision {
-  return {
+  return Object.freeze({
     ok: false,
-    refusedBy,
-    code,
-    retryAfterMs,
-    jitterSeconds,
+    refusedBy: 'concurrency',
+    code: 'SPW_CONCURRENCY_CLIENT',
+    retryAfterMs: SLOT_RETRY_MS,
+    jitterSeconds: RETRY_JITTER_SECONDS,
     path,
     levels: NOTHING,
     observed: NOTHING,
-  };
+  });
 }

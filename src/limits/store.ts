@@ -17,6 +17,11 @@ export interface StoreCall {
   readonly terms: readonly number[];
   /** Ticks that each bucket is away from full at least, by what another store knew; only a store in memory heeds them. */
   readonly floors?: readonly number[];
+  /**
+   * In a hurry: when it is told `unavailable`, monotonic ms, whatever the store's own deadline; what comes after is `late`.
+   * Only the store over the message channel heeds it.
+   */
+  readonly dueMs?: number;
   answered(reply: StoreReply, now: number): void;
   /** No answer in time or no connection: whether the store has charged is not known. */
   unavailable(now: number): void;

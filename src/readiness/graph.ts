@@ -61,6 +61,8 @@ export interface ServiceReadiness {
   readonly state: ReadinessState;
   /** From the nearest cause to its root; several causes one after the other. Empty while up. */
   readonly because: readonly Cause[];
+  /** Its own dependencies that are down, required and optional ones. */
+  readonly lacks: readonly string[];
 }
 
 const UNHEARD: ServiceInput = { state: 'unknown', reason: '', sinceMs: 0, failingChecks: [] };
@@ -96,23 +98,25 @@ function judge(
 ): ServiceReadiness {
   const required: Cause[] = [];
   const optional: Cause[] = [];
+  const lacks: string[] = [];
   for (const dependency of node.dependsOn) {
     const causes =
       dependency.service === undefined
         ? checkCauses(dependency.check ?? '', input, nowIso)
         : serviceCauses(dependency.service, verdicts, nowIso);
     (dependency.mode === 'required' ? required : optional).push(...causes);
+    if (causes.length > 0) lacks.push(dependency.service ?? dependency.check ?? '');
   }
   const own = ownCauses(node.service, input, nowIso);
   if (required.length > 0 && node.onDependencyDown === 'failFast') {
-    return { state: 'dependency-down', because: unique(required) };
+    return { state: 'dependency-down', because: unique(required), lacks };
   }
   const lost = [...required, ...optional];
   if (input.state === 'down' || input.state === 'unknown') {
-    return { state: input.state, because: unique([...own, ...lost]) };
+    return { state: input.state, because: unique([...own, ...lost]), lacks };
   }
   const degraded = lost.length > 0 || input.state === 'degraded';
-  return { state: degraded ? 'degraded' : 'up', because: unique([...lost, ...own]) };
+  return { state: degraded ? 'degraded' : 'up', because: unique([...lost, ...own]), lacks };
 }
 
 /** The dependency as a cause, and what it is itself down of. */

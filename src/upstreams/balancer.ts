@@ -1,6 +1,9 @@
 import type { Random } from '../kernel/random.ts';
+import { ANY_VERSION, type VersionRow } from './candidates.ts';
 import type { InstanceView } from './fleet.ts';
 import type { InstanceState } from './instance-state.ts';
+import { ChoiceOfTwo } from './choice-of-two.ts';
+import { Dice } from './dice.ts';
 import { grown } from './grown.ts';
 import { LatencyBook } from './latency-book.ts';
 import { PinCounts } from './pin-counts.ts';
@@ -12,13 +15,8 @@ import { Silence } from './silence.ts';
  *
  * Signal: the supervisor's picture of who takes what, and what this worker saw: time to headers, in-flight, blame, silence.
  * Decision: of two drawn at random the cheaper, the first drawn if they are nearly equal. Why two and not all: workers do
- * not see each other, and if each took the best of all they would take the same one. Cold start: median, see `LatencyBook`.
- * A young instance is thinned: drawn, it stays with probability warm = age / slow start, and then wins only its half, or by
- * a cost below warm² of the other's: it is idle because it is thinned, and its short queue and the short times that come
- * of that must not give back what thinning took. A fixed ratio (8) gave it 1.33 times its share while the others still
- * worked off the queue of its absence, and 0.8 of it towards the end; without any, one grown alone drowns beside it.
- * Dividing its cost instead of thinning starves it at low load and floods it at high load. One on trial gets that share whatever it costs: it
- * is there to be judged by requests, and a slow first answer must not put off the next for a minute.
+ * not see each other, and if each took the best of all they would take the same one. Cold start: median, see `LatencyBook`;
+ * a young one is thinned, and what a slow one gets stands in `ChoiceOfTwo`.
  * Idle gap: estimates fade. Limits: uniform draws, so a weight of more than about three among many is not fully reached.
  * Source: Mitzenmacher, *The power of two choices*; linkerd2-proxy `p2c`, `peak_ewma`.
  */
@@ -40,10 +38,12 @@ export interface PickRequest {
   readonly makesPin: boolean;
   /** The caps only count: nobody may be refused for them. */
   readonly uncapped?: boolean;
+  /** Index of the version that it is for, or a range of `candidates.ts`; all when left out. */
+  readonly version?: number;
 }
 
-/** `spill`: pinned, but full, the pin stays; `repin`: pinned to one that serves no more; `panic`: nothing is open. */
-export type PickReason = 'p2c' | 'pinned' | 'spill' | 'repin' | 'panic' | 'retry';
+/** `spill`: pinned, but full, the pin stays; `repin`: pinned to one that serves no more; `panic`: nothing is open; `version`: asked for. */
+export type PickReason = 'p2c' | 'pinned' | 'spill' | 'repin' | 'panic' | 'retry' | 'version';
 
 export type AttemptFault = 'connect' | 'reset' | 'timeout' | 'protocol';
 
@@ -64,19 +64,21 @@ export const NONE_READY = -1;
 /** Every instance that could take it is at its cap. */
 export const ALL_AT_CAP = -2;
 
-/** Costs within this ratio are equal. Half the margin: noise decides, no gain; double: p99 beside a slow instance + 8 %. */
-const EQUAL_RATIO = 1.25;
-/** The same for a pick that pins: its load comes later, so the number of sessions counts for more. */
-const EQUAL_RATIO_PIN = 2;
-/** Pairs drawn before a scan. With half of all full, or failing, three pairs miss in 1 of 64. */
+/**
+ * Pairs drawn before a scan: with half of all full, or failing, three miss in 1 of 64. A pick that pins takes, of the best of
+ * each pair, the one with the fewest sessions: of one pair, the fullest of five has up to 1.4 times its share of sessions after a
+ * roll, too many at 70 % load; of three 1.1 times. The cheapest of three would be the quickest one again and again.
+ */
 const DRAWS = 3;
 /** From here on another pair is drawn rather than one of two such. Half: one stray 500 does it; double: nothing does. */
 const FAILING_BLAME = 0.5;
 
 export class Balancer {
-  readonly #random: Random;
+  readonly #dice: Dice;
+  readonly #choice: ChoiceOfTwo;
   readonly #roster = new Roster();
   readonly #table = this.#roster.table;
+  readonly #candidates = this.#roster.candidates;
   readonly #book = new LatencyBook();
   readonly #pins = new PinCounts();
   readonly #silence = new Silence();
@@ -88,7 +90,8 @@ export class Balancer {
 
   constructor(policy: BalancerPolicy, random: Random) {
     this.#policy = policy;
-    this.#random = random;
+    this.#dice = new Dice(random);
+    this.#choice = new ChoiceOfTwo(this.#roster, this.#book, this.#silence, this.#pins, this.#dice);
     this.configure(policy);
   }
 
@@ -100,7 +103,7 @@ export class Balancer {
   /** Takes the supervisor's picture, always a complete one. What was learned of instances that stay, stays. */
   update(views: readonly InstanceView[], now: number): void {
     this.#now = now;
-    const guessMs = this.#medianMs(now);
+    const guessMs = this.#book.medianMs(this.#candidates, now) ?? this.#policy.slaMs / 2;
     const kept = new Set<number>();
     for (const view of views) {
       const found = this.#table.find(view);
@@ -128,14 +131,14 @@ export class Balancer {
     const { pinned, tried } = request;
     let reason: PickReason = tried.length > 0 ? 'retry' : 'p2c';
     if (pinned >= 0 && !includes(tried, pinned)) {
-      if (!this.#servesPinned(pinned)) reason = 'repin';
+      if (!this.keepsPinned(pinned)) reason = 'repin';
       else if ((this.#inFlight[pinned] ?? 0) >= this.#capOf(pinned, now)) reason = 'spill';
       else {
         this.lastReason = 'pinned';
         return pinned;
       }
     }
-    this.lastReason = this.#roster.panicking ? 'panic' : reason;
+    this.lastReason = this.#candidates.panicking ? 'panic' : reason;
     const slot = this.#draw(request, now);
     if (slot >= 0 && request.makesPin && reason !== 'spill') this.#pins.add(slot, now);
     return slot;
@@ -162,14 +165,19 @@ export class Balancer {
     return this.#table.stateOf(slot);
   }
 
-  /** Serves the sessions that are pinned to it. */
+  /** Serves the sessions that are pinned to it; in panic they stay too: one silent instance is as good as another. */
   keepsPinned(slot: number): boolean {
-    return this.#roster.keepsPinned(slot);
+    return this.#roster.keepsPinned(slot) || (this.#candidates.panicking && this.#roster.isCandidate(slot));
   }
 
   /** Age of its drain, or -1. */
   drainForMs(slot: number, now: number): number {
     return this.#roster.drainForMs(slot, now);
+  }
+
+  /** A session that another worker may have pinned there. */
+  hasSession(slot: number, now: number): void {
+    this.#pins.add(slot, now);
   }
 
   /** An attempt begins. Each is ended by one `finished`, whatever happens in between. */
@@ -212,20 +220,30 @@ export class Balancer {
   /** Requests that this worker may have in flight at all instances that take some. The ceiling of the limit. */
   openCap(): number {
     let sum = 0;
-    for (let index = 0; index < this.#roster.count; index++) {
-      sum += this.#capOf(this.#roster.candidate(index), this.#now);
+    for (let index = 0; index < this.candidatesOf(ANY_VERSION); index++) {
+      sum += this.#capOf(this.#candidates.slotAt(index), this.#now);
     }
     return sum;
   }
 
-  /** How many instances a request may be drawn from now. */
-  get candidates(): number {
-    return this.#roster.count;
+  /** How many instances a request for a version, or a range of them, may be drawn from now. */
+  candidatesOf(version: number): number {
+    return this.#candidates.lengthOf(version);
   }
 
   /** The slot at a place of their list. */
-  candidateAt(index: number): number {
-    return this.#roster.candidate(index);
+  candidateAt(version: number, index: number): number {
+    return this.#candidates.slotAt(this.#candidates.fromOf(version) + index);
+  }
+
+  /** Those with an instance that is known, by the last picture. */
+  get versions(): readonly VersionRow[] {
+    return this.#candidates.rows;
+  }
+
+  /** The versions that only those get who ask for them, from the next picture on. */
+  setApart(names: ReadonlySet<string>): void {
+    this.#candidates.apart = names;
   }
 
   /** 1 / weight, more for one that warns. */
@@ -239,11 +257,7 @@ export class Balancer {
 
   /** 0..1: how much of this service's open instances this worker finds failing just now. */
   failingRatio(now: number): number {
-    let failing = 0;
-    for (let index = 0; index < this.#roster.count; index++) {
-      if (this.#book.failsNow(this.#roster.candidate(index), now)) failing++;
-    }
-    return this.#roster.count === 0 ? 0 : failing / this.#roster.count;
+    return this.#book.failingRatio(this.#candidates, now);
   }
 
   view(now: number): SlotView[] {
@@ -265,36 +279,40 @@ export class Balancer {
   }
 
   #draw(request: PickRequest, now: number): number {
-    const n = this.#roster.count;
+    const { version = ANY_VERSION } = request;
+    const n = this.candidatesOf(version);
     if (n === 0) return NONE_READY;
-    if (n > 1) {
-      for (let draw = 0; draw < DRAWS; draw++) {
-        const first = Math.floor(this.#random() * n);
-        let second = Math.floor(this.#random() * (n - 1));
-        if (second >= first) second++;
-        const a = this.#roster.candidate(first);
-        const b = this.#roster.candidate(second);
-        const aFits = this.#fits(a, request, now);
-        const bFits = this.#fits(b, request, now);
-        const last = draw === DRAWS - 1;
-        const aGood = aFits && (last || !this.#isFailing(a, now));
-        const bGood = bFits && (last || !this.#isFailing(b, now));
-        if (aGood || bGood) {
-          if (aFits && bFits) return this.#choose(a, b, request.makesPin, now);
-          return aFits ? a : b;
-        }
-      }
+    let chosen = NONE_READY;
+    for (let left = n > 1 ? DRAWS : 0; left > 0; left--) {
+      const first = this.#dice.below(n);
+      let second = this.#dice.below(n - 1);
+      if (second >= first) second++;
+      const a = this.candidateAt(version, first);
+      const b = this.candidateAt(version, second);
+      const aFits = this.#fits(a, request, now);
+      const bFits = this.#fits(b, request, now);
+      const last = left === 1;
+      const aGood = aFits && (last || !this.#isPoor(a, now));
+      const bGood = bFits && (last || !this.#isPoor(b, now));
+      if (!aGood && !bGood) continue;
+      const best = aFits && bFits ? this.#choose(a, b, request.makesPin, now) : aFits ? a : b;
+      if (!request.makesPin) return best;
+      // A later pair gives no other chance to who is thinned, tried or failing.
+      const mayFollow = !this.#isPoor(best, now) && this.#choice.isGrown(best, this.#policy.slowStartMs, now);
+      if (chosen < 0 || (mayFollow && this.#choice.pinLoad(best, now) < this.#choice.pinLoad(chosen, now)))
+        chosen = best;
     }
-    return this.#scan(request, now);
+    if (chosen >= 0) return chosen;
+    return this.#scan(request, version, now);
   }
 
   /** The first that fits, from a random one on. */
-  #scan(request: PickRequest, now: number): number {
-    const n = this.#roster.count;
-    const offset = Math.floor(this.#random() * n);
+  #scan(request: PickRequest, version: number, now: number): number {
+    const n = this.candidatesOf(version);
+    const offset = this.#dice.below(n);
     let untried = false;
     for (let step = 0; step < n; step++) {
-      const slot = this.#roster.candidate((offset + step) % n);
+      const slot = this.candidateAt(version, (offset + step) % n);
       if (this.#fits(slot, request, now)) return slot;
       if (!includes(request.tried, slot)) untried = true;
     }
@@ -306,55 +324,19 @@ export class Balancer {
     return !includes(request.tried, slot);
   }
 
-  #isFailing(slot: number, now: number): boolean {
-    return this.#book.blame(slot, now) >= FAILING_BLAME;
+  #isPoor(slot: number, now: number): boolean {
+    return this.#book.blame(slot, now) >= FAILING_BLAME || this.#book.pace.isSlow(slot, now);
   }
 
   #choose(a: number, b: number, makesPin: boolean, now: number): number {
-    const aWarm = this.#warm(a, now);
-    const bWarm = this.#warm(b, now);
-    const aTrial = this.#roster.onTrial(a);
-    if (aTrial !== this.#roster.onTrial(b)) {
-      const tried = aTrial ? a : b;
-      // Two of n draws meet it, so a half of them is its share.
-      const chance = (aTrial ? aWarm : bWarm) / 2;
-      if (this.#book.isBlameless(tried, now)) return this.#random() < chance === aTrial ? a : b;
-    }
-    const aYoung = aWarm < 1;
-    const bYoung = bWarm < 1;
-    if (aYoung !== bYoung && this.#random() >= Math.min(aWarm, bWarm)) return aYoung ? b : a;
-    const aCost = this.#cost(a, b, now);
-    const bCost = this.#cost(b, a, now);
-    const equal = makesPin ? EQUAL_RATIO_PIN : EQUAL_RATIO;
-    if (aCost > bCost * (bYoung && !aYoung ? equal / (bWarm * bWarm) : equal)) return b;
-    if (bCost > aCost * (aYoung && !bYoung ? equal / (aWarm * aWarm) : equal)) return a;
-    return makesPin && this.#pinLoad(b, now) < this.#pinLoad(a, now) ? b : a;
-  }
-
-  #cost(slot: number, beside: number, now: number): number {
-    const queue = (this.#inFlight[slot] ?? 0) + 1;
-    const expectedMs = Math.max(this.#book.expectedMs(slot, now, beside), this.#silence.spanMs(slot, now));
-    return expectedMs * queue * this.#roster.factor(slot);
-  }
-
-  /** 0.1..1; 1 for whoever is not thinned. */
-  #warm(slot: number, now: number): number {
-    return this.#roster.warm(slot, this.#policy.slowStartMs, now);
+    const { slowStartMs } = this.#policy;
+    return this.#choice.pick(a, this.inFlight(a), b, this.inFlight(b), makesPin, slowStartMs, now);
   }
 
   #capOf(slot: number, now: number): number {
     if (this.#roster.onTrial(slot)) return 1;
-    const warm = this.#warm(slot, now);
+    const warm = this.#roster.warm(slot, this.#policy.slowStartMs, now);
     return warm === 1 ? this.#share : Math.max(1, Math.ceil(this.#share * warm));
-  }
-
-  #pinLoad(slot: number, now: number): number {
-    return this.#pins.count(slot, now) * this.#roster.factor(slot);
-  }
-
-  /** In panic a session stays where it is: one silent instance is as good as another. */
-  #servesPinned(slot: number): boolean {
-    return this.#roster.keepsPinned(slot) || (this.#roster.panicking && this.#roster.isCandidate(slot));
   }
 
   #add(view: InstanceView, guessMs: number, now: number): number {
@@ -371,17 +353,6 @@ export class Balancer {
     this.#book.begin(slot, guessMs, now);
     this.#silence.begin(slot);
     return slot;
-  }
-
-  /** The median of what open instances were measured at; without any, half of the SLA. */
-  #medianMs(now: number): number {
-    const known: number[] = [];
-    for (let index = 0; index < this.#roster.count; index++) {
-      const slot = this.#roster.candidate(index);
-      if (this.#book.isSampled(slot)) known.push(this.#book.rttMs(slot, now));
-    }
-    known.sort((x, y) => x - y);
-    return known[known.length >> 1] ?? this.#policy.slaMs / 2;
   }
 }
 

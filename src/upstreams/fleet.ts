@@ -130,7 +130,7 @@ export class Fleet {
   /** Nothing is left at this instance, all workers say: one that leaves is gone. */
   idle(id: string, now: number): void {
     const record = this.#records.get(id);
-    if (record?.idle(now) === true) this.#settle(record, now);
+    if (this.#policy.servesPages !== true && record?.idle(now) === true) this.#settle(record, now);
   }
 
   /** True while the last word of its probes is a good one. */

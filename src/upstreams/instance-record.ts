@@ -30,6 +30,8 @@ export interface InstanceSpec {
 export interface RecordPolicy {
   readonly slowStartMs: number;
   readonly sessionTimeoutMs: number;
+  /** It serves for all of that time: who has a page of it asks for parts without anybody knowing beforehand. */
+  readonly servesPages?: boolean;
   readonly readiness: ActivePolicy;
   readonly outlier: OutlierPolicy;
 }
@@ -64,7 +66,7 @@ export class InstanceRecord {
   spec: InstanceSpec;
   /** Order in which the fleet first saw its version; the newest is the largest. */
   readonly versionSeq: number;
-  readonly active = new ActiveAxis();
+  active = new ActiveAxis();
   readonly outlier: OutlierDetector;
   readonly flaps = new FlapHold();
   /** Its no is about nothing but what lies behind all instances, and the service serves on. */
@@ -128,15 +130,18 @@ export class InstanceRecord {
     this.derive(now, policy);
   }
 
+  /** The same incarnation: address, discovery's name of it, and version. */
+  isOf(spec: InstanceSpec): boolean {
+    return this.#isAt(spec) && this.spec.version === spec.version;
+  }
+
   /**
-   * The same incarnation: address, version and discovery's name of it. A name that one side does not have says nothing: a
-   * file whose list gives way to discovery, or the reverse, must not have everybody join anew.
+   * A name that one side does not have says nothing: a file whose list gives way to discovery, or the reverse, must not have
+   * everybody join anew.
    */
-  isOf({ url, version, uid = '' }: InstanceSpec): boolean {
+  #isAt({ url, uid = '' }: InstanceSpec): boolean {
     const own = this.spec.uid ?? '';
-    return (
-      this.spec.url === url && this.spec.version === version && (own === uid || own === '' || uid === '')
-    );
+    return this.spec.url === url && (own === uid || own === '' || uid === '');
   }
 
   /** Sets the operator's axis. `untilMs` is a moment; Infinity for no end. */
@@ -148,12 +153,22 @@ export class InstanceRecord {
     this.#adminUntil = untilMs;
   }
 
-  /** Takes over what an operator ordered for an earlier incarnation at this address. */
+  /**
+   * Takes over what an operator ordered for an earlier incarnation at this address, and what probes say of it where only the
+   * version has another name: whoever names a version that runs already must not be without an instance until they ask again.
+   */
   inherit(from: InstanceRecord): void {
     this.admin = from.admin;
     this.#adminBy = from.#adminBy;
     this.#adminSince = from.#adminSince;
     this.#adminUntil = from.#adminUntil;
+    if (from.presence === 'gone' || !from.#isAt(this.spec)) return;
+    this.active = from.active;
+    this.active.hint(this.spec.readyHint === 'notReady');
+    this.openSince = from.openSince;
+    this.grown = from.grown;
+    this.#serving = from.#serving;
+    this.#bornGrown = from.#bornGrown;
   }
 
   leave(by: LeavingBy, now: number): void {
@@ -296,11 +311,12 @@ export class InstanceRecord {
       case 'ejected':
         return this.outlier.reason;
       case 'warming':
-        return this.outlier.state === 'trial' ? this.outlier.reason : 'slow start';
       case 'ready':
         break;
     }
-    return this.active.held ? this.active.reason : '';
+    if (this.active.held) return this.active.reason;
+    if (state === 'ready') return '';
+    return this.outlier.state === 'trial' ? this.outlier.reason : 'slow start';
   }
 
   /** Silent and out of use for it; counts against the governor's share. */

@@ -13,7 +13,9 @@
  * is ours.
  */
 
+import { ANY_VERSION, type Candidates } from './candidates.ts';
 import { grown } from './grown.ts';
+import { Pace } from './pace.ts';
 
 /** Fade of a stale value. Half: one slow answer is forgotten within a burst; double: a repaired instance idles for a minute. */
 const FADE_MS = 10_000;
@@ -31,6 +33,7 @@ const FAILS_NOW_MS = 500;
 const MAX_RETRY_AFTER_MS = 10_000;
 
 export class LatencyBook {
+  readonly pace = new Pace();
   #ewmaMs = new Float64Array(0);
   #at = new Float64Array(0);
   /** 1 once something was measured since it came (back). */
@@ -44,6 +47,7 @@ export class LatencyBook {
 
   /** Makes room for slots below `size`; what is known stays. */
   grow(size: number): void {
+    this.pace.grow(size);
     this.#ewmaMs = grown(this.#ewmaMs, size);
     this.#at = grown(this.#at, size);
     this.#blame = grown(this.#blame, size);
@@ -57,6 +61,7 @@ export class LatencyBook {
 
   /** A new instance: nothing is known, `guessMs` is assumed. */
   begin(slot: number, guessMs: number, now: number): void {
+    this.pace.forget(slot);
     this.#ewmaMs[slot] = guessMs;
     this.#at[slot] = now;
     this.#sampled[slot] = 0;
@@ -71,6 +76,7 @@ export class LatencyBook {
    * failures. Its own `Retry-After` still holds.
    */
   reopen(slot: number, guessMs: number, now: number): void {
+    this.pace.forget(slot);
     this.#ewmaMs[slot] = Math.max(this.rttMs(slot, now), guessMs);
     this.#at[slot] = now;
     this.#sampled[slot] = 0;
@@ -100,6 +106,7 @@ export class LatencyBook {
       this.#sampled[slot] = 1;
     }
     if (status >= 400) return;
+    this.pace.note(slot, rttMs, now);
     // Asked after nobody had listened, it has answered: that is over.
     const refusedAt = this.#refusedAt[slot] ?? 0;
     const isBack = refusedAt > 0 && now - rttMs >= refusedAt;
@@ -135,14 +142,22 @@ export class LatencyBook {
   }
 
   /**
-   * What a request there is expected to take, failures included.
+   * What a request there is expected to take in ms, failures included; into a place of an array, and by itself, since every
+   * number that a call returns may be an object.
    * @param beside the slot it is compared with; one that was not measured is taken to be as fast
    */
-  expectedMs(slot: number, now: number, beside = slot): number {
-    const over = (this.blame(slot, now) - FREE_BLAME) / FREE_BLAME;
-    const floor = over <= 0 ? 0 : over >= 1 ? FLOOR_MS : FLOOR_MS * over;
+  expect(into: Float64Array, place: number, slot: number, now: number, beside: number): void {
+    let floor = 0;
+    const blamed = this.#blame[slot] ?? 0;
+    if (blamed > 0) {
+      const age = Math.max(0, now - (this.#blameAt[slot] ?? 0));
+      const over = (blamed * Math.exp(-age / BLAME_FADE_MS) - FREE_BLAME) / FREE_BLAME;
+      floor = FLOOR_MS * Math.min(1, Math.max(0, over));
+    }
     const guessed = this.#sampled[slot] === 0 && this.#sampled[beside] === 1;
-    return Math.max(this.rttMs(guessed ? beside : slot, now), floor, MIN_MS);
+    const known = guessed ? beside : slot;
+    const age = Math.max(0, now - (this.#at[known] ?? 0));
+    into[place] = Math.max((this.#ewmaMs[known] ?? 0) * Math.exp(-age / FADE_MS), floor, MIN_MS);
   }
 
   /** Its failures cost it nothing. */
@@ -153,6 +168,25 @@ export class LatencyBook {
   /** True once an answer was measured since it came (back). */
   isSampled(slot: number): boolean {
     return this.#sampled[slot] === 1;
+  }
+
+  /** The median of what the candidates were measured at, undefined without any. */
+  medianMs(candidates: Candidates, now: number): number | undefined {
+    const known: number[] = [];
+    for (let place = candidates.lengthOf(ANY_VERSION) - 1; place >= 0; place--) {
+      const slot = candidates.slotAt(place);
+      if (this.isSampled(slot)) known.push(this.rttMs(slot, now));
+    }
+    known.sort((x, y) => x - y);
+    return known[known.length >> 1];
+  }
+
+  /** 0..1: how much of the candidates fails just now. */
+  failingRatio(candidates: Candidates, now: number): number {
+    const count = candidates.lengthOf(ANY_VERSION);
+    let failing = 0;
+    for (let place = 0; place < count; place++) if (this.failsNow(candidates.slotAt(place), now)) failing++;
+    return count === 0 ? 0 : failing / count;
   }
 
   #fault(slot: number, status: number, retryAfterMs: number, now: number): void {

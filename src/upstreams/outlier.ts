@@ -62,11 +62,14 @@ const OTHERS_SHARE = 0.5;
  */
 const REPORT_MS = 100;
 const WAIT_MS = 400;
-/** Then the window must do, since the others may have no traffic at all. Half: a slow beat of requests is cut in two. */
+/**
+ * From then on the others may have no traffic at all, and the window must do; but not for a row that nobody prolongs, since a
+ * breaker that opens right after a shared fault silences all alike. Half: a slow beat of requests is cut in two.
+ */
 const UNHEARD_MS = 1000;
 /** How long a row that ended may be judged late: what is compared is kept for three seconds. */
 const JUDGED_MS = 2500;
-/** Fewer requests of the others than these say nothing of the moment, and the window must do. */
+/** Fewer requests of the others than these say nothing of the moment. */
 const FEW = 3;
 /** The others just now, for the verdicts that are not about a row. */
 const JUST_NOW_MS = 1000;
@@ -80,6 +83,8 @@ export class OutlierDetector {
   #window: SliceWindow;
   #streak = 0;
   #streakSince = 0;
+  /** Failures of the row that came after `UNHEARD_MS`. */
+  #late = 0;
   #lastHardAt = -Infinity;
   #lastFailedAt = -Infinity;
   #streakCallers = 0;
@@ -114,7 +119,10 @@ export class OutlierDetector {
     if (report.hard + report.soft > 0) this.#lastFailedAt = now;
     this.#rememberCallers(report, now);
     if (this.state === 'trial') return this.#onTrial(report, now, random, company);
-    if (report.ok > 0 || this.#streak === 0) this.#streakSince = now;
+    if (report.ok > 0 || this.#streak === 0) {
+      this.#streakSince = now;
+      this.#late = 0;
+    } else if (now - this.#streakSince >= UNHEARD_MS) this.#late += report.hard;
     if (report.ok > 0) {
       this.#streak = report.trailingHard;
       this.#streakCallers = report.trailingHard > 0 ? report.failedCallers : 0;
@@ -198,8 +206,9 @@ export class OutlierDetector {
     if (rowMs < WAIT_MS) return false;
     const from = this.#streakSince + REPORT_MS;
     const others = company.between(from, Math.min(now, this.#lastHardAt + WAIT_MS), now);
-    const known = others.ok + others.failed >= FEW ? others : company.inWindow(now);
-    if (failedRatioBound(known) > OTHERS_SHARE) return false;
+    const isKnown = others.ok + others.failed >= FEW;
+    if (!isKnown && this.#late < this.#policy.consecutiveFailures) return false;
+    if (failedRatioBound(isKnown ? others : company.inWindow(now)) > OTHERS_SHARE) return false;
     return rowMs >= UNHEARD_MS || company.heardSince(from);
   }
 

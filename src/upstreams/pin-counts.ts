@@ -1,6 +1,7 @@
 /**
- * How many sessions this worker pinned to each slot, as far as it can know: pins are counted when made and fade, since a
- * session lives in its client's cookie and ends unseen.
+ * How many sessions are pinned to each slot, as far as this worker can know: those that it pinned there itself, and those
+ * that it met, pinned by another (a worker that is new knows of no others). They fade, since a session lives in its client's
+ * cookie and ends unseen.
  */
 
 import { grown } from './grown.ts';

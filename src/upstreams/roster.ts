@@ -1,13 +1,14 @@
+import { ANY_VERSION, Candidates } from './candidates.ts';
 import type { InstanceView } from './fleet.ts';
 import { SlotTable } from './slot-table.ts';
 
 /**
- * The supervisor's picture of a service as a worker uses it: flags and figures in arrays by slot, and a dense list of the
- * slots that a request may be drawn from.
+ * The supervisor's picture of a service as a worker uses it: flags and figures in arrays by slot, and the slots that a
+ * request may be drawn from (`candidates.ts`).
  *
- * Candidates are the open ones; when none is open, the silent ones that may be tried (panic). Slow start: the young give
- * way (are thinned) only while at least half of the open ones are grown. Otherwise, after a common restart, the few grown
- * ones would be crushed and the caps of the young, which follow the thinning, would add up to a tenth of the service.
+ * Slow start: the young give way (are thinned) only while at least half of the open ones are grown. Otherwise, after a
+ * common restart, the few grown ones would be crushed and the caps of the young, which follow the thinning, would add up to
+ * a tenth of the service.
  */
 
 /** Smallest share of a young one. Half: at low load it is not warmed at all; double: a fifth of the load onto a cold one. */
@@ -17,6 +18,7 @@ const DEGRADED_COST = 4;
 
 export class Roster {
   readonly table = new SlotTable();
+  readonly candidates = new Candidates();
   #capacity = 0;
   #factor = new Float64Array(0);
   #readySince = new Float64Array(0);
@@ -24,9 +26,6 @@ export class Roster {
   #trial = new Uint8Array(0);
   #open = new Uint8Array(0);
   #keeps = new Uint8Array(0);
-  #candidates = new Int32Array(0);
-  #count = 0;
-  #panicking = false;
   #thins = false;
 
   /** Slots for which there is room. */
@@ -34,23 +33,10 @@ export class Roster {
     return this.#capacity;
   }
 
-  /** How many candidates there are. */
-  get count(): number {
-    return this.#count;
-  }
-
-  /** Nothing is open; the candidates are silent ones. */
-  get panicking(): boolean {
-    return this.#panicking;
-  }
-
-  /** The slot at a place of the dense list, 0 ≤ index < count. */
-  candidate(index: number): number {
-    return this.#candidates[index] ?? 0;
-  }
-
   isCandidate(slot: number): boolean {
-    for (let index = 0; index < this.#count; index++) if (this.#candidates[index] === slot) return true;
+    const { candidates } = this;
+    for (let place = candidates.lengthOf(ANY_VERSION) - 1; place >= 0; place--)
+      if (candidates.slotAt(place) === slot) return true;
     return false;
   }
 
@@ -119,14 +105,7 @@ export class Roster {
       if (view.readyForMs < 0 || view.readyForMs >= slowStartMs) grown++;
     }
     this.#thins = grown > 0 && 2 * grown >= open;
-    this.#count = 0;
-    if (this.#candidates.length < views.length) this.#candidates = new Int32Array(2 * views.length);
-    for (const view of views) {
-      if (open > 0 ? view.opensNew : view.panic) {
-        this.#candidates[this.#count++] = this.table.slotOf(view.id);
-      }
-    }
-    this.#panicking = open === 0 && this.#count > 0;
+    this.candidates.list(views, this.table);
   }
 
   #grow(size: number): void {

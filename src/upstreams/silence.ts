@@ -49,9 +49,9 @@ export class Silence {
     if (before > 0) this.#outstanding[slot] = before - 1;
   }
 
-  /** Ms; 0 while it is not silent. */
-  spanMs(slot: number, now: number): number {
-    if ((this.#outstanding[slot] ?? 0) < LEAST_OUTSTANDING) return 0;
-    return Math.max(0, now - (this.#heardAt[slot] ?? 0));
+  /** Raises what is expected of a slot, ms at a place of `expected`, to how long it has been silent. */
+  atLeast(expected: Float64Array, place: number, slot: number, now: number): void {
+    if ((this.#outstanding[slot] ?? 0) < LEAST_OUTSTANDING) return;
+    expected[place] = Math.max(expected[place] ?? 0, now - (this.#heardAt[slot] ?? 0));
   }
 }

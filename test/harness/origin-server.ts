@@ -19,7 +19,7 @@ interface Job {
 
 function serve(initial: OriginSettings): void {
   const random = seededRandom(initial.seed);
-  let { slots, meanMs, sigma, ready, status, bodyBytes } = initial;
+  let { slots, meanMs, sigma, exponential, hangsUp, ready, status, bodyBytes } = initial;
   let body = Buffer.alloc(bodyBytes, 'x');
   const waiting: Job[] = [];
   let head = 0;
@@ -33,9 +33,10 @@ function serve(initial: OriginSettings): void {
   let probes = 0;
   const byPath = new Map<string, number>();
 
-  /** Lognormal with the mean `meanMs`: μ = ln(mean) − σ²/2. Box–Muller from the seeded source. */
+  /** Lognormal with the mean `meanMs`: μ = ln(mean) − σ²/2. Box–Muller from the seeded source. Or exponential. */
   const serviceMs = (): number => {
     if (meanMs === 0) return 0;
+    if (exponential) return -meanMs * Math.log(1 - random());
     const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
     return meanMs * Math.exp(sigma * normal - (sigma * sigma) / 2);
   };
@@ -77,6 +78,10 @@ function serve(initial: OriginSettings): void {
       return;
     }
     arrived += 1;
+    if (hangsUp) {
+      request.socket.destroy();
+      return;
+    }
     const path = request.url ?? '';
     if (byPath.size < 100 || byPath.has(path)) byPath.set(path, (byPath.get(path) ?? 0) + 1);
     const job: Job = { response, left: false };
@@ -110,6 +115,8 @@ function serve(initial: OriginSettings): void {
       slots = command.slots ?? slots;
       meanMs = command.meanMs ?? meanMs;
       sigma = command.sigma ?? sigma;
+      exponential = command.exponential ?? exponential;
+      hangsUp = command.hangsUp ?? hangsUp;
       ready = command.ready ?? ready;
       status = command.status ?? status;
       if (command.bodyBytes !== undefined && command.bodyBytes !== bodyBytes) {

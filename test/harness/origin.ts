@@ -16,6 +16,10 @@ export interface OriginSettings {
   readonly meanMs: number;
   /** Spread of the lognormal; 0.5 gives p99 = 2.8 × mean. */
   readonly sigma: number;
+  /** The time is exponential, as in the simulations of balancing: p99 = 4.6 × mean. */
+  readonly exponential: boolean;
+  /** Ends the connection of every request but a probe's, without an answer. */
+  readonly hangsUp: boolean;
   readonly ready: boolean;
   readonly status: number;
   readonly bodyBytes: number;
@@ -65,6 +69,8 @@ const DEFAULTS: OriginSettings = {
   slots: 20,
   meanMs: 50,
   sigma: 0.5,
+  exponential: false,
+  hangsUp: false,
   ready: true,
   status: 200,
   bodyBytes: 129,

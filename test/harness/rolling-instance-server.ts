@@ -5,6 +5,7 @@
  */
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 import { seededRandom } from '../../src/kernel/random.ts';
 import type { RollingCommand, RollingMessage, RollingSettings } from './rolling-instance.ts';
@@ -16,13 +17,22 @@ function tell(message: RollingMessage): void {
   if (process.connected) process.send?.(message);
 }
 
+/** A page that names five parts of its own version, and these; of other versions it has none. */
+function pageOf(target: string, version: string): readonly [status: number, body: string] {
+  const [path = ''] = target.split('?');
+  const parts = Array.from({ length: 5 }, (_, index) => `/assets/${index}-${version}.js`);
+  if (!path.startsWith('/assets/')) return [200, `${version}\n${parts.join('\n')}`];
+  return parts.includes(path) ? [200, path] : [404, 'not here'];
+}
+
 function serve(initial: RollingSettings): void {
   let settings = initial;
   const random = seededRandom(initial.seed);
   const waiting: ServerResponse[] = [];
   let busy = 0;
   let draining = false;
-  let closing = false;
+  /** Of each connection: when it ends its half. */
+  const halfCloses = new WeakMap<Socket, NodeJS.Timeout>();
 
   const serviceMs = (): number => {
     const { meanMs, sigma } = settings;
@@ -33,9 +43,10 @@ function serve(initial: RollingSettings): void {
   const fields = (length: number): Record<string, string | number> => ({
     'content-length': length,
     'x-instance': `${process.pid}${settings.version}`,
+    'x-service': settings.service,
     ...(draining && settings.drain === 'notice' ? { 'x-drain': '1' } : {}),
     // Or the connection would stay when its last answer has gone.
-    ...(closing ? { connection: 'close' } : {}),
+    ...(settings.listening ? {} : { connection: 'close' }),
   });
   const begin = (): void => {
     while (busy < settings.slots) {
@@ -44,15 +55,41 @@ function serve(initial: RollingSettings): void {
       busy += 1;
       setTimeout(() => {
         busy -= 1;
-        response.writeHead(settings.status, fields(BODY.length)).end(BODY);
+        const [status, body] = settings.page
+          ? pageOf(response.req.url ?? '', settings.version)
+          : ([settings.status, BODY] as const);
+        response.writeHead(status, fields(body.length)).end(body);
+        halfCloseLater(response.req.socket);
         begin();
       }, serviceMs());
     }
   };
+  const halfCloseLater = (socket: Socket): void => {
+    const { halfCloseMs } = settings;
+    if (halfCloseMs > 0)
+      halfCloses.set(
+        socket,
+        setTimeout(() => socket.end(), halfCloseMs),
+      );
+  };
+  const probed = (response: ServerResponse): void => {
+    const { probeStatus, failingCheck, drain } = settings;
+    if (failingCheck !== '') {
+      const document = JSON.stringify({
+        status: 'fail',
+        checks: { [`${failingCheck}:up`]: [{ status: 'fail' }] },
+      });
+      response
+        .writeHead(503, { ...fields(document.length), 'content-type': 'application/health+json' })
+        .end(document);
+      return;
+    }
+    response.writeHead(draining && drain === 'unready' ? 503 : probeStatus, fields(0)).end();
+  };
   const take = (request: IncomingMessage, response: ServerResponse): void => {
+    clearTimeout(halfCloses.get(request.socket));
     if (request.url === PROBE) {
-      const refuses = draining && settings.drain === 'unready';
-      response.writeHead(refuses ? 503 : settings.probeStatus, fields(0)).end();
+      probed(response);
       return;
     }
     request.resume();
@@ -66,17 +103,29 @@ function serve(initial: RollingSettings): void {
 
   const server = createServer({ keepAliveTimeout: 60_000 }, take);
   const close = (): void => {
-    closing = true;
-    server.close(() => process.exit(0));
+    settings = { ...settings, listening: false };
+    server.close();
     server.closeIdleConnections();
   };
-  server.listen({ port: settings.port, host: '127.0.0.1', backlog: 4096 }, () => {
+  const leave = (): void => {
+    server.once('close', () => process.exit(0));
+    close();
+  };
+  const listen = (): void => {
+    server.listen({ host: settings.host, port: settings.port, backlog: 4096 });
+  };
+  server.on('listening', () => {
     const address = server.address();
-    if (typeof address === 'object' && address !== null) tell({ type: 'listening', port: address.port });
+    if (typeof address !== 'object' || address === null) return;
+    settings = { ...settings, listening: true, port: address.port };
+    tell({ type: 'listening', port: address.port });
   });
   process.on('message', (command: RollingCommand) => {
     const { type: _, id, ...changes } = command;
+    const { listening: before } = settings;
     settings = { ...settings, ...changes };
+    if (before && !settings.listening) close();
+    if (!before && settings.listening) listen();
     begin();
     tell({ type: 'done', id });
   });
@@ -85,9 +134,10 @@ function serve(initial: RollingSettings): void {
   process.on('SIGTERM', () => {
     if (draining) return;
     draining = true;
-    if (settings.drain === 'abrupt') close();
-    else setTimeout(close, settings.drainMs);
+    if (settings.drain === 'abrupt') leave();
+    else setTimeout(leave, settings.drainMs);
   });
+  listen();
 }
 
 serve(JSON.parse(process.argv[2] ?? '{}') as RollingSettings);

@@ -16,6 +16,7 @@ import type { Exit } from './process.ts';
 export type DrainStyle = 'notice' | 'unready' | 'abrupt';
 
 export interface RollingSettings {
+  readonly host: string;
   readonly port: number;
   readonly version: string;
   readonly slots: number;
@@ -29,11 +30,19 @@ export interface RollingSettings {
   readonly probeStatus: number;
   /** What everything else is answered. */
   readonly status: number;
+  /** Serves a page at `/` and its parts, whose names exist in this version only. */
+  readonly page: boolean;
+  /** Whose instance it says it is, in `x-service`. */
+  readonly service: string;
+  /** The check that its probe reports as failed; empty when all is well. */
+  readonly failingCheck: string;
+  /** False: its port is closed, and what was begun is finished. */
+  readonly listening: boolean;
+  /** So long after an answer it ends its half of an idle connection, without a word before; 0 never. */
+  readonly halfCloseMs: number;
 }
 
-type RollingChanges = Partial<
-  Pick<RollingSettings, 'slots' | 'meanMs' | 'probeStatus' | 'status' | 'drain' | 'drainMs'>
->;
+type RollingChanges = Partial<Omit<RollingSettings, 'host' | 'port' | 'version' | 'sigma' | 'seed'>>;
 
 export type RollingCommand = { readonly type: 'set'; readonly id: number } & RollingChanges;
 
@@ -44,6 +53,7 @@ export type RollingMessage =
   | { readonly type: 'done'; readonly id: number };
 
 export interface RollingInstance extends AsyncDisposable {
+  readonly host: string;
   readonly port: number;
   /** As the gateway calls it. */
   readonly id: string;
@@ -55,10 +65,11 @@ export interface RollingInstance extends AsyncDisposable {
   /** SIGTERM: it leaves in its style; resolves when it has. */
   readonly term: () => Promise<Exit>;
   readonly kill: () => Promise<Exit>;
-  readonly stopCont: (signal: 'SIGSTOP' | 'SIGCONT') => void;
+  readonly signal: (signal: 'SIGSTOP' | 'SIGCONT') => void;
 }
 
 const DEFAULTS: RollingSettings = {
+  host: '127.0.0.1',
   port: 0,
   version: '',
   slots: 4,
@@ -69,9 +80,14 @@ const DEFAULTS: RollingSettings = {
   seed: 7,
   probeStatus: 200,
   status: 200,
+  page: false,
+  service: 'shop',
+  failingCheck: '',
+  listening: true,
+  halfCloseMs: 0,
 };
 
-/** Starts one on 127.0.0.1 and waits until it listens. */
+/** Starts one and waits until it listens. */
 export async function startRollingInstance(
   settings: Partial<RollingSettings> & { readonly drain: DrainStyle },
 ): Promise<RollingInstance> {
@@ -105,9 +121,10 @@ export async function startRollingInstance(
     await Promise.race([promise, gone.promise]);
   };
   return {
+    host: full.host,
     port,
-    id: `127.0.0.1:${port}`,
-    url: `http://127.0.0.1:${port}`,
+    id: `${full.host}:${port}`,
+    url: `http://${full.host}:${port}`,
     pid: running.pid,
     executed: async () => {
       await set({});
@@ -116,7 +133,7 @@ export async function startRollingInstance(
     set,
     term: () => running.stop(),
     kill: () => running.kill(),
-    stopCont: (signal) => running.signal(signal),
+    signal: (signal) => running.signal(signal),
     [Symbol.asyncDispose]: async () => {
       running.signal('SIGKILL');
       await running[Symbol.asyncDispose]();

@@ -288,7 +288,7 @@ describe('drain', () => {
     expect(enabled.code).toBe(1);
     expect(enabled.err).toContain('was enabled again');
     bench.port.serviceViews = { shop: serviceView(3, 2, 'draining') };
-    const late = await spillway('drain', 'shop/127.0.0.1:9001', '--wait', '--timeout', '600ms');
+    const late = await spillway('drain', 'shop/127.0.0.1:9001', '--timeout', '600ms');
     expect(late.code).toBe(1);
     expect(late.err).toContain('is not idle in time');
   });

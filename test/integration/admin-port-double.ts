@@ -112,8 +112,8 @@ export function adminPortDouble(): AdminPortDouble {
       if (!Object.hasOwn(double.serviceViews, service)) return 'no-service';
       return INSTANCES.includes(instance) ? 'done' : 'no-instance';
     },
-    breaker: (service, state, by) => {
-      calls.push(['breaker', service, state, by]);
+    breaker: (service, state, ttlMs, by) => {
+      calls.push(['breaker', service, state, ttlMs, by]);
       return Object.hasOwn(double.serviceViews, service);
     },
     shedding: (service, mode, by) => {

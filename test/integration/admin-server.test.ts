@@ -126,6 +126,18 @@ describe('without a token, on loopback', () => {
     expect(bench.port.calls).toHaveLength(7);
   });
 
+  test('a breaker may be forced for a time, and `auto` takes none', async () => {
+    const body = '{"state":"open","ttl":"10m"}';
+    expect((await bench.ask('POST', '/v1/services/shop/breaker', { body })).json).toEqual({
+      service: 'shop',
+      breaker: 'open',
+      ttlMs: 600_000,
+    });
+    expect(bench.port.calls).toEqual([['breaker', 'shop', 'open', 600_000, 'admin 127.0.0.1']]);
+    for (const refused of ['{"state":"auto","ttl":"10m"}', '{"state":"open","ttl":10}'])
+      expectProblem(await bench.ask('POST', '/v1/services/shop/breaker', { body: refused }), 400);
+  });
+
   test('what does not exist is a 404 that says what', async () => {
     const cases: [string, string, string][] = [
       ['POST', '/v1/services/none/instances/127.0.0.1:9001/drain', 'no service "none"'],

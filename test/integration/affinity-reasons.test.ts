@@ -22,6 +22,7 @@ import {
   valuesOf,
 } from './path-fixture.ts';
 import type { Answer, Listening } from './path-fixture.ts';
+import { sessionYaml } from './session-fixture.ts';
 
 const instances: Listening[] = [];
 /** Requests that wait for the test, by instance. */
@@ -55,19 +56,12 @@ beforeAll(async () => {
   }
 });
 
-const config = (affinity = '', cap = 100): string => `
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 1
-services:
-  shop:
-    instances: [${instances.map(({ url }) => url).join(', ')}]
-    sla: 5s
-    readiness: { path: /ready, interval: 200ms, timeout: 10s, rise: 1 }
-    balancing: { slowStart: 0s, maxConcurrencyPerInstance: ${cap} }
-    drain: { sessionTimeout: 0s }
-    affinity: { cookie: seat${affinity} }
-routes: [{ path: /, service: shop }]
-`;
+const config = (affinity = '', cap = 100): string =>
+  sessionYaml(instances, {
+    balancing: `, maxConcurrencyPerInstance: ${cap}`,
+    drain: 'sessionTimeout: 0s',
+    affinity,
+  });
 
 beforeEach(async () => {
   held = [];

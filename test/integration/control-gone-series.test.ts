@@ -172,13 +172,18 @@ it('an ejection counts again at a service that was gone meanwhile', async () => 
     `shop: { instances: [${a.url}, ${b.url}], readiness: { path: /ready, interval: 100ms } }`,
   );
   const report = { ok: 0, hard: 5, soft: 0, trailingHard: 5, callers: 7, failedCallers: 7, drains: false };
+  const good = { ...report, ok: 5, hard: 0, trailingHard: 0, failedCallers: 0 };
   for (let turn = 0; turn < 2; turn++) {
     const open = event(told, turn === 0 ? 'ready ready' : 'warming warming');
     control.configure(services, turn === 0);
     await open;
     const out = event(told, turn === 0 ? 'ejected ready' : 'ejected warming');
     control.passive('shop', { [instanceId(a.url)]: report });
+    const others = setInterval(() => {
+      control.passive('shop', { [instanceId(b.url)]: good });
+    }, 50);
     await out;
+    clearInterval(others);
     control.publish();
     control.publish();
     expect(meter.dump()['spillway_ejections_total']).toEqual([

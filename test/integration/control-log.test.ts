@@ -3,7 +3,9 @@ import { describe, expect, test } from 'vitest';
 
 import { startGateway, type Gateway } from '../harness/gateway.ts';
 import { startEcho, startListener } from '../harness/origin.ts';
+import { eventually } from '../harness/ports.ts';
 import { statusOf, yaml } from './control-fixture.ts';
+import { serviceOf } from './path-fixture.ts';
 
 async function summaryOf(gateway: Gateway): Promise<string> {
   const { body } = await gateway.admin('/v1/status');
@@ -69,11 +71,11 @@ describe('a breaker', () => {
   test('that an operator forces is named as such, until the order ends', async () => {
     await using origin = await startEcho();
     await using gateway = await startGateway(yaml(origin.url, { workers: 2 }));
-    const order = async (state: string): Promise<void> => {
+    const order = async (state: string, ttl?: string): Promise<void> => {
       await gateway.admin('/v1/services/shop/breaker', {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ state }),
+        body: JSON.stringify({ state, ttl }),
       });
     };
     await order('open');
@@ -84,5 +86,15 @@ describe('a breaker', () => {
     await order('auto');
     expect(await lineOf(gateway, 'breaker is closed')).toMatchObject({ from: 'forced-open' });
     expect(await summaryOf(gateway)).toBe('SLA met on 1 of 1 services; nothing is shed.');
+    await order('closed', '3s');
+    // Another order for the same service leaves its end where it is.
+    await gateway.admin('/v1/services/shop/shedding', { method: 'POST', body: '{"mode":"observe"}' });
+    expect(await lineOf(gateway, 'breaker is forced-closed')).toMatchObject({ from: 'closed' });
+    const isClosed = async (): Promise<boolean> =>
+      (await serviceOf(gateway, 'shop')).breaker.state === 'closed';
+    await eventually('its time is over', isClosed);
+    // Nor does a worker that starts later hear of it.
+    expect((await gateway.admin('/v1/workers/roll', { method: 'POST' })).status).toBe(200);
+    expect(await isClosed()).toBe(true);
   });
 });

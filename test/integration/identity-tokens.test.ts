@@ -141,6 +141,29 @@ describe('a token', () => {
     expect((await withToken(gateway, await ec.sign({ sub: 'bob', plan: 'few' }))).status).toBe(200);
   });
 
+  test('gives its client the tier that operators see, set another rate for and fill; who can have no token is nobody', async () => {
+    await using publisher = await startPublisher(ec);
+    await using gateway = await startWith({ identify: entry(publisher), workers: 2 });
+    await keysFetched(gateway);
+    const order = { body: '{"rate":"1/h","burst":9,"ttl":"1h"}' };
+    const at = async (method: string, name: string) =>
+      await gateway.admin(`/v1/limits/${encodeURIComponent(name)}`, {
+        method,
+        ...(method === 'PUT' ? order : {}),
+      });
+    const token = await ec.sign({ sub: 'Zoë', plan: 'few' });
+    const asks = async (): Promise<number> => (await withToken(gateway, token)).status;
+    for (const status of [200, 200, 200, 429]) expect(await asks()).toBe(status);
+    const limit = { level: 'client', name: 'few', rate: '1/h', burst: 3, remaining: 0 };
+    expect((await at('GET', 'Zoë')).body).toMatchObject({ client: 'Zoë', tier: 'few', limits: [limit] });
+    expect((await at('DELETE', 'Zoë')).status).toBe(200);
+    expect(await asks()).toBe(200);
+    expect((await at('PUT', 'Zoë')).body).toMatchObject({ tier: 'few', limits: [{ burst: 9 }] });
+    for (const name of ['', 'ip:short', 'x'.repeat(257)])
+      for (const method of ['GET', 'PUT', 'DELETE'])
+        expect([method, name, (await at(method, name)).status]).toEqual([method, name, 404]);
+  });
+
   test('many at once are verified once; a key in another header is asked for first if it stands first', async () => {
     await using publisher = await startPublisher(ec);
     await using gateway = await startWith({
@@ -295,18 +318,18 @@ describe('key sets', () => {
       asked.push(request.url);
       response.writeHead(500).end();
     });
-    const address = `${publisher.url}?code=canary-in-the-query`;
+    const address = `${publisher.url}?code=watchword-in-the-query`;
     await using gateway = await startWith({ identify: entry(publisher).replace(publisher.url, address) });
     await eventually('a failure is told', () => gateway.logs().includes('could not be fetched'));
     publisher.answer(undefined);
     await keysFetched(gateway);
-    expect(String(asked[0])).toMatch(/\?code=canary-in-the-query$/);
+    expect(String(asked[0])).toMatch(/\?code=watchword-in-the-query$/);
     expect((await withToken(gateway, await ec.sign())).status).toBe(200);
     const { body } = await gateway.admin('/v1/config');
     const { body: metrics } = await gateway.admin('/metrics');
     expect(JSON.stringify(body)).toContain(`${publisher.url}?***`);
     expect(gateway.logs()).toContain(`${publisher.url}?***`);
-    expect(gateway.logs() + JSON.stringify(body) + String(metrics)).not.toContain('canary');
+    expect(gateway.logs() + JSON.stringify(body) + String(metrics)).not.toContain('watchword');
   });
 
   test('a reload to another issuer fetches its keys and forgets what the old one signed', async () => {

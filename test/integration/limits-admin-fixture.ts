@@ -91,7 +91,7 @@ export function withEachStore(
 }
 
 /** What most of these configurations begin with. @param workers of the gateway */
-export function base({ origin }: Ground, section: string, workers: number): string {
+export function base({ origin }: Pick<Ground, 'origin'>, section: string, workers: number): string {
   return `
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: ${workers}
@@ -174,7 +174,7 @@ async function hasDecidedAlone(gateway: Gateway): Promise<boolean> {
  * Counts to the unit. They hold as long as the store answers the workers within its deadline; where the machine did not let
  * it, what was counted says nothing, and is counted again, by a gateway and a store that know of nothing (`again`).
  */
-async function counted(
+export async function counted(
   gateway: () => Gateway,
   again: () => Promise<void>,
   work: () => Promise<void>,

@@ -186,6 +186,7 @@ describe('two gateways', () => {
   interface Member {
     readonly overrides: LimitOverrides;
     readonly told: ToWorker[];
+    readonly filled: string[];
     readonly lines: string[];
     /** The client as the last such line called it. */
     readonly named: (message: string) => unknown;
@@ -193,6 +194,7 @@ describe('two gateways', () => {
 
   function gateway(host: string): Member {
     const told: ToWorker[] = [];
+    const filled: string[] = [];
     const lines: string[] = [];
     const names = new Map<string, unknown>();
     const note = (fields: { client?: unknown }, message: string): void => {
@@ -206,10 +208,11 @@ describe('two gateways', () => {
       log: { info: note, warn: note },
       host,
       broadcast: (message) => void told.push(message),
+      onFilled: (bucket) => void filled.push(bucket),
     });
     closing.push(overrides);
     overrides.configure(redisOf({ url: server.url }), SECRET);
-    return { overrides, told, lines, named: (message) => names.get(message) };
+    return { overrides, told, filled, lines, named: (message) => names.get(message) };
   }
 
   const order = (bucket: string, burst = 5) => {
@@ -230,6 +233,8 @@ describe('two gateways', () => {
     await eventually('told', async () =>
       two.told.some((each) => each.type === 'limit-overrides' && each.filled.includes('b')),
     );
+    // Each fills its own share too, for the next outage.
+    expect([one.filled, two.filled]).toEqual([['b'], ['b']]);
   });
 
   test('what was set at one a moment ago is ended by the other, though it has not looked since', async () => {
@@ -286,6 +291,8 @@ describe('two gateways', () => {
     await eventually('shared', async () => (await one.overrides.set(order('a'))) === 'all-gateways');
     one.overrides.configure(null, SECRET);
     expect(await one.overrides.set(order('b'))).toBe('gateway');
+    // Without Redis there is one store, and whoever asked has filled it.
+    expect([await one.overrides.filled('b'), one.filled]).toEqual(['gateway', []]);
     await client.flushall();
     one.overrides.configure(redisOf({ url: server.url, timeout: '30ms' }), SECRET);
     await eventually('both are there', async () => {

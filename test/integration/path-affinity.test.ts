@@ -9,6 +9,7 @@ import type { Gateway } from '../harness/gateway.ts';
 import { eventually } from '../harness/ports.ts';
 import { ask, serviceOf, startService, untilState, valueOf, valuesOf } from './path-fixture.ts';
 import type { Answer, Listening } from './path-fixture.ts';
+import { sessionYaml } from './session-fixture.ts';
 
 const SESSION_TIMEOUT_MS = 4000;
 
@@ -20,19 +21,12 @@ let gateway: Gateway;
 let caching: string | undefined;
 let status = 200;
 
-const config = (keys = ''): string => `
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 1
-services:
-  shop:
-    instances: [${instances.map(({ url }) => url).join(', ')}]
-    sla: 5s
-    readiness: { path: /ready, interval: 100ms, timeout: 10s, rise: 1 }
-    balancing: { slowStart: 0s }
-    drain: { sessionTimeout: ${SESSION_TIMEOUT_MS}ms }
-    affinity: { cookie: seat${keys} }
-routes: [{ path: /, service: shop }]
-`;
+const config = (keys = ''): string =>
+  sessionYaml(instances, {
+    probeEvery: '100ms',
+    drain: `sessionTimeout: ${SESSION_TIMEOUT_MS}ms`,
+    affinity: keys,
+  });
 
 beforeAll(async () => {
   for (let index = 0; index < 3; index++) {

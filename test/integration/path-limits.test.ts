@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
 import { eventually } from '../harness/ports.ts';
+import { base, counted } from './limits-admin-fixture.ts';
 import { ask, expectProblem, startService, valueOf } from './path-fixture.ts';
 import type { Answer, Listening } from './path-fixture.ts';
 
@@ -24,33 +25,24 @@ afterAll(async () => {
 });
 
 async function startWith(text: string, workers = 1): Promise<Gateway> {
-  return await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: ${workers}
-services: { shop: { instances: [${origin.url}], sla: 5s, readiness: { path: /ready, interval: 600s, timeout: 10s } } }
-${text}
-`);
+  return await startGateway(base({ origin: origin.url }, '', workers) + text);
 }
 
-/** Whether a worker decided something by its own share, since the store did not answer within its deadline. */
-async function hasDecidedAlone(gateway: Gateway): Promise<boolean> {
-  const { body } = await gateway.admin('/metrics');
-  return /^spillway_limit_decisions_total\{path="fallback"\} [1-9]/m.test(String(body));
-}
-
-/**
- * Counts to the unit on a gateway of its own. They hold as long as the supervisor, which keeps the buckets, answers
- * its workers within 100 ms; where the machine did not let it, what was counted says nothing, and is counted again.
- */
+/** Counts to the unit on a gateway of its own. */
 async function exactly(text: string, work: (gateway: Gateway) => Promise<void>, workers = 1): Promise<void> {
-  for (let tries = 1; ; tries++) {
-    await using gateway = await startWith(text, workers);
-    try {
-      await work(gateway);
-      return;
-    } catch (error) {
-      if (tries === 10 || !(await hasDecidedAlone(gateway))) throw error;
-    }
+  let gateway = await startWith(text, workers);
+  const again = async (): Promise<void> => {
+    await gateway[Symbol.asyncDispose]();
+    gateway = await startWith(text, workers);
+  };
+  try {
+    await counted(
+      () => gateway,
+      again,
+      async () => await work(gateway),
+    );
+  } finally {
+    await gateway[Symbol.asyncDispose]();
   }
 }
 

@@ -5,9 +5,12 @@ import { createServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { FleetControl } from '../../src/io/fleet-control.ts';
+import { Meter } from '../../src/io/meter.ts';
 import { FIRST_LOOKS, type ProbeTarget } from '../../src/io/prober.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
 import { Fleet } from '../../src/upstreams/fleet.ts';
+import { loaded } from '../unit/config/load-text.ts';
 import { policyOf } from '../unit/upstreams/fleet-model.ts';
 import { freePorts } from '../harness/ports.ts';
 import { closedPort, httpOrigin, listening, target, tcpOrigin, Watch } from './prober-watch.ts';
@@ -64,6 +67,30 @@ describe('the prober', () => {
     expect(watch.prober.stretch).toBe(1);
     watch.prober.configure(many(2000));
     expect(watch.prober.stretch).toBe(4);
+  });
+
+  it('says once that there are more instances than it can ask so often', () => {
+    const faults: string[] = [];
+    const control = new FleetControl({
+      now: () => performance.now(),
+      random: seededRandom(1),
+      meter: new Meter(),
+      onStates: () => undefined,
+      onFault: (reason) => faults.push(reason),
+    });
+    for (const count of [50, 51, 60]) {
+      expect(faults).toHaveLength(count > 51 ? 1 : 0);
+      const urls = Array.from({ length: count }, (_, index) => `http://127.0.0.1:${index + 1}`);
+      control.configure(
+        loaded(`listeners: [{ port: 8080 }]
+services: { shop: { instances: [${urls.join(', ')}], readiness: { interval: 100ms, timeout: 50ms } } }
+routes: [{ path: /, service: shop }]
+`),
+        count === 50,
+      );
+    }
+    control.stop();
+    expect(faults).toEqual([expect.stringContaining('less often than `readiness.interval`')]);
   });
 
   it('asks no more what is not on its list, nor anything once stopped', async () => {

@@ -14,6 +14,7 @@ import { startProcess } from '../harness/process.ts';
 import type { RunningProcess } from '../harness/process.ts';
 import { ask, serviceOf, startService, untilState, valueOf, valuesOf } from './path-fixture.ts';
 import type { Listening } from './path-fixture.ts';
+import { sessionYaml } from './session-fixture.ts';
 
 const SESSION_TIMEOUT_MS = 3000;
 const SESSIONS = 120;
@@ -38,19 +39,9 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  gateway = await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 2
-services:
-  shop:
-    instances: [${instances.map(({ url }) => url).join(', ')}]
-    sla: 5s
-    readiness: { path: /ready, interval: 200ms, timeout: 10s, rise: 1 }
-    balancing: { slowStart: 0s }
-    drain: { sessionTimeout: ${SESSION_TIMEOUT_MS}ms }
-    affinity: { cookie: seat }
-routes: [{ path: /, service: shop }]
-`);
+  gateway = await startGateway(
+    sessionYaml(instances, { workers: 2, drain: `sessionTimeout: ${SESSION_TIMEOUT_MS}ms` }),
+  );
 });
 
 afterEach(async () => {

@@ -12,6 +12,7 @@ import { eventually } from '../harness/ports.ts';
 import { parseExposition } from './metrics-text.ts';
 import { startService, untilState } from './path-fixture.ts';
 import type { Listening } from './path-fixture.ts';
+import { sessionYaml } from './session-fixture.ts';
 
 const SESSIONS = 10_000;
 const CALLERS = 48;
@@ -30,21 +31,12 @@ beforeAll(async () => {
     );
   }
   gateway = await startGateway(
-    `
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 4
-services:
-  shop:
-    instances: [${instances.map(({ url }) => url).join(', ')}]
-    sla: 5s
-    readiness: { path: /ready, interval: 1s, timeout: 10s, rise: 1 }
-    balancing: { slowStart: 0s }
-    shedding: { mode: off }
-    drain: { sessionTimeout: ${SESSION_TIMEOUT_MS}ms }
-    affinity: { cookie: seat }
-routes: [{ path: /, service: shop }]
-shedding: { mode: off }
-`,
+    sessionYaml(instances, {
+      workers: 4,
+      probeEvery: '1s',
+      shedding: 'off',
+      drain: `sessionTimeout: ${SESSION_TIMEOUT_MS}ms`,
+    }),
     { discardStdout: true },
   );
 });

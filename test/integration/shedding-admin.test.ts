@@ -273,7 +273,7 @@ describe('a refusal', () => {
     // In panic the silent one is tried; a port that refuses is not.
     const told = await explained(gateway, await ask(gateway.port, { path: '/none' }));
     expect(told.code).toBe('SPW_NO_READY_INSTANCE');
-    expect(told.reason).toBe('1 instances, none takes requests: 1 down');
+    expect(told.reason).toBe('no instance takes new requests: 1 down');
   });
 
   test.each([

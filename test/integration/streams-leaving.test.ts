@@ -13,6 +13,7 @@ import type { Gateway } from '../harness/gateway.ts';
 import { eventually } from '../harness/ports.ts';
 import { ask, begin, event, serviceOf, startService, untilState, valueOf, valuesOf } from './path-fixture.ts';
 import type { Listening } from './path-fixture.ts';
+import { sessionYaml } from './session-fixture.ts';
 
 const STREAM_TIMEOUT_MS = 1500;
 
@@ -47,19 +48,9 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   downloads = [];
-  gateway = await startGateway(`
-listeners: [{ port: __PORT__, host: 127.0.0.1 }]
-workers: 1
-services:
-  shop:
-    instances: [${instances.map(({ url }) => url).join(', ')}]
-    sla: 5s
-    readiness: { path: /ready, interval: 200ms, timeout: 10s, rise: 1 }
-    balancing: { slowStart: 0s }
-    drain: { sessionTimeout: 600s, streamTimeout: ${STREAM_TIMEOUT_MS}ms }
-    affinity: { cookie: seat }
-routes: [{ path: /, service: shop }]
-`);
+  gateway = await startGateway(
+    sessionYaml(instances, { drain: `sessionTimeout: 600s, streamTimeout: ${STREAM_TIMEOUT_MS}ms` }),
+  );
 });
 
 afterEach(async () => {
@@ -96,8 +87,11 @@ function endOf(message: IncomingMessage): Stream['ended'] {
   return promise;
 }
 
-async function openEvents(cookie?: string): Promise<Stream & { cookie: string | undefined }> {
-  const headers = { accept: 'text/event-stream', ...(cookie === undefined ? {} : { cookie }) };
+async function openEvents(
+  cookie?: string,
+  accept = 'text/event-stream',
+): Promise<Stream & { cookie: string | undefined }> {
+  const headers = { accept, ...(cookie === undefined ? {} : { cookie }) };
   const { sent, answered } = begin(gateway.port, { path: '/events', headers });
   sent.end();
   const { message, answer } = await answered;
@@ -199,6 +193,19 @@ test('a session whose stream was ended finds another instance for the next, and 
   const moved = await ask(gateway.port, { headers: { cookie: next.cookie ?? '' } });
   expect(valueOf(moved.rawHeaders, 'x-instance')).toBe('1');
   again.client.terminate();
+});
+
+test('a caller that asks for an event stream without saying so is not cut at every beat', async () => {
+  const session = await sessionAt(0);
+  const stream = await openEvents(session);
+  await drain(0);
+  expect((await stream.ended).how).toBe('whole');
+  const startedMs = performance.now();
+  const next = await openEvents(session, '*/*');
+  expect(next.instance).toBe(0);
+  const { atMs, how } = await next.ended;
+  expect(how).toBe('whole');
+  expect(atMs - startedMs).toBeGreaterThan(STREAM_TIMEOUT_MS * 0.9);
 });
 
 test.each([

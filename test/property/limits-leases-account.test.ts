@@ -11,8 +11,9 @@ import { Ask, Caller, ScriptedStore } from '../unit/limits/fixtures.ts';
 
 /**
  * The account of leased units: granted = spent + expired + refunded + held, after every step of whatever happens: answers
- * in time, late and never, in any order; requests that wait for each other; units that come back; reloads; workers that
- * come and go; buckets filled by an operator; a worker that leaves while it is being answered.
+ * in time, late and never, in any order; the share of an outage in the place of the store; requests that wait for each other;
+ * units that come back; reloads; workers that come and go; buckets filled by an operator; a worker that leaves while it is
+ * being answered.
  */
 
 const POLICIES: readonly LeasePolicy[] = [
@@ -36,6 +37,7 @@ function chargesOf(scale: number): Charge[] {
 class Scene {
   now = 1000;
   readonly store = new ScriptedStore();
+  readonly share = new ScriptedStore();
   readonly limiter = new Limiter({
     store: this.store,
     onUnavailable: 'local',
@@ -48,8 +50,10 @@ class Scene {
   readonly #late: { call: StoreCall; answer: Ask }[] = [];
 
   constructor() {
-    this.limiter.configure({ onUnavailable: 'local', leases: POLICIES[0] as LeasePolicy });
-    this.store.mode = 'late';
+    const { store, share } = this;
+    const leases = POLICIES[0] as LeasePolicy;
+    this.limiter.configure({ onUnavailable: 'local', store, share: { store: share, withinMs: 27 }, leases });
+    for (const each of [store, share]) each.mode = 'late';
   }
 
   decide(levels: number, cost: number): void {
@@ -64,16 +68,16 @@ class Scene {
         if (lease !== undefined) this.leases.add(lease);
   }
 
-  /** The store decides a call that waits; `end` says what the worker hears of it. */
-  answer(which: number, end: 'in time' | 'late' | 'never'): void {
-    const [call] = this.store.waiting.splice(which % Math.max(1, this.store.waiting.length), 1);
+  /** The store, or the share, decides a call that waits; `end` says what the worker hears of it. */
+  answer(store: ScriptedStore, which: number, end: 'in time' | 'late' | 'never'): void {
+    const [call] = store.waiting.splice(which % Math.max(1, store.waiting.length), 1);
     if (call === undefined) return;
     if (end === 'in time') {
-      this.store.buckets.decide(call, this.now);
+      store.buckets.decide(call, this.now);
       return;
     }
     const answer = new Ask(call.keys, call.terms);
-    this.store.buckets.decide(answer, this.now);
+    store.buckets.decide(answer, this.now);
     call.unavailable(this.now);
     if (end === 'late') this.#late.push({ call, answer });
   }
@@ -122,6 +126,7 @@ const steps = fc.array(
       weight: 10,
       arbitrary: fc.record({
         does: fc.constant('answer' as const),
+        of: fc.constantFrom('store' as const, 'share' as const),
         which: fc.nat(5),
         times: fc.constantFrom(1, 100),
         end: fc.constantFrom(
@@ -155,6 +160,7 @@ const steps = fc.array(
 
 test('leased units: granted is spent, expired, refunded and held, after every step', async () => {
   let takenOver = 0;
+  let shared = 0;
   const all = { granted: 0, expired: 0, refunded: 0 };
   await fc.assert(
     fc.asyncProperty(steps, async (list) => {
@@ -169,8 +175,8 @@ test('leased units: granted is spent, expired, refunded and held, after every st
             scene.now += step.ms;
             break;
           case 'answer':
-            for (let i = 0; i < step.times && store.waiting.length > 0; i++)
-              scene.answer(step.which, step.end);
+            for (let i = 0; i < step.times && scene[step.of].waiting.length > 0; i++)
+              scene.answer(scene[step.of], step.which, step.end);
             break;
           case 'late':
             scene.late();
@@ -199,8 +205,10 @@ test('leased units: granted is spent, expired, refunded and held, after every st
         }
         scene.expectBalance();
       }
+      shared += scene.share.asked;
       // Nothing is under way any more, and in a while nothing is held.
-      while (store.waiting.length > 0) scene.answer(0, 'in time');
+      for (const each of [store, scene.share])
+        while (each.waiting.length > 0) scene.answer(each, 0, 'in time');
       scene.now += 1000;
       const tokens = limiter.leaseTokens(scene.now);
       expect(tokens.granted).toBe(tokens.spent + tokens.expired + tokens.refunded);
@@ -209,6 +217,6 @@ test('leased units: granted is spent, expired, refunded and held, after every st
     { numRuns: 150 },
   );
   // Each way was gone.
-  expect(Math.min(takenOver, all.refunded)).toBeGreaterThan(10);
+  expect(Math.min(takenOver, shared, all.refunded)).toBeGreaterThan(10);
   expect(Math.min(all.granted - all.expired, all.expired)).toBeGreaterThan(100);
 });

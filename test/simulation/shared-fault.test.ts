@@ -14,6 +14,8 @@ const WARM_UP_MS = 15_000;
 const AFTER_MS = 6000;
 /** A worker's own memory of a failure, as blame has it. */
 const BLAME_MS = 2000;
+const BREAKER_ROW = 5;
+const BREAKER_MS = 2000;
 const STEP_MS = 5;
 const SEEDS = [1, 2, 3, 4, 5, 6];
 
@@ -25,6 +27,8 @@ interface Scene {
   readonly failRatio: (instance: number) => number;
   /** How long a failure takes. */
   readonly failsAfterMs: number;
+  /** The service's breakers open: five failures in a row let no request through for two seconds, then one of each worker. */
+  readonly breaks?: boolean;
   /** Restarted so long before the fault. */
   readonly restarted?: { readonly instance: number; readonly beforeMs: number };
 }
@@ -39,6 +43,21 @@ class Worker {
   readonly slices = Array.from({ length: COUNT }, () => new PassiveSlice());
   readonly failedAt = Array.from({ length: COUNT }, () => -Infinity);
   isUrgent = false;
+  failedInARow = 0;
+  opensAt = 0;
+
+  /** Whether its breaker lets a request through: after a pause one, whose end is waited for. */
+  passes(now: number): boolean {
+    if (this.failedInARow < BREAKER_ROW) return true;
+    if (now < this.opensAt) return false;
+    this.opensAt = Infinity;
+    return true;
+  }
+
+  ended(failed: boolean, now: number): void {
+    this.failedInARow = failed ? this.failedInARow + 1 : 0;
+    if (this.failedInARow >= BREAKER_ROW) this.opensAt = now + BREAKER_MS;
+  }
 
   pick(open: readonly number[], random: Random, now: number): number {
     const one = open[Math.floor(random() * open.length)] ?? 0;
@@ -75,6 +94,7 @@ function play(scene: Scene, seed: number): Outcome {
     }
     for (due += (scene.ratePerSecond * STEP_MS) / 1000; due >= 1; due--) {
       const worker = workers[Math.floor(random() * workers.length)]!;
+      if (scene.breaks === true && !worker.passes(now)) continue;
       const instance = worker.pick(open, random, now);
       const inFault = now >= WARM_UP_MS && now < ends;
       const failed = inFault && random() < scene.failRatio(instance);
@@ -84,6 +104,7 @@ function play(scene: Scene, seed: number): Outcome {
     }
     for (const { worker, instance, failed } of pending.get(now) ?? []) {
       worker.slices[instance]!.record(failed ? 'hard' : 'ok', Math.floor(random() * 32));
+      worker.ended(failed, now);
       if (failed) {
         worker.failedAt[instance] = now;
         worker.isUrgent = true;
@@ -135,6 +156,19 @@ describe('something behind all instances fails', () => {
         }
       });
     }
+  }
+
+  for (const workers of [1, 2, 4]) {
+    test(`nobody is ejected where breakers let nobody through soon after: ${workers} workers`, () => {
+      for (const ratePerSecond of [125, 1000, 4000]) {
+        for (const failsAfterMs of [5, 80]) {
+          for (const seed of SEEDS) {
+            const load = { ratePerSecond, workers, failsAfterMs, faultMs: 5000, breaks: true };
+            expect(play({ ...load, failRatio: () => 1 }, seed).ejections).toEqual([]);
+          }
+        }
+      }
+    });
   }
 
   test('not even one that came back a moment before and knows nothing but the fault', () => {

@@ -5,7 +5,11 @@
  * message is a heartbeat. The same deadline, suspicion and pauses hold for the supervisor as for Redis, so that one that
  * stands still delays nobody for longer than a deadline: the worker then decides by its own share. Moments never cross the
  * channel; the supervisor's own monotonic clock decides.
+ *
+ * With Redis the same store is asked for the gateway's share while Redis is lost. Such a call has less time, since it may
+ * have waited for Redis already; but a supervisor that is late for it is not lost, and its answer is kept when it comes.
  */
+import { SLOW } from '../../limits/fitness.ts';
 import type { EmbeddedStore } from '../../limits/embedded-store.ts';
 import { REPLY_PER_LEVEL, TERMS_PER_LEVEL } from '../../limits/gcra.ts';
 import type { StoreCall, StoreView } from '../../limits/store.ts';
@@ -17,9 +21,9 @@ import type { Batch } from './turn-batches.ts';
 
 /**
  * Number of the message, names of all calls, numbers of all calls, and a sign for each call: n > 0, a decision over n
- * buckets, five terms each; `FLOORED` + n, the same, and after the terms the ticks that each bucket is away from full at least; 0, a question for slots: names of the hash and of the worker, then need, keep and most;
- * -n, units for n buckets, with the ticks of a unit. No calls = a heartbeat, or with a last element the order to forget
- * these buckets.
+ * buckets, five terms each; `FLOORED` + n, the same, and after the terms the ticks that each bucket is away from full at
+ * least; 0, a question for slots: names of the hash and of the worker, then need, keep and most; -n, units for n buckets,
+ * with the ticks of a unit. No calls = a heartbeat, or with a last element the order to forget these buckets.
  */
 export type LimitBatchMessage = readonly [
   id: number,
@@ -33,6 +37,8 @@ export type LimitBatchReply = readonly [id: number, replies: readonly number[]];
 
 /** More than the levels of a decision. */
 const FLOORED = 64;
+/** The shortest timer. Half is none; double asks for less than there is time for. */
+const TRIP_MS = 1;
 
 export interface IpcLimitStoreOptions extends BatchedStoreOptions {
   /** Sends one message to the supervisor; throws or returns false when the channel is closed. */
@@ -44,13 +50,23 @@ export class IpcLimitStore extends BatchedStore {
   readonly #sendMessage: IpcLimitStoreOptions['send'];
   readonly #unanswered = new Map<number, Batch>();
   readonly #forgetting = new Map<number, PromiseWithResolvers<boolean>>();
+  readonly #onUnanswered: IpcLimitStoreOptions['onUnanswered'];
   #nextId = 1;
+  /** A call in a hurry has waited in vain, and the supervisor has not said a word since. */
+  #isLate = false;
 
   constructor(options: IpcLimitStoreOptions) {
     super(options, Infinity);
     this.#sendMessage = options.send;
+    this.#onUnanswered = options.onUnanswered;
     // No first heartbeat to wait for: until it came back, a starting worker would hand out shares beside the store.
     this.fitness.trusted(systemNow());
+  }
+
+  override decide(call: StoreCall, now: number): boolean {
+    // One has waited in vain, so nobody else does; nor who has no time for a trip, that of a timer at least.
+    const isVain = call.dueMs !== undefined && (this.#isLate || call.dueMs - now < TRIP_MS);
+    return !isVain && super.decide(call, now);
   }
 
   /** Forgets a bucket: it is full again; whether it was there. For operators, see `ordered`. */
@@ -70,6 +86,7 @@ export class IpcLimitStore extends BatchedStore {
 
   /** The supervisor's answer to a message; one that nobody waits for any more only shows that it lives. */
   receive(reply: LimitBatchReply): void {
+    this.#isLate = false;
     const forgetting = this.#forgetting.get(reply[0]);
     if (forgetting !== undefined) forgetting.resolve(reply[1][0] === 1);
     const batch = this.#unanswered.get(reply[0]);
@@ -113,6 +130,7 @@ export class IpcLimitStore extends BatchedStore {
     const keys: string[] = [];
     const terms: number[] = [];
     const signs: number[] = [];
+    let dueMs = Infinity;
     for (const call of batch.calls) {
       for (const key of call.keys) keys.push(key);
       for (const term of call.terms) terms.push(term);
@@ -122,6 +140,7 @@ export class IpcLimitStore extends BatchedStore {
         terms.push(need, keep, most);
         signs.push(0);
       } else if (call.floors !== undefined) {
+        dueMs = Math.min(dueMs, call.dueMs ?? Infinity);
         terms.push(...call.floors);
         signs.push(FLOORED + call.keys.length);
       } else signs.push(call instanceof RefundOrder ? -call.keys.length : call.keys.length);
@@ -130,11 +149,26 @@ export class IpcLimitStore extends BatchedStore {
     // While the supervisor is silent only heartbeats are added; each throws out what nobody waits for any more.
     if (batch.beat) this.#forgetExpired();
     this.#unanswered.set(id, batch);
-    if (this.#sent([id, keys, terms, signs])) return;
+    if (this.#sent([id, keys, terms, signs])) {
+      const leftMs = dueMs - systemNow();
+      if (leftMs < TRIP_MS) setImmediate(this.#hurry, batch);
+      else if (leftMs < Infinity) setTimeout(setImmediate, leftMs, this.#hurry, batch);
+      return;
+    }
     this.#unanswered.delete(id);
     this.fitness.refused(systemNow(), 'closed');
     this.#fail(batch);
   }
+
+  /** The calls in a hurry are due, and the channel has been read once more, as for every deadline. */
+  readonly #hurry = (batch: Batch): void => {
+    if (batch.left === 0 || batch.expired) return;
+    const now = systemNow();
+    const late = batch.calls.filter((call) => call.dueMs !== undefined);
+    this.#isLate = true;
+    this.#onUnanswered?.(SLOW, late.length);
+    for (const call of late) call.unavailable(now);
+  };
 
   #sent(message: LimitBatchMessage): boolean {
     try {

@@ -325,3 +325,21 @@ describe('a Redis that gateways share', () => {
     );
   });
 });
+
+describe('versions of a service', () => {
+  test('have a cookie of their own', () => {
+    const of = (cookie: string): string[] =>
+      faults(service(`affinity: { cookie: seat }, versions: { cookie: ${cookie} }`));
+    expect(of('release')).toEqual([]);
+    expect(of('seat')).toEqual([
+      "2:105 is the session's cookie too: the browser would keep one of them; give it another name, at services.shop.versions.cookie",
+    ]);
+  });
+
+  test('that get a share should run somewhere', () => {
+    const found = warnings(service('versions: { canary: { v2: 10% } }'));
+    expect(found).toEqual([
+      expect.stringContaining('no instance runs the version `v2`, at services.shop.versions.canary.v2'),
+    ]);
+  });
+});

@@ -144,14 +144,20 @@ describe('instances', () => {
     ]);
   });
 
-  test.each(['ftp://h', 'h:9001', 'http://', 'http://u:p@h', 'http://h/api', 'http://h?x', '""'])(
-    '%s is no instance',
-    (url) => {
-      expect(
-        faults(REQUIRED.replace('http://127.0.0.1:9001', url.includes('"') ? url : `"${url}"`)),
-      ).toHaveLength(1);
-    },
-  );
+  test.each([
+    'ftp://h',
+    'h:9001',
+    'http://',
+    'http://u:p@h',
+    'http://h/api',
+    'http://h?x',
+    'http://h:0',
+    '""',
+  ])('%s is no instance', (url) => {
+    expect(
+      faults(REQUIRED.replace('http://127.0.0.1:9001', url.includes('"') ? url : `"${url}"`)),
+    ).toHaveLength(1);
+  });
 
   test('a service without any is a fault', () => {
     expect(faults(REQUIRED.replace('[http://127.0.0.1:9001]', '[]'))[0]).toContain('has no instances');

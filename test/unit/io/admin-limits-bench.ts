@@ -43,6 +43,7 @@ export const ACME = {
   bucket: 'a'.repeat(22),
   hashed: null,
   tier: 'free',
+  claimed: false,
 };
 export const lost: QuotaAnswer = { state: 'unavailable', reason: 'ECONNREFUSED', named: ACME };
 
@@ -87,6 +88,7 @@ export function bench(scripts: readonly Script[], redis = true) {
       asked.push(`told ${message.type}`);
       told.push(message);
     },
+    onFilled: () => undefined,
   });
   const limits = new AdminLimits({
     limitOverrides,

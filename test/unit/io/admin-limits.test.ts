@@ -63,6 +63,25 @@ describe('a look', () => {
     });
   });
 
+  test('of a client whose token one worker has seen that worker says the tier, and its limits', async () => {
+    const gold = { ...OWN, name: 'gold', burst: 50, remaining: 30 };
+    const claimed = { ...known([gold, SHARED]), tier: 'gold', claimed: true };
+    const slots = { most: 3, enforced: true, inFlight: 0, held: 0 };
+    const others = { ...known([{ ...SHARED, leased: 5 }], false), tier: 'default', slots };
+    const result = await bench([() => others, () => claimed, () => others]).limits.look('acme');
+    expect(result).toMatchObject({
+      quota: {
+        tier: 'gold',
+        workers: { asked: 3, answered: 3 },
+        limits: [
+          { level: 'client', name: 'gold', remaining: 30 },
+          { level: 'global', leased: 10 },
+        ],
+      },
+    });
+    expect(result).not.toHaveProperty('quota.concurrency');
+  });
+
   test('an empty bucket says when one unit is back, unless a worker still holds one', async () => {
     const empty = { ...OWN, remaining: 0, waitMs: 59_000 };
     for (const [leased, retryAfterMs] of [

@@ -24,7 +24,7 @@ function scene(drainForMs: number, keepsPinned = true): Scene {
   const states: ServiceStates = {
     service: 'shop',
     sequence: 1,
-    readiness: { state: 'up', because: [] },
+    readiness: { state: 'up', because: [], lacks: [] },
     instances: [
       view(0, { id: 'a:1', state: 'draining', drainForMs, keepsPinned, opensNew: false }),
       view(1, { id: 'b:1', state: 'ready' }),

@@ -9,11 +9,11 @@ import { states } from './views.ts';
 
 const CAP = 8;
 
-function configuration(): ServiceConfiguration {
+function configuration(more: object = {}): ServiceConfiguration {
   const instances = ['http://a.test:1', 'http://b.test:1', 'http://c.test:1'];
   const { services } = configurationSchema.parse({
     listeners: [{ port: 1 }],
-    services: { shop: { instances, balancing: { maxConcurrencyPerInstance: CAP } } },
+    services: { shop: { instances, balancing: { maxConcurrencyPerInstance: CAP }, ...more } },
     routes: [{ path: '/', service: 'shop' }],
   });
   const [shop] = Object.values(services);
@@ -22,9 +22,9 @@ function configuration(): ServiceConfiguration {
 }
 
 /** A worker of one that has seen the three instances. */
-function threeReady(): ServiceRuntime {
+function threeReady(more: object = {}): ServiceRuntime {
   const options = { name: 'shop', workers: 1, fallbackSecret: 'x', random: seededRandom(1), now: 0 };
-  const service = new ServiceRuntime(configuration(), options);
+  const service = new ServiceRuntime(configuration(more), options);
   service.update(states('shop', 'up', { 'a.test:1': 'ready', 'b.test:1': 'ready', 'c.test:1': 'ready' }), 0);
   return service;
 }
@@ -40,7 +40,57 @@ test('a reload that changes nothing keeps the limit, also of several instances',
 test('so does an order of an operator', () => {
   const service = threeReady();
   const { limit } = service.admission.view(0);
-  service.override({ service: 'shop', breaker: 'auto', shedding: 'observe', by: 'test' }, 1);
-  service.override({ service: 'shop', breaker: 'auto', shedding: 'auto', by: 'test' }, 2);
+  service.override(
+    { service: 'shop', breaker: 'auto', breakerLeftMs: null, by: 'test', shedding: 'observe' },
+    1,
+  );
+  service.override(
+    { service: 'shop', breaker: 'auto', breakerLeftMs: null, by: 'test', shedding: 'auto' },
+    2,
+  );
   expect(service.admission.view(2).limit).toBe(limit);
+});
+
+test('in a panic sessions stay where they are: one silent instance is as good as another', () => {
+  const service = threeReady();
+  const pin = { sid: '0123456789abcdef', instance: '', version: '', issuedMs: 0, seenMs: 0 };
+  const stays = (): boolean[] =>
+    ['a.test:1', 'b.test:1', 'c.test:1'].map((id) =>
+      service.sessions.keepsPinned(service.balancer.slotOf(id), pin, 1),
+    );
+  const dead = { opensNew: false, keepsPinned: false, readyForMs: 0 };
+  const picture = states('shop', 'down', { 'a.test:1': 'down', 'b.test:1': 'down', 'c.test:1': 'unready' });
+  const instances = picture.instances.map((one) => ({ ...one, ...dead, panic: one.state === 'down' }));
+  service.update({ ...picture, sequence: 2, instances }, 1);
+  // The third one says no itself, and is not asked.
+  expect(stays()).toEqual([true, true, false]);
+  const oneIsBack = instances.map((one) =>
+    Object.assign({}, one, one.id === 'b.test:1' ? { opensNew: true, keepsPinned: true } : {}),
+  );
+  service.update({ ...picture, sequence: 3, instances: oneIsBack }, 2);
+  expect(stays()).toEqual([false, true, false]);
+});
+
+test('a worker that is new learns from its callers where the sessions are, each once', () => {
+  const { sessions, balancer } = threeReady({ affinity: { cookie: 'shop' } });
+  const [a = -1, b = -1, c = -1] = ['a.test:1', 'b.test:1', 'c.test:1'].map((id) => balancer.slotOf(id));
+  for (let turn = 0; turn < 3; turn++) {
+    for (let session = 0; session < 20; session++) {
+      const half = Math.floor((session * 2 ** 32) / 20)
+        .toString(16)
+        .padStart(8, '0');
+      const sid = half + half;
+      sessions.meet(a, sid, 1);
+      if (session % 2 === 0) sessions.meet(b, sid, 1);
+    }
+  }
+  const picks = [0, 0, 0];
+  for (let pick = 0; pick < 30; pick++) {
+    const slot = balancer.pick({ pinned: -1, tried: [], makesPin: true }, 1);
+    picks[slot] = (picks[slot] ?? 0) + 1;
+  }
+  // There were 20, 10 and none: with thirty more each has its twenty.
+  expect(picks[a]).toBeLessThanOrEqual(3);
+  expect(Math.abs((picks[b] ?? 0) - 10)).toBeLessThanOrEqual(3);
+  expect(Math.abs((picks[c] ?? 0) - 20)).toBeLessThanOrEqual(3);
 });

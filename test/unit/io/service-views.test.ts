@@ -162,6 +162,12 @@ describe('the line in words', () => {
       'SLA met on 0 of 1 services; down: shop.',
     );
   });
+
+  test('does not count a service of which no instance was ready so far as one that meets its SLA', () => {
+    expect(oneLine([...all, states('found', 'unknown')], new Map(), 'embedded')).toBe(
+      'SLA met on 2 of 3 services; without a ready instance so far: found.',
+    );
+  });
 });
 
 describe('what admission does', () => {

@@ -28,7 +28,7 @@ export function states(
   return {
     service,
     sequence: 1,
-    readiness: { state, because: [] },
+    readiness: { state, because: [], lacks: [] },
     instances: Object.entries(instances).map(([id, own]) =>
       view(0, { id, url: `http://${id}`, version: 'v1', state: own, reason }),
     ),

@@ -47,6 +47,15 @@ describe('the hold after a refusal', () => {
     expect(holds.find('a', 1, 0)?.until).toBe(1);
   });
 
+  test('who got a cheaper request through was limited until then, not for as long as the dear one had to wait', () => {
+    const holds = new Holds(seededRandom(1));
+    holds.refused('a', 5, slow, 3_600_000, 3_700_000, 0);
+    expect(holds.recent('a', 100)).toBeDefined();
+    holds.granted('a', 100);
+    expect(holds.recent('a', 1100)).toBeDefined();
+    expect(holds.recent('a', 1101)).toBeUndefined();
+  });
+
   test('a cheaper request still asks', () => {
     const holds = new Holds(seededRandom(1));
     holds.refused('a', 5, slow, 2000, 7000, 0);

@@ -5,7 +5,7 @@ import type { LimitBatchMessage } from '../../../src/io/limit-store/ipc.ts';
 import { EmbeddedStore } from '../../../src/limits/embedded-store.ts';
 import { compileRate } from '../../../src/limits/gcra.ts';
 import { Limiter } from '../../../src/limits/limiter.ts';
-import { Ask, Caller, charge, terms } from './fixtures.ts';
+import { Ask, Caller, charge, decideNow, ScriptedStore, terms } from './fixtures.ts';
 
 /** A worker and a supervisor with a channel between them that may stand still; time is the test's. */
 class Channel {
@@ -43,6 +43,16 @@ class Channel {
 }
 
 const rate = compileRate(1, 3);
+
+/** A worker that has lost its store, or waits for it, and may ask this supervisor for its share. */
+function sharing(channel: Channel, mode: ScriptedStore['mode']): { store: ScriptedStore; limiter: Limiter } {
+  const store = new ScriptedStore();
+  const limiter = new Limiter({ store, onUnavailable: 'local', workers: 1, random: seededRandom(1) });
+  limiter.configure({ onUnavailable: 'local', store, share: { store: channel.worker, withinMs: 27 } });
+  store.mode = mode;
+  store.pause = 250;
+  return { store, limiter };
+}
 
 beforeEach(() => {
   vi.useFakeTimers({
@@ -198,6 +208,77 @@ describe('the limit store over the message channel', () => {
     const next = new Caller([charge('client', compileRate(3, 9))]);
     limiter.decide(next, performance.now());
     expect(next.told).toBe(1);
+    channel.worker.close();
+  });
+});
+
+describe('calls for the share of an outage', () => {
+  const own = charge('client', compileRate(2000, 2000));
+
+  test('tell what the worker knew of a bucket, beside calls that know nothing', async () => {
+    const channel = await started();
+    const { store, limiter } = sharing(channel, 'answers');
+    const slow = charge('client', compileRate(1 / 3600, 10));
+    for (let i = 0; i < 6; i++) decideNow(limiter, [slow], performance.now());
+    store.mode = 'unfit';
+    const plain = new Ask(['a'], terms(rate));
+    channel.worker.decide(plain, performance.now());
+    const callers = Array.from({ length: 5 }, () => new Caller([slow]));
+    for (const caller of callers) limiter.decide(caller, performance.now());
+    await vi.advanceTimersByTimeAsync(1);
+    expect(channel.decisions()).toHaveLength(1);
+    expect(plain.reply?.[2]).toBe(2);
+    expect(callers.map(({ decision }) => decision?.levels[0]?.remaining)).toEqual([3, 2, 1, 0, 0]);
+    expect(callers.map(({ decision }) => decision?.ok)).toEqual([true, true, true, true, false]);
+    channel.worker.close();
+  });
+
+  test('wait 5 ms at most, others as long as ever; the answer is not lost, and until it comes nobody waits', async () => {
+    const channel = await started();
+    const { limiter } = sharing(channel, 'unfit');
+    channel.state = 'silent';
+    const first = new Caller([own]);
+    const plain = new Ask(['b'], terms(rate));
+    limiter.decide(first, performance.now());
+    channel.worker.decide(plain, performance.now());
+    await vi.advanceTimersByTimeAsync(4);
+    expect(first.told).toBe(0);
+    await vi.advanceTimersByTimeAsync(3);
+    expect([first.told, first.decision?.path, plain.told]).toEqual([1, 'fallback', 0]);
+    expect(decideNow(limiter, [own], performance.now()).path).toBe('fallback');
+    const [message] = channel.decisions();
+    if (message !== undefined) channel.serve(message);
+    expect([first.told, plain.reply?.[2]]).toEqual([1, 2]);
+    expect(channel.told).toEqual(['fit']);
+    channel.state = 'flows';
+    const next = new Caller([own]);
+    limiter.decide(next, performance.now());
+    expect(next.told).toBe(0);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(next.decision).toMatchObject({ ok: true, path: 'fallback' });
+    channel.worker.close();
+  });
+
+  test('of requests that have waited for the store already wait no longer than callers are promised', async () => {
+    const channel = await started();
+    const { store, limiter } = sharing(channel, 'late');
+    channel.state = 'silent';
+    const caller = new Caller([own]);
+    const askedAt = performance.now();
+    limiter.decide(caller, askedAt);
+    await vi.advanceTimersByTimeAsync(25);
+    store.waiting[0]?.unavailable(performance.now());
+    expect(caller.told).toBe(0);
+    await vi.advanceTimersByTimeAsync(4);
+    expect([caller.told, caller.decision?.path]).toEqual([1, 'fallback']);
+    // Noticed so late that nothing is left of its time, it does not wait at all.
+    channel.worker.receive([0, []]);
+    const late = new Caller([own]);
+    limiter.decide(late, performance.now());
+    await vi.advanceTimersByTimeAsync(30);
+    store.waiting[1]?.unavailable(performance.now());
+    await vi.advanceTimersByTimeAsync(1);
+    expect([late.told, late.decision?.path]).toEqual([1, 'fallback']);
     channel.worker.close();
   });
 });

@@ -3,7 +3,8 @@ import { seededRandom } from '../../../src/kernel/random.ts';
 import type { Charge } from '../../../src/limits/decision.ts';
 import { EmbeddedStore } from '../../../src/limits/embedded-store.ts';
 import { compileRate } from '../../../src/limits/gcra.ts';
-import { Limiter } from '../../../src/limits/limiter.ts';
+import { Limiter, type ShareStore } from '../../../src/limits/limiter.ts';
+import type { LimitStore } from '../../../src/limits/store.ts';
 import { serveLimitBatch } from '../../../src/io/limit-store/ipc.ts';
 import { AUTO, Caller, charge, decideNow, leasing, room, ScriptedStore } from './fixtures.ts';
 
@@ -21,17 +22,16 @@ function gateway(
   const supervisor = new ScriptedStore();
   store.live = gateways;
   const limiters = Array.from({ length: workers }, (_, index) => {
-    const limiter = new Limiter({
-      store,
-      gatewayStore: supervisor,
-      onUnavailable: 'local',
-      workers,
-      random: seededRandom(index + 1),
-    });
+    const limiter = new Limiter({ store, onUnavailable: 'local', workers, random: seededRandom(index + 1) });
     limiter.setWorkers(workers, index);
+    limiter.configure({ onUnavailable: 'local', store, share: shareAt(supervisor) });
     return limiter;
   });
   return { store, supervisor, workers: limiters };
+}
+
+function shareAt(store: LimitStore): ShareStore {
+  return { store, withinMs: 27 };
 }
 
 function lose(store: ScriptedStore): void {
@@ -137,7 +137,7 @@ describe('while the store is lost', () => {
     const supervisor = new ScriptedStore();
     const big = charge('client', compileRate(1000, 1000));
     const limiter = leasing(store, [big]);
-    limiter.configure({ onUnavailable: 'local', store, gatewayStore: supervisor, leases: AUTO });
+    limiter.configure({ onUnavailable: 'local', store, share: shareAt(supervisor), leases: AUTO });
     lose(store);
     for (let now = 200; now < 400; now++) expect(decideNow(limiter, [big], now).ok).toBe(true);
     expect(supervisor.asked).toBeGreaterThan(5);
@@ -153,7 +153,7 @@ describe('while the store is lost', () => {
     limiter.configure({
       onUnavailable: 'local',
       store,
-      gatewayStore: supervisor,
+      share: shareAt(supervisor),
       leases: { enforcement: 'exact', maxOverRatio: 0.05 },
     });
     lose(store);

@@ -51,6 +51,7 @@ describe('the readiness graph', () => {
             because: [
               { subject: 'stock', state: 'down', reason: '3 of 3 not ready', since: '2026-03-01T12:01:07Z' },
             ],
+            lacks: [],
           },
         ],
         [
@@ -60,6 +61,7 @@ describe('the readiness graph', () => {
             because: [
               { subject: 'stock', state: 'down', reason: '3 of 3 not ready', since: '2026-03-01T12:01:07Z' },
             ],
+            lacks: ['stock'],
           },
         ],
       ]),
@@ -85,6 +87,14 @@ describe('the readiness graph', () => {
     const nodes = [node('shop', [uses('ads')]), node('ads')];
     expect(verdict(nodes, { shop: UP, ads: DOWN }, 'shop')).toBe('degraded: ads/down');
     expect(verdict(nodes, { shop: DOWN, ads: DOWN }, 'shop')).toBe('down: shop/down ads/down');
+  });
+
+  it('an optional dependency that is lost is told of beside a required one, which alone is the cause', () => {
+    const nodes = [node('shop', [needs('stock'), uses('ads')]), node('stock'), node('ads')];
+    const inputs = { shop: UP, stock: DOWN, ads: DOWN };
+    expect(verdict(nodes, inputs, 'shop')).toBe('dependency-down: stock/down');
+    const verdicts = new ReadinessGraph(nodes).evaluate(new Map(Object.entries(inputs)), NOW);
+    expect(verdicts.get('shop')?.lacks).toEqual(['stock', 'ads']);
   });
 
   it('a service that serves on is degraded, and its own dependents go on', () => {

@@ -222,6 +222,34 @@ describe('the balancer', () => {
     expect(Math.max(...pins) - Math.min(...pins)).toBeLessThan(8);
   });
 
+  it('after a roll the fullest instance has hardly more than its share of the sessions', () => {
+    const sessions = 200;
+    let views = [0, 1, 2, 3, 4].map((at) => view(at));
+    const balancer = balancerOf(views);
+    const pinned = Array.from({ length: sessions }, () => -1);
+    const settle = (now: number): void => {
+      for (const [session, slot] of pinned.entries())
+        if (slot < 0) pinned[session] = balancer.pick({ ...NEW, makesPin: true }, now);
+    };
+    settle(0);
+    for (let roll = 1; roll <= 20; roll++) {
+      const leaving = balancer.slotOf(views[0]?.id ?? '');
+      views = [...views.slice(1), view(roll + 4)];
+      balancer.update(views, roll);
+      for (const [session, slot] of pinned.entries()) if (slot === leaving) pinned[session] = -1;
+      settle(roll);
+      const counts = views.map(({ id }) => pinned.filter((slot) => slot === balancer.slotOf(id)).length);
+      expect(Math.max(...counts) / (sessions / counts.length)).toBeLessThan(1.25);
+    }
+  });
+
+  it('sessions that another worker pinned count like its own', () => {
+    const balancer = balancerOf([view(0), view(1)]);
+    for (let session = 0; session < 50; session++) balancer.hasSession(0, 0);
+    const picked = Array.from({ length: 50 }, () => balancer.pick({ ...NEW, makesPin: true }, 0));
+    expect(picked.filter((slot) => slot === 1).length).toBeGreaterThan(48);
+  });
+
   it('a slot stays while the instance is known, and is not given away while a request is there', () => {
     const balancer = balancerOf([view(0), view(1)]);
     expect([balancer.slotOf('10.0.0.1:80'), balancer.idOf(1)]).toEqual([1, '10.0.0.1:80']);

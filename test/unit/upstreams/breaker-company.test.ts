@@ -1,35 +1,7 @@
 /** What a breaker makes of who its callers are, of slow answers, and of what other workers found. */
 import { expect, test } from 'vitest';
-import { Breaker, type BreakerPolicy, type BreakerResult } from '../../../src/upstreams/breaker.ts';
-
-const POLICY: BreakerPolicy = { consecutive: 5, errorRatio: 0.5, minRequests: 20, openMs: 2000 };
-const MIDDLE = (): number => 0.5; // no jitter: pauses are exactly 2 s · 2^k
-
-function breaker(policy: Partial<BreakerPolicy> = {}, random = MIDDLE): Breaker {
-  return new Breaker({ ...POLICY, ...policy }, random);
-}
-
-/** Sends requests that end at once. @returns how many were let through */
-function send(target: Breaker, result: BreakerResult, count: number, now: number): number {
-  let admitted = 0;
-  for (let request = 0; request < count; request++) {
-    const pass = target.allow(now);
-    if (pass === 0) continue;
-    admitted++;
-    target.record(result, now, pass);
-  }
-  return admitted;
-}
-
-function opened(now = 0): Breaker {
-  const target = breaker();
-  send(target, 'hard', 5, now);
-  return target;
-}
-
-function stateOf(target: Breaker, now: number): string {
-  return target.view(now).state;
-}
+import type { Breaker } from '../../../src/upstreams/breaker.ts';
+import { breaker, opened, send, stateOf } from './breaker-fixture.ts';
 
 /** Requests of several callers at once, one round after the other; the first caller's fail. */
 function sendRounds(target: Breaker, callers: number, rounds: number, failing: number): string {

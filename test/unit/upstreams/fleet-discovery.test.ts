@@ -221,6 +221,17 @@ describe('an instance where nothing is left', () => {
     expect(statesOf(fleet)).toBe('gone gone gone draining ready');
   });
 
+  it('serves on where its pages may ask for parts that nobody knows of', () => {
+    const policy = policyOf(2, { servesPages: true });
+    const fleet = new Fleet(policy, seededRandom(1), 0, true);
+    for (const index of [0, 1]) fleet.probe(idOf(index), PASS, 0);
+    fleet.probe(idOf(0), DRAIN, 1000);
+    fleet.idle(idOf(0), 4000);
+    expect(viewOf(fleet, 0)).toMatchObject({ state: 'draining', keepsPinned: true });
+    fleet.tick(1000 + policy.sessionTimeoutMs);
+    expect(viewOf(fleet, 0).state).toBe('gone');
+  });
+
   it('is not believed to be empty on reports of before it left', () => {
     const { fleet } = discoveredFleet(2);
     fleet.probe(idOf(0), DRAIN, 1000);

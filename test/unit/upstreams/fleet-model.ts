@@ -2,6 +2,7 @@ import { seededRandom } from '../../../src/kernel/random.ts';
 import type { Evidence } from '../../../src/kernel/evidence.ts';
 import { Fleet, type FleetPolicy, type InstanceView } from '../../../src/upstreams/fleet.ts';
 import type { InstanceSpec } from '../../../src/upstreams/instance-record.ts';
+import type { OutlierPolicy } from '../../../src/upstreams/outlier.ts';
 import type { PassiveReport } from '../../../src/upstreams/passive-slice.ts';
 
 /** Fleets and what they are fed, in few words. Instance `i` is `10.0.0.i:80`. */
@@ -16,6 +17,15 @@ export const REFUSED: Evidence = {
   refused: true,
 };
 export const DRAIN: Evidence = { kind: 'drain', reason: 'drains', failingChecks: [], refused: false };
+
+export const OUTLIER: OutlierPolicy = {
+  consecutiveFailures: 5,
+  errorRatio: 0.5,
+  minRequests: 20,
+  windowMs: 10_000,
+  baseEjectionMs: 5000,
+  maxEjectedRatio: 0.34,
+};
 
 export function idOf(index: number): string {
   return `10.0.0.${index}:80`;
@@ -33,14 +43,7 @@ export function policyOf(count: number, more: Partial<FleetPolicy> = {}): FleetP
     slowStartMs: 30_000,
     sessionTimeoutMs: 60_000,
     readiness: { intervalMs: 1000, timeoutMs: 500, rise: 2, fall: 2 },
-    outlier: {
-      consecutiveFailures: 5,
-      errorRatio: 0.5,
-      minRequests: 20,
-      windowMs: 10_000,
-      baseEjectionMs: 5000,
-      maxEjectedRatio: 0.34,
-    },
+    outlier: OUTLIER,
     ...more,
   };
 }

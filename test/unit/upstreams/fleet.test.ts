@@ -103,6 +103,15 @@ describe('a fleet', () => {
     expect(fleet.state(60_000)).toMatchObject({ state: 'degraded', reason: '2 of 4 not ready: timeout' });
   });
 
+  it('one that warms up and whose removal is held says so, not that it starts slowly', () => {
+    const fleet = readyFleet(3);
+    for (const now of [1000, 1250]) fleet.probe(idOf(1), NO, now);
+    for (const now of [4000, 4250]) fleet.probe(idOf(1), PASS, now);
+    for (const now of [5000, 5250]) for (const index of [0, 1]) fleet.probe(idOf(index), SILENCE, now);
+    expect(statesOf(fleet)).toBe('down warming ready');
+    expect(viewOf(fleet, 1).reason).toBe('held: timeout');
+  });
+
   it('a whole service that refuses is down as fast as its probes', () => {
     const fleet = readyFleet(3);
     for (const now of [1000, 1250])
@@ -171,7 +180,7 @@ describe('a fleet', () => {
     shielded.probe(idOf(0), NO, 100);
     shielded.passive(idOf(0), report({ soft: 10 }), 150);
     shielded.passive(idOf(1), FIVE_HARD, 150);
-    shielded.passive(idOf(2), report({ ok: 2, failedCallers: 0 }), 300);
+    shielded.passive(idOf(2), report({ ok: 3, failedCallers: 0 }), 300);
     shielded.tick(550);
     expect(statesOf(shielded)).toBe('unready ejected ready');
     const alike = readyFleet(2);
@@ -213,10 +222,22 @@ describe('a fleet', () => {
     const instances = changed(policy, () => ({ version: 'v2' }));
     fleet.operate(idOf(1), 'drain', undefined, 'ann', 250);
     fleet.configure({ ...policy, instances }, 300);
-    expect(statesOf(fleet)).toBe('joining joining');
-    fleet.probe(idOf(0), PASS, 400);
-    fleet.probe(idOf(1), PASS, 400);
     expect(statesOf(fleet)).toBe('warming draining'); // an operator's order is about the address
+  });
+
+  it('another name for the version takes nobody out of use, and lets nobody in who is out', () => {
+    const fleet = readyFleet(3);
+    fleet.probe(idOf(1), NO, 100);
+    const policy = policyOf(3, { slowStartMs: 1000 });
+    const named = changed(policy, (index) => ({
+      version: 'v2',
+      ...(index === 2 && { url: 'https://10.0.0.2:80' }),
+    }));
+    fleet.configure({ ...policy, instances: named }, 200);
+    expect(statesOf(fleet)).toBe('ready unready joining');
+    expect(viewOf(fleet, 0)).toMatchObject({ version: 'v2', versionSeq: 2 });
+    for (const now of [5000, 5250]) fleet.probe(idOf(1), PASS, now);
+    expect(viewOf(fleet, 1, 5250).state).toBe('warming');
   });
 
   it('a changed weight is told', () => {

@@ -2,31 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { OutlierDetector, type Company } from '../../../src/upstreams/outlier.ts';
 import type { Outcomes } from '../../../src/upstreams/recent-outcomes.ts';
 import { PassiveSlice, type PassiveReport } from '../../../src/upstreams/passive-slice.ts';
+import { OUTLIER, report } from './fleet-model.ts';
 
-const POLICY = {
-  consecutiveFailures: 5,
-  errorRatio: 0.5,
-  minRequests: 20,
-  windowMs: 10_000,
-  baseEjectionMs: 5000,
-  maxEjectedRatio: 0.34,
-};
 const ALONE_BAD = others(0);
 const FIVE = { hard: 5, trailingHard: 5 } as const;
 const MIDDLE = (): number => 0.5;
-
-function report(more: Partial<PassiveReport>): PassiveReport {
-  return {
-    ok: 0,
-    hard: 0,
-    soft: 0,
-    trailingHard: 0,
-    callers: 0b11,
-    failedCallers: 0b11,
-    drains: false,
-    ...more,
-  };
-}
 
 /** Of their requests so many fail, over the window, and while a row lasts. */
 function others(ratio: number, mayEject = true, since = ratio): Company {
@@ -56,7 +36,7 @@ function judged(
 
 describe('ejection of an outlier', () => {
   it('comes after five hard failures in a row, over several reports', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     for (let count = 1; count <= 4; count++) {
       expect(judged(outlier, { hard: 1, trailingHard: 1 }, count)).toBe('ok');
     }
@@ -66,7 +46,7 @@ describe('ejection of an outlier', () => {
   });
 
   it('a success sets the streak to what came after it', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     outlier.take(report({ hard: 4, trailingHard: 4 }), 0, MIDDLE, ALONE_BAD);
     outlier.take(report({ ok: 1, hard: 3, trailingHard: 2 }), 1, MIDDLE, ALONE_BAD);
     outlier.take(report({ hard: 2, trailingHard: 2 }), 2, MIDDLE, ALONE_BAD);
@@ -76,7 +56,7 @@ describe('ejection of an outlier', () => {
   });
 
   it('comes at half of twenty requests, soft failures included', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     outlier.take(report({ ok: 10, soft: 9 }), 0, MIDDLE, ALONE_BAD);
     expect(outlier.state).toBe('ok');
     outlier.take(report({ soft: 1 }), 100, MIDDLE, ALONE_BAD);
@@ -84,34 +64,34 @@ describe('ejection of an outlier', () => {
   });
 
   it('soft failures alone never make a streak', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     outlier.take(report({ soft: 19 }), 0, MIDDLE, ALONE_BAD);
     expect(outlier.state).toBe('ok');
   });
 
   it('forgets what is older than the window', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     outlier.take(report({ ok: 9, soft: 10 }), 0, MIDDLE, ALONE_BAD);
     outlier.take(report({ soft: 9 }), 20_000, MIDDLE, ALONE_BAD);
     expect(outlier.state).toBe('ok');
   });
 
   it('does not come while the others fail alike', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     expect(judged(outlier, { hard: 30, trailingHard: 30 }, 0, others(0.9))).toBe('ok');
-    const mixed = new OutlierDetector(POLICY);
+    const mixed = new OutlierDetector(OUTLIER);
     expect(judged(mixed, { ok: 15, hard: 15 }, 0, others(0.3))).toBe('ok'); // 30 % is more than half of 50 %
   });
 
   it('does not come where the others began to fail just now, though their window still looks good', () => {
     for (const failures of [FIVE, { ok: 15, hard: 15 }, { hard: 30, trailingHard: 30 }]) {
-      const outlier = new OutlierDetector(POLICY);
+      const outlier = new OutlierDetector(OUTLIER);
       expect(judged(outlier, failures, 0, others(0.02, true, 0.9))).toBe('ok');
     }
   });
 
-  it('a row waits until the others are known: for one report and 400 ms, and for those without traffic a second', () => {
-    const outlier = new OutlierDetector(POLICY);
+  it('a row waits until the others are known: for one report and 400 ms, and where they have no traffic for another row after a second', () => {
+    const outlier = new OutlierDetector(OUTLIER);
     const asked: number[][] = [];
     const company = {
       ...ALONE_BAD,
@@ -129,12 +109,23 @@ describe('ejection of an outlier', () => {
       [1100, 1400],
     ]);
     expect(outlier.state).toBe('ok');
-    outlier.settle(2000, MIDDLE, company);
+    outlier.take(report({ hard: 4, trailingHard: 4 }), 2000, MIDDLE, company);
+    expect(outlier.state).toBe('ok');
+    outlier.take(report({ hard: 1, trailingHard: 1 }), 2100, MIDDLE, company);
     expect(outlier.state).toBe('ejected');
   });
 
+  it('a row that a breaker cut off for all is no verdict, nor are the trials after it', () => {
+    const outlier = new OutlierDetector(OUTLIER);
+    const silent = { ...ALONE_BAD, between: () => ({ ok: 0, failed: 0 }), heardSince: () => false };
+    outlier.take(report(FIVE), 1000, MIDDLE, silent);
+    for (const now of [2000, 2500, 3500]) outlier.settle(now, MIDDLE, silent);
+    for (const now of [3600, 7800]) outlier.take(report({ hard: 1, trailingHard: 1 }), now, MIDDLE, silent);
+    expect(outlier.state).toBe('ok');
+  });
+
   it('a row that ended long ago is not judged by how the others fare now', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     outlier.take(report(FIVE), 0, MIDDLE, others(0.9));
     expect(outlier.suspected(2500)).toBe(true);
     expect(outlier.suspected(2501)).toBe(false);
@@ -152,7 +143,7 @@ describe('ejection of an outlier', () => {
   });
 
   it('one crashing URL of one caller trips nothing, however often it is asked', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     for (let now = 0; now < 20_000; now += 100) {
       outlier.take(
         report({ ok: 3, hard: 9, trailingHard: 9, callers: 0b1111, failedCallers: 0b1 }),
@@ -169,13 +160,13 @@ describe('ejection of an outlier', () => {
       [0b1111, 0b11],
       [0b11, 0b1],
     ] as const) {
-      const outlier = new OutlierDetector(POLICY);
+      const outlier = new OutlierDetector(OUTLIER);
       expect(judged(outlier, { ...FIVE, callers, failedCallers }, 0)).toBe('ejected');
     }
   });
 
   it('callers are forgotten with the window', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     outlier.take(report({ ok: 1, callers: 0b1111, failedCallers: 0 }), 0, MIDDLE, ALONE_BAD);
     const failures = { ...FIVE, callers: 1, failedCallers: 1 };
     expect(judged(outlier, failures, 4000)).toBe('ok');
@@ -187,7 +178,7 @@ describe('ejection of an outlier', () => {
       [() => 0, 0.75],
       [MIDDLE, 1],
     ] as const) {
-      const outlier = new OutlierDetector(POLICY);
+      const outlier = new OutlierDetector(OUTLIER);
       let now = 0;
       outlier.take(report(FIVE), now - 400, random, ALONE_BAD);
       outlier.settle(now, random, ALONE_BAD);
@@ -250,7 +241,7 @@ describe('ejection of an outlier', () => {
   });
 
   it('waits while the service cannot spare one more', () => {
-    const outlier = new OutlierDetector(POLICY);
+    const outlier = new OutlierDetector(OUTLIER);
     expect(judged(outlier, FIVE, 0, others(0, false))).toBe('ok');
     expect(judged(outlier, { hard: 1, trailingHard: 1 }, 500)).toBe('ejected');
     expect(outlier.reason).toBe('6 failures in a row');
@@ -258,7 +249,7 @@ describe('ejection of an outlier', () => {
 });
 
 function ejectedAt0(): OutlierDetector {
-  const outlier = new OutlierDetector(POLICY);
+  const outlier = new OutlierDetector(OUTLIER);
   expect(judged(outlier, FIVE, -400)).toBe('ejected');
   return outlier;
 }

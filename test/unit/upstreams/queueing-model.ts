@@ -27,6 +27,8 @@ export interface ModelOptions {
   readonly views?: readonly InstanceView[];
   /** Later pictures; an instance keeps its place in all of them. */
   readonly updates?: readonly { readonly at: number; readonly views: readonly InstanceView[] }[];
+  /** An instance takes another time from then on. */
+  readonly changes?: readonly { readonly at: number; readonly instance: number; readonly meanMs: number }[];
   readonly policy?: Partial<ConstructorParameters<typeof Balancer>[0]>;
 }
 
@@ -73,6 +75,7 @@ export function runModel(options: ModelOptions): ModelResult {
   };
   const balancers = Array.from({ length: workers }, () => new Balancer(policy, random));
   for (const balancer of balancers) balancer.update(views, 0);
+  const meanMs = instances.map((instance) => instance.meanMs);
   const busy = instances.map(() => 0);
   const queues: (() => void)[][] = instances.map(() => []);
   const answers: ModelResult['answers'] = [];
@@ -92,7 +95,7 @@ export function runModel(options: ModelOptions): ModelResult {
       return;
     }
     busy[index]!++;
-    after(exponential(instance.meanMs), () => {
+    after(exponential(meanMs[index]!), () => {
       busy[index]!--;
       done();
       queues[index]!.shift()?.();
@@ -130,6 +133,11 @@ export function runModel(options: ModelOptions): ModelResult {
   for (const update of options.updates ?? []) {
     after(update.at, () => {
       for (const balancer of balancers) balancer.update(update.views, now);
+    });
+  }
+  for (const change of options.changes ?? []) {
+    after(change.at, () => {
+      meanMs[change.instance] = change.meanMs;
     });
   }
   after(0, arrive);

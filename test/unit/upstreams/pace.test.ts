@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest';
+import { seededRandom } from '../../../src/kernel/random.ts';
+import { Dice } from '../../../src/upstreams/dice.ts';
+import { Pace } from '../../../src/upstreams/pace.ts';
+
+/** Nine of ten answer in 20 ms, every 100 ms each; slot 0 takes `ms`. */
+function paceOf(ms: number, answers: number): { pace: Pace; now: number } {
+  const pace = new Pace();
+  pace.grow(10);
+  for (let slot = 0; slot < 10; slot++) pace.forget(slot);
+  let now = 0;
+  for (let turn = 0; turn < 100; turn++) {
+    now += 100;
+    for (let slot = 1; slot < 10; slot++) pace.note(slot, 20, now);
+    if (turn >= 100 - answers) pace.note(0, ms, now);
+  }
+  return { pace, now };
+}
+
+function raised(pace: Pace, slot: number, now: number): number | undefined {
+  const costs = Float64Array.of(0, 7);
+  pace.raise(costs, 1, slot, now);
+  return costs[1];
+}
+
+function triedRatio(pace: Pace, now: number): number {
+  const dice = new Dice(seededRandom(3));
+  let tried = 0;
+  for (let turn = 0; turn < 20_000; turn++) if (pace.isTried(0, dice, now)) tried++;
+  return tried / 20_000;
+}
+
+describe('the pace of an instance', () => {
+  it('is slow from half as long again as its service on', () => {
+    for (const [ms, isSlow] of [
+      [10, false],
+      [25, false],
+      [40, true],
+      [60, true],
+    ] as const) {
+      const { pace, now } = paceOf(ms, 100);
+      expect(pace.isSlow(0, now)).toBe(isSlow);
+      expect(pace.isSlow(1, now)).toBe(false);
+    }
+  });
+
+  it('is not told from one long answer, but from some', () => {
+    const one = paceOf(60, 1);
+    expect(one.pace.isSlow(0, one.now)).toBe(false);
+    const some = paceOf(60, 5);
+    expect(some.pace.isSlow(0, some.now)).toBe(true);
+  });
+
+  it('one report of ten seconds among a hundred short answers says nothing', () => {
+    const { pace, now } = paceOf(20, 100);
+    pace.note(0, 10_000, now);
+    expect(pace.isSlow(0, now)).toBe(false);
+  });
+
+  it('costs a slow one the square of how slow it is, and nobody else anything', () => {
+    const { pace, now } = paceOf(60, 100);
+    const factor = (raised(pace, 0, now) ?? 0) / 7;
+    expect(factor).toBeGreaterThan(4);
+    expect(factor).toBeLessThan(9);
+    expect(raised(pace, 1, now)).toBe(7);
+  });
+
+  it('leaves a slow one a little, and one that is ten times slower less', () => {
+    const slow = paceOf(60, 100);
+    expect(triedRatio(slow.pace, slow.now)).toBeCloseTo(0.045, 2);
+    const slower = paceOf(400, 100);
+    expect(triedRatio(slower.pace, slower.now)).toBeLessThan(0.02);
+  });
+
+  it('forgets what is old, and all when the instance comes back', () => {
+    const { pace, now } = paceOf(60, 20);
+    expect(pace.isSlow(0, now + 60_000)).toBe(false);
+    pace.forget(0);
+    expect(pace.isSlow(0, now)).toBe(false);
+  });
+
+  it('nobody is slow when all are', () => {
+    const { pace, now } = paceOf(60, 100);
+    for (let turn = 0; turn < 300; turn++)
+      for (let slot = 0; slot < 10; slot++) pace.note(slot, 60, now + 100 * turn);
+    expect(pace.isSlow(0, now + 30_000)).toBe(false);
+  });
+});
+
+describe('dice', () => {
+  it('fall evenly, one pair after the other', () => {
+    const dice = new Dice(seededRandom(5));
+    const counts = new Map<string, number>();
+    for (let turn = 0; turn < 60_000; turn++) {
+      const pair = `${dice.below(3)} ${dice.below(2)}`;
+      counts.set(pair, (counts.get(pair) ?? 0) + 1);
+    }
+    expect(counts.size).toBe(6);
+    for (const count of counts.values()) expect(Math.abs(count / 10_000 - 1)).toBeLessThan(0.05);
+  });
+
+  it('stay within their range, also of one face', () => {
+    const dice = new Dice(() => 0);
+    for (let turn = 0; turn < 1000; turn++) {
+      expect(dice.below(1)).toBe(0);
+      expect(dice.below(1000)).toBeLessThan(1000);
+      expect(dice.happens(0)).toBe(false);
+      expect(dice.happens(1)).toBe(true);
+    }
+  });
+});
