@@ -28,6 +28,8 @@ export interface ResponseHead {
   readonly cacheControl: string;
   /** The instance says that it drains (`x-drain: 1`); a word for us that is not passed on. */
   readonly drains: boolean;
+  /** What it says of its load (`load-report.ts`), empty without; not passed on either. */
+  readonly loadReport: string;
 }
 
 export interface ResponsePlan {
@@ -48,6 +50,7 @@ type AnswerField =
   | 'type'
   | 'caching'
   | 'drain'
+  | 'load'
   | 'drop'
   | 'plain';
 
@@ -61,6 +64,8 @@ const ANSWER_FIELDS: readonly (readonly [name: string, field: AnswerField])[] = 
   ['keep-alive', 'drop'],
   ['x-request-id', 'drop'],
   ['x-drain', 'drain'],
+  ['endpoint-load-metrics', 'load'],
+  ['endpoint-load-metrics-bin', 'drop'],
   ['date', 'plain'],
   ['server', 'plain'],
   ['etag', 'plain'],
@@ -97,6 +102,7 @@ interface Framing {
   eventStream: boolean;
   cacheControl: string;
   drains: boolean;
+  loadReport: string;
 }
 
 /**
@@ -118,6 +124,7 @@ export function buildResponseHeaders(
     eventStream: false,
     cacheControl: '',
     drains: false,
+    loadReport: '',
   };
   const passed = passOn(raw, framing, plan);
   const reason = faultOf(framing, status);
@@ -135,6 +142,7 @@ export function buildResponseHeaders(
     eventStream: framing.eventStream,
     cacheControl: framing.cacheControl,
     drains: framing.drains,
+    loadReport: framing.loadReport,
   };
 }
 
@@ -177,6 +185,9 @@ function passSpecial(
       return true;
     case 'drain':
       framing.drains = trimOws(value) === '1';
+      return false;
+    case 'load':
+      framing.loadReport = value;
       return false;
     case 'location':
       return false;

@@ -84,6 +84,7 @@ export function answerHead(
     return;
   }
   if (head.drains) route.service.noteDrain(attempt.slot);
+  if (head.loadReport !== '') route.service.noteLoad(attempt.slot, head.loadReport, now);
   addOwnHeaders(exchange, head, status, now);
   exchange.status = status;
   exchange.expectedBytes = head.contentLength;

@@ -1,4 +1,5 @@
 import type { ServiceConfiguration } from '../../config/schema.ts';
+import { utilizationOf } from '../forwarding/load-report.ts';
 import { Admission } from '../shedding/admission.ts';
 import type { ShedMode } from '../shedding/policy.ts';
 import { Balancer } from '../upstreams/balancer.ts';
@@ -197,6 +198,12 @@ export class ServiceRuntime {
   /** An answer says that its instance drains. */
   noteDrain(slot: number): void {
     this.#sliceOf(slot).noteDrain();
+  }
+
+  /** An answer says how loaded its instance is. */
+  noteLoad(slot: number, report: string, now: number): void {
+    const utilization = utilizationOf(report);
+    if (utilization >= 0) this.balancer.reported(slot, utilization, now);
   }
 
   #sliceOf(slot: number): PassiveSlice {

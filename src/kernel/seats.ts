@@ -35,11 +35,9 @@ export class Seats<T extends Seated> {
     last.seat = seat;
   }
 
-  /** Each member once; the visitor may delete any: then another one may be visited twice, but none is left out. */
+  /** Each member once. The visitor may delete any, which is not visited then. */
   each(visit: (member: T) => void): void {
-    for (let seat = this.#members.length - 1; seat >= 0; seat--) {
-      const member = this.#members[seat];
-      if (member !== undefined) visit(member);
-    }
+    const members = [...this.#members];
+    for (const member of members) if (member.seat >= 0) visit(member);
   }
 }

@@ -194,6 +194,11 @@ export class Balancer {
     if (this.#table.isKnown(slot)) this.#book.answer(slot, rttMs, status, retryAfterMs, now);
   }
 
+  /** An answer told the instance's own utilisation: 1 is all it wants. */
+  reported(slot: number, utilization: number, now: number): void {
+    if (this.#table.isKnown(slot)) this.#book.load.note(slot, utilization, now);
+  }
+
   /**
    * The attempt failed by the instance's fault; the caller's own leaving is not one.
    * @param heard `head` was told of this attempt before
@@ -325,7 +330,8 @@ export class Balancer {
   }
 
   #isPoor(slot: number, now: number): boolean {
-    return this.#book.blame(slot, now) >= FAILING_BLAME || this.#book.pace.isSlow(slot, now);
+    const { pace, load } = this.#book;
+    return this.#book.blame(slot, now) >= FAILING_BLAME || pace.isSlow(slot, now) || load.isFull(slot, now);
   }
 
   #choose(a: number, b: number, makesPin: boolean, now: number): number {

@@ -15,6 +15,7 @@
 
 import { ANY_VERSION, type Candidates } from './candidates.ts';
 import { grown } from './grown.ts';
+import { LoadGate } from './load-gate.ts';
 import { Pace } from './pace.ts';
 
 /** Fade of a stale value. Half: one slow answer is forgotten within a burst; double: a repaired instance idles for a minute. */
@@ -34,6 +35,7 @@ const MAX_RETRY_AFTER_MS = 10_000;
 
 export class LatencyBook {
   readonly pace = new Pace();
+  readonly load = new LoadGate();
   #ewmaMs = new Float64Array(0);
   #at = new Float64Array(0);
   /** 1 once something was measured since it came (back). */
@@ -48,6 +50,7 @@ export class LatencyBook {
   /** Makes room for slots below `size`; what is known stays. */
   grow(size: number): void {
     this.pace.grow(size);
+    this.load.grow(size);
     this.#ewmaMs = grown(this.#ewmaMs, size);
     this.#at = grown(this.#at, size);
     this.#blame = grown(this.#blame, size);
@@ -62,6 +65,7 @@ export class LatencyBook {
   /** A new instance: nothing is known, `guessMs` is assumed. */
   begin(slot: number, guessMs: number, now: number): void {
     this.pace.forget(slot);
+    this.load.forget(slot);
     this.#ewmaMs[slot] = guessMs;
     this.#at[slot] = now;
     this.#sampled[slot] = 0;
@@ -77,6 +81,7 @@ export class LatencyBook {
    */
   reopen(slot: number, guessMs: number, now: number): void {
     this.pace.forget(slot);
+    this.load.forget(slot);
     this.#ewmaMs[slot] = Math.max(this.rttMs(slot, now), guessMs);
     this.#at[slot] = now;
     this.#sampled[slot] = 0;

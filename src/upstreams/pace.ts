@@ -8,7 +8,7 @@
  * sends each a quarter of a fast one's share, and p99 is a third above that of ten fast ones. Why logarithms: one report
  * of ten seconds among a thousand short answers says nothing of its instance. Why the service and not the other one drawn:
  * of two slow ones each is slow, and neither looks it beside the other.
- * Cold start and idle gap: a few answers of the service's own length are assumed, so the first ones decide nothing, and what
+ * Cold start and idle gap: some answers of the service's own length are assumed, so the first ones decide nothing, and what
  * is old decides nothing any more. Recovery: by its own answers, in about `FADE_MS` at a share of a tenth. When all the
  * others queue their answers take longer too, and nobody is slow any more: what is left is needed.
  * Limits: an instance with the sessions of those who ask for more looks slow; of equal halves the slow half is the measure
@@ -23,8 +23,14 @@ const SLOW_RATIO = 1.5;
 const SLOW_EXCESS = Math.log(SLOW_RATIO);
 /** Half: at a few requests a second nothing is ever known; double: a repaired instance waits twenty seconds for its share. */
 const FADE_MS = 10_000;
-/** Answers assumed. Half: two long answers make an instance slow; double: one that gets two a second is never found. */
-const ASSUMED = 3;
+/**
+ * Answers assumed of one that is not known to be slow. With exponential times one of five equals is then called slow for 1 % of
+ * the first ten seconds; at a quarter it was for 12 %, and what it was not sent is too much for four at 70 % load. Double: one
+ * that gets four a second is never found.
+ */
+const ASSUMED = 12;
+/** Of one that is: it gets a tenth as many answers. Half: one long answer keeps it slow; double: it comes and goes. */
+const ASSUMED_OF_SLOW = 3;
 
 /**
  * How often a slow one is taken all the same; with what its price leaves it, it has about a tenth of a fast one's share. At
@@ -38,6 +44,8 @@ export class Pace {
   #mean = new Float64Array(0);
   #weight = new Float64Array(0);
   #at = new Float64Array(0);
+  /** 1 where its last answer showed it to be slow. */
+  #found = new Float64Array(0);
   /** Of the slot that was compared last: the logarithm of its ratio. In an array: a number that is returned is an object. */
   readonly #excess = new Float64Array(1);
   #allMean = 0;
@@ -49,11 +57,13 @@ export class Pace {
     this.#mean = grown(this.#mean, size);
     this.#weight = grown(this.#weight, size);
     this.#at = grown(this.#at, size);
+    this.#found = grown(this.#found, size);
   }
 
   /** Nothing is known of it (any more). */
   forget(slot: number): void {
     this.#weight[slot] = 0;
+    this.#found[slot] = 0;
     this.#mean[slot] = this.#allMean;
   }
 
@@ -68,6 +78,7 @@ export class Pace {
     this.#allWeight = this.#allWeight * kept(now - this.#allAt) + 1;
     this.#allMean += (value - this.#allMean) / this.#allWeight;
     this.#allAt = now;
+    this.#found[slot] = this.isSlow(slot, now) ? 1 : 0;
   }
 
   /** Its answers take much longer than the service's. */
@@ -96,7 +107,8 @@ export class Pace {
     if (excess < SLOW_EXCESS) return;
     const age = Math.max(0, now - (this.#at[slot] ?? 0));
     const weight = (this.#weight[slot] ?? 0) * Math.exp(-age / FADE_MS);
-    this.#excess[0] = (excess * weight) / (weight + ASSUMED);
+    const assumed = this.#found[slot] === 1 ? ASSUMED_OF_SLOW : ASSUMED;
+    this.#excess[0] = (excess * weight) / (weight + assumed);
   }
 }
 

@@ -47,7 +47,9 @@ describe('the pace of an instance', () => {
   it('is not told from one long answer, but from some', () => {
     const one = paceOf(60, 1);
     expect(one.pace.isSlow(0, one.now)).toBe(false);
-    const some = paceOf(60, 5);
+    const few = paceOf(60, 5);
+    expect(few.pace.isSlow(0, few.now)).toBe(false);
+    const some = paceOf(60, 15);
     expect(some.pace.isSlow(0, some.now)).toBe(true);
   });
 
