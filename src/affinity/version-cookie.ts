@@ -7,7 +7,6 @@
  * A name is no secret, so it is written as it is.
  */
 import { CookieSignature, MAC_CHARS, MAX_KID_CHARS, type CookieKey } from './cookie-signature.ts';
-import { SessionIds } from './session-ids.ts';
 import { cookieValue, findCookie } from '../kernel/cookie.ts';
 import { RecentMap } from '../kernel/lru.ts';
 
@@ -29,7 +28,6 @@ const MAX_VERIFIED = 10_000;
 export class VersionCookie {
   readonly name: string;
   readonly #signature: CookieSignature;
-  readonly #ids = new SessionIds();
   readonly #verified = new RecentMap<string, VersionPin>(MAX_VERIFIED);
 
   /** @param keys the first signs, all verify */
@@ -49,11 +47,6 @@ export class VersionCookie {
     // The value is a window into its whole header; the copy lets that go.
     if (pin !== undefined) this.#verified.set(Buffer.from(value, 'latin1').toString('latin1'), pin);
     return pin;
-  }
-
-  /** An id for a caller that has none. */
-  newId(): string {
-    return this.#ids.next();
   }
 
   /** The `Set-Cookie` value. @param secure whether the caller came over TLS */

@@ -1,7 +1,7 @@
 /**
  * What one worker has learned of the instances' speed and failures: peak EWMA of time to response headers, and blame.
  *
- * Signal: each attempt's time and status. Decision: `expectedMs`, what a request there would cost in time, a rise believed
+ * Signal: each attempt's time and status. Decision: `expect`, what a request there would cost in time, a rise believed
  * at once, a fall slowly. Failures never lower it: a failing instance is a fast one, and would draw all traffic to itself;
  * they feed `blame` instead, which two in a row turn into a floor of seconds.
  * Why blame and not a flat floor after each failure: one stray 500 in a hundred on two instances then moves a tenth of the
