@@ -1,5 +1,6 @@
 /**
- * The mac at the end of our cookies: HMAC-SHA-256 over the text before it and the service's name, 16 bytes.
+ * What our cookies have in common: `<form>.<kid>.<payload>.<mac>`, the payload in base64url and four bytes of the service's name
+ * first, the mac HMAC-SHA-256 over the text before it and the service's name, 16 bytes.
  *
  * `keys[0]` signs, all verify: rotate by putting a key in front and removing the old one when it has been idle. What is
  * compared is the mac's *text*, in constant time: of the 22 characters the last holds four unused bits, and a comparison of
@@ -15,9 +16,10 @@ export interface CookieKey {
 }
 
 const MAC_BYTES = 16;
-export const MAC_CHARS = 22;
+const MAC_CHARS = 22;
 /** As long as a name of the configuration may be. */
-export const MAX_KID_CHARS = 64;
+const MAX_KID_CHARS = 64;
+const MARK_BYTES = 4;
 const KID = /^[A-Za-z0-9._-]{1,64}$/;
 
 export class CookieSignature {
@@ -26,9 +28,8 @@ export class CookieSignature {
   readonly #macBytes = Buffer.alloc(MAC_BYTES);
   readonly #keys: readonly CookieKey[];
   readonly #signing: CookieKey;
-  readonly service: string;
-  /** Four bytes of the service's name. */
-  readonly serviceMark: number;
+  readonly #service: string;
+  readonly #serviceMark: number;
 
   /** @throws RangeError without a key, or for a key id that cannot stand in a cookie. */
   constructor(keys: readonly CookieKey[], service: string) {
@@ -39,18 +40,43 @@ export class CookieSignature {
     }
     this.#keys = keys;
     this.#signing = signing;
-    this.service = service;
-    this.serviceMark = createHash('sha256').update(service).digest().readUInt32BE(0);
+    this.#service = service;
+    this.#serviceMark = createHash('sha256').update(service).digest().readUInt32BE(0);
   }
 
-  /** `<form>.<kid>.<payload>.<mac>`, signed by the first key. */
-  sign(form: string, payload: string): string {
-    const signed = `${form}.${this.#signing.id}.${payload}`;
-    return `${signed}.${this.#mac(this.#signing, signed)}`;
+  /**
+   * The `Set-Cookie` value, signed by the first key.
+   * @param payload its first four bytes are written here
+   * @param secure whether the caller came over TLS
+   */
+  issue(name: string, form: string, payload: Buffer, secure: boolean): string {
+    payload.writeUInt32BE(this.#serviceMark, 0);
+    const signed = `${form}.${this.#signing.id}.${payload.toString('base64url')}`;
+    const value = `${signed}.${this.#mac(this.#signing, signed)}`;
+    return `${name}=${value}; Path=/; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`;
+  }
+
+  /**
+   * The payload of a cookie's value, undefined when it is none of ours.
+   * @param mostBytes longer is none of ours either, and is not looked at
+   */
+  payloadOf(form: string, value: string, mostBytes: number): Buffer | undefined {
+    const macAt = value.length - MAC_CHARS;
+    // A key's id may have dots, a payload has none.
+    const payloadAt = value.lastIndexOf('.', macAt - 2) + 1;
+    const kidAt = form.length + 1;
+    const kidChars = payloadAt - 1 - kidAt;
+    // Cheap tests of the form first: most of what is not ours ends here, before anything is hashed.
+    if (!value.startsWith(form) || value[form.length] !== '.' || value[macAt - 1] !== '.') return undefined;
+    if (kidChars < 1 || kidChars > MAX_KID_CHARS) return undefined;
+    if (macAt - 1 - payloadAt > Math.ceil((mostBytes * 4) / 3)) return undefined;
+    const payload = Buffer.from(value.slice(payloadAt, macAt - 1), 'base64url');
+    if (payload.length < MARK_BYTES || payload.readUInt32BE(0) !== this.#serviceMark) return undefined;
+    return this.#verifies(value, value.slice(kidAt, payloadAt - 1)) ? payload : undefined;
   }
 
   /** Whether the mac at the end of a value is that of the key it names. */
-  verifies(value: string, kid: string): boolean {
+  #verifies(value: string, kid: string): boolean {
     const signed = value.slice(0, -MAC_CHARS - 1);
     const given = Buffer.from(value.slice(-MAC_CHARS));
     for (const key of this.#keys) {
@@ -65,7 +91,7 @@ export class CookieSignature {
   tagsOf(kind: 'instance' | 'version', name: string, chars: number): readonly string[] {
     // Begins unlike any cookie, so that no signature is ever a tag.
     return this.#keys.map(({ secret }) =>
-      createHmac('sha256', secret).update(`${kind}\0${this.service}\0${name}`).digest('hex').slice(0, chars),
+      createHmac('sha256', secret).update(`${kind}\0${this.#service}\0${name}`).digest('hex').slice(0, chars),
     );
   }
 
@@ -75,7 +101,7 @@ export class CookieSignature {
       mac = new Hmac(key.secret);
       this.#macs.set(key, mac);
     }
-    this.#macBytes.write(mac.sign(`${signed}\0${this.service}`), 'latin1');
+    this.#macBytes.write(mac.sign(`${signed}\0${this.#service}`), 'latin1');
     return this.#macBytes.toString('base64url');
   }
 }

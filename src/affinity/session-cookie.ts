@@ -10,7 +10,7 @@
  * a clock that goes back makes sessions live longer by that much and nothing else (a future `seen` counts as now).
  * Limits: whoever copies a cookie shares its session; without keys in the configuration a restart ends all sessions.
  */
-import { CookieSignature, MAC_CHARS, MAX_KID_CHARS, type CookieKey } from './cookie-signature.ts';
+import { CookieSignature, type CookieKey } from './cookie-signature.ts';
 import { SessionIds } from './session-ids.ts';
 import { cookieEnd, cookieValue, findCookie } from '../kernel/cookie.ts';
 import { RecentMap } from '../kernel/lru.ts';
@@ -55,7 +55,6 @@ const MAX_VERIFIED = 10_000;
 const REFRESH_SHARE = 0.1;
 
 const PAYLOAD_BYTES = 32;
-const PAYLOAD_CHARS = 43;
 const FORM = 'v1';
 const INSTANCE_CHARS = 16;
 const VERSION_CHARS = 8;
@@ -119,16 +118,13 @@ export class SessionCookies {
   ): { readonly cookie: string; readonly sid: string } {
     const sid = previous?.sid ?? (newSid === '' ? this.newSid() : newSid);
     const payload = this.#payload;
-    payload.writeUInt32BE(this.#signature.serviceMark, 0);
     payload.write(sid, 4, 8, 'hex');
     payload.write(instanceTag, 12, 8, 'hex');
     payload.write(versionTag === '' ? NO_VERSION : versionTag, 20, 4, 'hex');
     const seen = seconds(nowWallMs);
     payload.writeUInt32BE(previous === undefined ? seen : seconds(previous.issuedMs), 24);
     payload.writeUInt32BE(seen, 28);
-    const value = this.#signature.sign(FORM, payload.toString('base64url'));
-    const cookie = `${this.#name}=${value}; Path=/; HttpOnly; SameSite=Lax`;
-    return { cookie: secure ? `${cookie}; Secure` : cookie, sid };
+    return { cookie: this.#signature.issue(this.#name, FORM, payload, secure), sid };
   }
 
   /** Whether a valid pin should be sent again, so that an active session does not run into its idle time. */
@@ -178,17 +174,8 @@ export class SessionCookies {
   }
 
   #verify(value: string): Pin | undefined {
-    const macAt = value.length - MAC_CHARS;
-    const payloadAt = macAt - 1 - PAYLOAD_CHARS;
-    const kidChars = payloadAt - 4;
-    // Cheap tests of the form first: most of what is not ours ends here, before anything is hashed.
-    if (kidChars < 1 || kidChars > MAX_KID_CHARS || !value.startsWith('v1.')) return undefined;
-    if (value[payloadAt - 1] !== '.' || value[macAt - 1] !== '.') return undefined;
-    const kid = value.slice(3, payloadAt - 1);
-    const payload = Buffer.from(value.slice(payloadAt, macAt - 1), 'base64url');
-    if (payload.length !== PAYLOAD_BYTES || payload.readUInt32BE(0) !== this.#signature.serviceMark)
-      return undefined;
-    return this.#signature.verifies(value, kid) ? pinOf(payload) : undefined;
+    const payload = this.#signature.payloadOf(FORM, value, PAYLOAD_BYTES);
+    return payload?.length === PAYLOAD_BYTES ? pinOf(payload) : undefined;
   }
 }
 

@@ -6,7 +6,7 @@
  * was given it. It lasts as long as the browser's session; what it names may be retired before, and then it is as none.
  * A name is no secret, so it is written as it is.
  */
-import { CookieSignature, MAC_CHARS, MAX_KID_CHARS, type CookieKey } from './cookie-signature.ts';
+import { CookieSignature, type CookieKey } from './cookie-signature.ts';
 import { cookieValue, findCookie } from '../kernel/cookie.ts';
 import { RecentMap } from '../kernel/lru.ts';
 
@@ -20,8 +20,8 @@ export interface VersionPin {
 const FORM = 'd1';
 const MARK_BYTES = 4;
 const HEAD_BYTES = 12;
-/** A name of 64 characters and what is before it, in base64url. Longer is none of ours, and is not looked at. */
-const MOST_PAYLOAD_CHARS = 102;
+/** With a name of 64 characters. */
+const MOST_BYTES = HEAD_BYTES + 64;
 /** As for sessions; about 2 MiB a worker. */
 const MAX_VERIFIED = 10_000;
 
@@ -52,26 +52,14 @@ export class VersionCookie {
   /** The `Set-Cookie` value. @param secure whether the caller came over TLS */
   issue({ id, version }: VersionPin, secure: boolean): string {
     const payload = Buffer.alloc(HEAD_BYTES + version.length);
-    payload.writeUInt32BE(this.#signature.serviceMark, 0);
     payload.write(id, MARK_BYTES, 'hex');
     payload.write(version, HEAD_BYTES, 'latin1');
-    const value = this.#signature.sign(FORM, payload.toString('base64url'));
-    return `${this.name}=${value}; Path=/; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`;
+    return this.#signature.issue(this.name, FORM, payload, secure);
   }
 
   #verify(value: string): VersionPin | undefined {
-    const macAt = value.length - MAC_CHARS;
-    // A key's id may have dots, a payload has none.
-    const payloadAt = value.lastIndexOf('.', macAt - 2) + 1;
-    const kidAt = FORM.length + 1;
-    const kidChars = payloadAt - 1 - kidAt;
-    const payloadChars = macAt - 1 - payloadAt;
-    if (!value.startsWith(`${FORM}.`) || value[macAt - 1] !== '.') return undefined;
-    if (kidChars < 1 || kidChars > MAX_KID_CHARS || payloadChars > MOST_PAYLOAD_CHARS) return undefined;
-    const payload = Buffer.from(value.slice(payloadAt, macAt - 1), 'base64url');
-    if (payload.length <= HEAD_BYTES || payload.readUInt32BE(0) !== this.#signature.serviceMark)
-      return undefined;
-    if (!this.#signature.verifies(value, value.slice(kidAt, payloadAt - 1))) return undefined;
+    const payload = this.#signature.payloadOf(FORM, value, MOST_BYTES);
+    if (payload === undefined || payload.length <= HEAD_BYTES) return undefined;
     return {
       id: payload.toString('hex', MARK_BYTES, HEAD_BYTES),
       version: payload.toString('latin1', HEAD_BYTES),

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../kernel/errors.ts';
-import { ALL_AT_CAP, NONE_READY, type PickReason } from '../upstreams/balancer.ts';
+import { ALL_AT_CAP, NONE_READY, type PickReason, type PickRequest } from '../upstreams/balancer.ts';
 import { ANY_VERSION } from '../upstreams/candidates.ts';
 import type { Exchange } from './exchange.ts';
 import { asksForStream } from './leaving-streams.ts';
@@ -35,10 +35,12 @@ export function chooseInstance(exchange: Exchange, mayWiden = true): ErrorCode |
   const pinned = first ? firstSlot(exchange) : heldSlot(exchange);
   if (isHeld(exchange) && (pinned < 0 || tried.includes(pinned))) return refuseSession(exchange, first);
   const makesPin = first && pinned < 0 && mayPin(exchange);
-  let slot = pick(exchange, pinned, makesPin, false, mayWiden);
+  const request = { pinned, tried, makesPin, uncapped: false, version: ANY_VERSION };
+  let slot = pick(exchange, request, mayWiden, now);
   if (slot === ALL_AT_CAP && service.mode !== 'enforce') {
     if (first && service.mode === 'observe') exchange.wouldShed('SPW_SHED_CONCURRENCY');
-    slot = pick(exchange, pinned, makesPin, true, mayWiden);
+    request.uncapped = true;
+    slot = pick(exchange, request, mayWiden, now);
   }
   if (slot !== pinned && isHeld(exchange)) {
     if (service.mode === 'enforce') return refuseSession(exchange, first, 'SPW_SHED_CONCURRENCY');
@@ -53,23 +55,20 @@ export function chooseInstance(exchange: Exchange, mayWiden = true): ErrorCode |
 /** Among the instances of the version that was chosen; where none of those is left, of others. */
 function pick(
   exchange: Exchange,
-  pinned: number,
-  makesPin: boolean,
-  uncapped: boolean,
+  request: PickRequest & { version: number },
   mayWiden: boolean,
+  now: number,
 ): number {
-  const { route, tried, worker, versionChoice } = exchange;
+  const { route, versionChoice } = exchange;
   if (route === undefined) return NONE_READY;
   const { balancer, versions } = route.service;
-  const now = worker.now();
-  let version = versionChoice?.wanted ?? ANY_VERSION;
-  let slot = balancer.pick({ pinned, tried, makesPin, uncapped, version }, now);
-  if (!mayWiden && versions?.isBound(exchange) === true) return slot;
-  while ((slot === NONE_READY || overflows(exchange, slot)) && versions?.widen(exchange) === true) {
-    version = versionChoice?.wanted ?? ANY_VERSION;
-    slot = balancer.pick({ pinned, tried, makesPin, uncapped, version }, now);
+  for (;;) {
+    request.version = versionChoice?.wanted ?? ANY_VERSION;
+    const slot = balancer.pick(request, now);
+    if (slot !== NONE_READY && !overflows(exchange, slot)) return slot;
+    if (versions === undefined || (!mayWiden && versions.isBound(exchange))) return slot;
+    if (!versions.widen(exchange)) return slot;
   }
-  return slot;
 }
 
 /** A canary that is full is for nobody new; the others take them, and never the other way round. */
