@@ -124,12 +124,13 @@ function chargesOfAddress({ snapshot, route, tier, bucket, exempt }: Exchange): 
 
 /** Asks whether the worker itself can keep up; true when the request was refused because it cannot. */
 export function refuseOverload(exchange: Exchange, now: number): boolean {
-  const { worker, snapshot } = exchange;
+  const { worker, snapshot, route } = exchange;
   const { mode } = snapshot.configuration.shedding;
   if (mode === 'off') return false;
   identifyCaller(exchange);
   if (worker.pressure.pressing) levelOf(exchange, now);
-  const code = worker.pressure.refuses(exchange, now, worker.random);
+  const slaMs = route?.service.configuration.sla ?? Infinity;
+  const code = worker.pressure.refuses(exchange, slaMs, now, worker.random);
   if (code === '') return false;
   worker.recorder.shed(exchange, code, mode);
   if (mode === 'observe') return false;

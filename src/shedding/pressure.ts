@@ -10,7 +10,7 @@
  *   busy; pressure of memory: a ramp from 85 % to 95 %, of the least use of a second (garbage is not use). The larger of
  *   both is the share of arrivals to refuse, by class and client (threshold.ts).
  * - a turn that outgrows the one before is cut short for whoever is not critical (turn-budget.ts).
- * - age: a request that is already older than the SLA when it is first looked at is of no use; sheddable and background are
+ * - age: a request that is already older than its service's SLA when it is first looked at is of no use; sheddable and background are
  *   refused, default too while the loop is busy; critical never.
  *
  * The control is in logarithms, of the turn's length and of the share that passes: an overloaded loop multiplies its
@@ -141,12 +141,14 @@ export class LoopPressure {
     return this.#pressure > 0;
   }
 
-  /** The front gate's question for each arrival, once: a code, or '' to let it pass. */
-  refuses(who: Arrival, now: number, random: Random): ShedCode | '' {
+  /**
+   * The front gate's question for each arrival, once: a code, or '' to let it pass.
+   * @param slaMs of the service that is asked: what is too old for one is not for another
+   */
+  refuses(who: Arrival, slaMs: number, now: number, random: Random): ShedCode | '' {
     const { rank } = who;
     this.#arrived(rank);
-    if (rank > 0 && this.lagMs(now) >= this.#slaMs && (rank >= 2 || this.#busy > BUSY))
-      return 'SPW_SHED_DEADLINE';
+    if (rank > 0 && this.lagMs(now) >= slaMs && (rank >= 2 || this.#busy > BUSY)) return 'SPW_SHED_DEADLINE';
     if (this.#budget.isSpent(now - this.#beatAtMs - BEAT_MS, rank === 0)) return 'SPW_SHED_OVERLOAD';
     if (this.#pressure === 0) return '';
     if (now - this.#askedAtMs > LEVELS_KNOWN_MS) this.#threshold.standIn(this.#mix);

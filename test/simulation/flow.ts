@@ -93,7 +93,7 @@ export class Flow implements Entrant, Arrival, Job {
     if (pressure.pressing) {
       this.level = this.#worker.levelOf(this.rank, this.client, (this.#ask.attempt ?? 0) > 0, now);
     }
-    return pressure.refuses(this, now, random);
+    return pressure.refuses(this, this.#world.report.slaMs, now, random);
   }
 
   admitted(permit: GatePermit): void {

@@ -28,7 +28,8 @@ function refusedShares(loop: LoopPressure, now: number, count = 2000): number[] 
   const refused = [0, 0, 0, 0];
   for (let i = 0; i < count; i += 1) {
     for (const rank of RANKS)
-      if (loop.refuses(anybody(rank, random), now, random) !== '') refused[rank] = (refused[rank] ?? 0) + 1;
+      if (loop.refuses(anybody(rank, random), SLA, now, random) !== '')
+        refused[rank] = (refused[rank] ?? 0) + 1;
   }
   return refused.map((n) => n / count);
 }
@@ -101,7 +102,7 @@ describe('the event loop', () => {
     now = lagging(loop, now, 1, 40, 1);
     const random = seededRandom(5);
     const ask = (at: number): string[] =>
-      RANKS.map((rank) => loop.refuses(anybody(rank, random), at, random));
+      RANKS.map((rank) => loop.refuses(anybody(rank, random), SLA, at, random));
     expect(ask(now + 20 + 40)).toEqual(['', '', '', '']);
     const refused = 'SPW_SHED_OVERLOAD';
     for (let i = 0; i < 9; i += 1) expect(ask(now + 20 + 41)).toEqual(['', refused, refused, refused]);
@@ -119,7 +120,7 @@ describe('the event loop', () => {
         throw new Error('nobody may ask');
       },
     };
-    expect(loop.refuses(silent, 0, seededRandom(1))).toBe('');
+    expect(loop.refuses(silent, SLA, 0, seededRandom(1))).toBe('');
   });
 
   test('a client keeps its fate while the pressure stays, and of two the same one always goes first', () => {
@@ -131,7 +132,7 @@ describe('the event loop', () => {
     for (let i = 0; i < 100_000; i += 1) {
       const cohort = Math.floor(random() * COHORTS);
       asked[cohort] = (asked[cohort] ?? 0) + 1;
-      const code = loop.refuses({ rank: 1, level: LEVELS_PER_CLASS + cohort }, 2000, random);
+      const code = loop.refuses({ rank: 1, level: LEVELS_PER_CLASS + cohort }, SLA, 2000, random);
       if (code !== '') refusals[cohort] = (refusals[cohort] ?? 0) + 1;
     }
     const shares = refusals.map((count, cohort) => count / (asked[cohort] ?? 1));
@@ -157,7 +158,7 @@ describe('the age of a request', () => {
     let now = lagging(loop, 0, 500, 1, busy);
     now += 20 + SLA;
     loop.beat(now, busy);
-    return RANKS.map((rank) => loop.refuses(anybody(rank, seededRandom(1)), now, seededRandom(1)));
+    return RANKS.map((rank) => loop.refuses(anybody(rank, seededRandom(1)), SLA, now, seededRandom(1)));
   };
 
   test('older than the SLA when first looked at, sheddable and background are refused', () => {
@@ -172,15 +173,16 @@ describe('the age of a request', () => {
     const loop = new LoopPressure(SLA, 0);
     const beatAtMs = lagging(loop, 0, 500, 0, 0.5);
     const random = seededRandom(1);
-    expect(loop.refuses(anybody(3, random), beatAtMs + 20 + SLA - 1, random)).toBe('');
+    expect(loop.refuses(anybody(3, random), SLA, beatAtMs + 20 + SLA - 1, random)).toBe('');
     expect(loop.lagMs(beatAtMs + 20 + SLA)).toBe(SLA);
-    expect(loop.refuses(anybody(3, random), beatAtMs + 20 + SLA, random)).toBe('SPW_SHED_DEADLINE');
+    expect(loop.refuses(anybody(3, random), SLA, beatAtMs + 20 + SLA, random)).toBe('SPW_SHED_DEADLINE');
   });
 
-  test('a reload with a longer SLA is patient at once', () => {
+  test('a service with a longer SLA is patient, whatever its neighbours want', () => {
     const loop = new LoopPressure(SLA, 0);
-    loop.configure(1000);
-    expect(loop.refuses(anybody(3, seededRandom(1)), 20 + SLA, seededRandom(1))).toBe('');
+    const late = (slaMs: number): string =>
+      loop.refuses(anybody(3, seededRandom(1)), slaMs, 20 + SLA, seededRandom(1));
+    expect([late(SLA), late(1000)]).toEqual(['SPW_SHED_DEADLINE', '']);
   });
 });
 
@@ -221,7 +223,7 @@ describe('memory', () => {
     const random = seededRandom(3);
     let refused = 0;
     for (let i = 0; i < 4000; i += 1)
-      if (loop.refuses(anybody(0, random), 0, random) === 'SPW_SHED_OVERLOAD') refused += 1;
+      if (loop.refuses(anybody(0, random), SLA, 0, random) === 'SPW_SHED_OVERLOAD') refused += 1;
     expect(refused / 4000).toBeGreaterThan(0.46);
     expect(refused / 4000).toBeLessThan(0.54);
   });
