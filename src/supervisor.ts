@@ -115,6 +115,9 @@ export class Supervisor {
       onStates: (states) => {
         this.#broadcastStates(states);
       },
+      onLoads: (loads) => {
+        this.#pool.broadcast({ type: 'loads', loads });
+      },
       onFault: (reason) => {
         options.log.error({ reason }, 'instances cannot be probed as configured');
       },
@@ -158,6 +161,7 @@ export class Supervisor {
     this.#control = new ControlPlane({
       version: options.version,
       commit: options.commit,
+      log: options.log,
       pool: this.#pool,
       fleets: this.#fleets,
       canaries: this.#canaries,
@@ -197,6 +201,7 @@ export class Supervisor {
       viaName: `spillway-${randomBytes(4).toString('hex')}`,
       gateway: this.#limits.gateway,
       states: () => this.#fleets.states(),
+      loads: () => this.#fleets.loads(),
       overrides: () => this.#control.overrides(),
       limitOverrides: (clientHash) => this.#limits.overrides.entries(clientHash),
       workerCount,

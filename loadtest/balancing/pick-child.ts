@@ -12,7 +12,7 @@ import { seededRandom } from '../../src/kernel/random.ts';
 import { Balancer } from '../../src/upstreams/balancer.ts';
 import type { PickRequest } from '../../src/upstreams/balancer.ts';
 import { Breaker } from '../../src/upstreams/breaker.ts';
-import type { InstanceView } from '../../src/upstreams/fleet.ts';
+import { view } from '../../test/harness/instance-view.ts';
 
 export interface Stretch {
   readonly what: string;
@@ -30,27 +30,6 @@ const [stretches = 1, picks = 100_000] = process.argv.slice(2).map(Number);
 /** As many as make every function hot and every array as long as it gets. */
 const WARM_UP = 200_000;
 const REQUEST: PickRequest = { pinned: -1, tried: [], makesPin: false };
-
-function view(index: number): InstanceView {
-  const id = `10.0.${index >> 8}.${index & 255}:80`;
-  return {
-    id,
-    url: `http://${id}`,
-    uid: '',
-    version: '',
-    versionSeq: 1,
-    weight: 1,
-    state: 'ready',
-    reason: '',
-    opensNew: true,
-    keepsPinned: true,
-    trial: false,
-    panic: false,
-    readyForMs: -1,
-    drainForMs: -1,
-    stateSinceMs: 0,
-  };
-}
 
 /** Of the instances of a mixed fleet: how long an answer takes, and with which status. */
 function answerOf(slot: number, mixed: boolean): { readonly ms: number; readonly status: number } {

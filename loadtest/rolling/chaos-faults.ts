@@ -172,8 +172,7 @@ export const EXPERIMENTS: readonly ChaosExperiment[] = [
       posts: Infinity,
       laterShare: 1,
       laterP99Ms: Infinity,
-      // 2 ms of it are the sender's own tick.
-      refusal: { code: 'SPW_DEPENDENCY_DOWN', p99Ms: 10 },
+      refusal: { code: 'SPW_DEPENDENCY_DOWN', p99Ms: 5 },
       never: ['ejected'],
       backMs: HOLD_MS + LOOK_MS,
     },

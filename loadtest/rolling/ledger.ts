@@ -9,7 +9,10 @@ interface Entry {
   readonly method: 'GET' | 'POST';
   /** Of a POST. */
   readonly id: string;
+  /** From the moment it was due: what its caller has waited. */
   readonly tookMs: number;
+  /** From the moment the sender came to it: without its own tick, and with any wait for a connection. */
+  readonly toldMs: number;
   /** Empty: answered as it should be. */
   readonly fault: string;
 }
@@ -36,7 +39,7 @@ export interface PhaseFigures {
   readonly moved: Readonly<Record<Move, number>>;
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** Of those that failed: how soon they were told. */
+  /** Of those that failed: how soon they were told, counted from the sending. */
   readonly failedP99Ms: number;
   /** Kinds of failures and how often. */
   readonly faults: Readonly<Record<string, number>>;
@@ -85,7 +88,7 @@ export class Ledger {
       p50Ms: quantile(latencies, 0.5),
       p99Ms: quantile(latencies, 0.99),
       failedP99Ms: quantile(
-        failed.map(({ tookMs }) => tookMs),
+        failed.map(({ toldMs }) => toldMs),
         0.99,
       ),
       faults,

@@ -54,7 +54,10 @@ interface Sent {
   readonly phase: string;
   readonly method: 'GET' | 'POST';
   readonly id: string;
+  /** When it was due. */
   readonly atMs: number;
+  /** When the sender came to it, at its next tick. */
+  readonly sentMs: number;
   head: string;
 }
 
@@ -130,7 +133,8 @@ export class RollingLoad {
     this.#serial += 1;
     const id = method === 'POST' ? `p${this.#serial}` : '';
     session.busy = true;
-    const sent: Sent = { session, phase: this.#phase, method, id, atMs, head: '' };
+    const sentMs = performance.now() - this.#startedAt;
+    const sent: Sent = { session, phase: this.#phase, method, id, atMs, sentMs, head: '' };
     const write = (): void => this.#write(sent);
     if (this.#idle.length > 0 || this.#open < CONNECTIONS) write();
     else this.#waiting.push(write);
@@ -192,9 +196,10 @@ export class RollingLoad {
     const sent = this.#inFlight.get(connection);
     if (sent === undefined) return;
     this.#inFlight.delete(connection);
-    const { session, phase, method, id, atMs, head } = sent;
+    const { session, phase, method, id, atMs, sentMs, head } = sent;
+    const nowMs = performance.now() - this.#startedAt;
     session.busy = false;
-    this.ledger.add({ phase, method, id, tookMs: performance.now() - this.#startedAt - atMs, fault });
+    this.ledger.add({ phase, method, id, tookMs: nowMs - atMs, toldMs: nowMs - sentMs, fault });
     if (fault === '') this.#follow(session, phase, head);
   }
 

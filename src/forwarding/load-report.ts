@@ -1,7 +1,7 @@
 import { listMembers, trimOws } from './tokens.ts';
 
 /**
- * What an instance says of its own load with an answer: the field `endpoint-load-metrics` of ORCA (Open Request Cost
+ * What an instance says of its own load with an answer, to a request or a probe: the field `endpoint-load-metrics` of ORCA (Open Request Cost
  * Aggregation), `TEXT name=value, …` or `JSON {…}`; a word in front may be missing.
  *
  * One figure is read of it: `application_utilization`, and where that is not set `cpu_utilization`, as Envoy and gRPC do; 1 is

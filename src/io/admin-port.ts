@@ -32,6 +32,8 @@ export interface InstanceView {
   readonly sessionsLeft: number;
   /** Until its last session and stream must leave; null while it does not drain. */
   readonly drainLeftMs: number | null;
+  /** What it says of its own load, 1 is all it wants: the last of its answers and probes. Null: nothing within ten seconds. */
+  readonly utilization: number | null;
 }
 
 /** What admission to a service does, and why: of all workers together, or of one. */

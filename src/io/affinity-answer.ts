@@ -26,6 +26,8 @@ function isSessionDue(exchange: Exchange): boolean {
   const cookies = sessions?.cookies;
   // Told apart by a key of its own: it has no session and needs none.
   if (sessions === undefined || cookies === undefined || exchange.affinityResult === 'fallback') return false;
+  // A silent instance was tried, and serves nobody else yet.
+  if (exchange.tryMs > 0) return false;
   const tag = sessions.tagOfSlot(exchange.slot);
   const { pin, versionChoice } = exchange;
   const isAsset = versions?.isAsset(exchange.path) === true;

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../kernel/errors.ts';
 import { ALL_AT_CAP, NONE_READY, type PickReason, type PickRequest } from '../upstreams/balancer.ts';
 import { ANY_VERSION } from '../upstreams/candidates.ts';
+import { tryLimitMs } from '../upstreams/panic-tries.ts';
 import type { Exchange } from './exchange.ts';
 import { asksForStream } from './leaving-streams.ts';
 
@@ -34,8 +35,11 @@ export function chooseInstance(exchange: Exchange, mayWiden = true): ErrorCode |
   const { tried } = exchange;
   const pinned = first ? firstSlot(exchange) : heldSlot(exchange);
   if (isHeld(exchange) && (pinned < 0 || tried.includes(pinned))) return refuseSession(exchange, first);
+  if (service.tries.active && first && pinned < 0 && triesSilent(exchange, now)) return '';
   const makesPin = first && pinned < 0 && mayPin(exchange);
-  const request = { pinned, tried, makesPin, uncapped: false, version: ANY_VERSION };
+  // A caller whose place was given up for a try at a silent instance is not refused for it.
+  const uncapped = exchange.tryMs < 0;
+  const request = { pinned, tried, makesPin, uncapped, version: ANY_VERSION };
   let slot = pick(exchange, request, mayWiden, now);
   if (slot === ALL_AT_CAP && service.mode !== 'enforce') {
     if (first && service.mode === 'observe') exchange.wouldShed('SPW_SHED_CONCURRENCY');
@@ -69,6 +73,28 @@ function pick(
     if (versions === undefined || (!mayWiden && versions.isBound(exchange))) return slot;
     if (!versions.widen(exchange)) return slot;
   }
+}
+
+/**
+ * Few instances are open, and this is one of the requests that find out whether a silent one answers after all. Only what
+ * may be repeated elsewhere with time left, and what no session is to come of: its instance would serve no other request.
+ * @returns whether it was sent there
+ */
+function triesSilent(exchange: Exchange, now: number): boolean {
+  const { route, req, facts, pin } = exchange;
+  if (route === undefined || pin !== undefined || facts.hasBody || asksForStream(exchange)) return false;
+  if (req.method !== 'GET' && req.method !== 'HEAD' && req.method !== 'OPTIONS') return false;
+  const { service } = route;
+  const { sla, retry } = service.configuration;
+  const leftMs = exchange.deadlineMs - now;
+  if (retry.max === 0 || leftMs < sla / 2) return false;
+  const slot = service.tries.ask(exchange.versionChoice?.wanted ?? ANY_VERSION, now);
+  if (slot < 0) return false;
+  take(exchange, slot, now);
+  exchange.tryMs = tryLimitMs(sla, service.admission.view(now).p50Ms, retry.perTry ?? Infinity, leftMs);
+  exchange.pickReason = 'panic';
+  service.tries.begun(exchange.tryMs, now);
+  return true;
 }
 
 /** A canary that is full is for nobody new; the others take them, and never the other way round. */
@@ -108,7 +134,7 @@ function refuseSession(
 
 function pickReasonOf(exchange: Exchange, reason: PickReason): PickReason {
   if (reason === 'spill') exchange.affinityResult = 'spill';
-  if (reason !== 'p2c') return reason;
+  if (reason !== 'p2c' && reason !== 'load') return reason;
   if (moves(exchange.affinityResult)) return 'repin';
   const { versionChoice } = exchange;
   return versionChoice === undefined || versionChoice.wanted < 0 || versionChoice.kind === 'canary'
@@ -128,6 +154,7 @@ export function take(exchange: Exchange, slot: number, now: number): void {
   exchange.version = service.balancer.versionOf(slot);
   service.balancer.started(slot, now);
   exchange.heard = false;
+  if (exchange.tryMs > 0) exchange.tryMs = -1;
 }
 
 /** Gives an attempt's place at its instance back. */

@@ -135,6 +135,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   /** Undefined at services that know no versions. */
   versionChoice: VersionChoice | undefined = undefined;
   pickReason = '';
+  /** The longest that its try at a silent instance may take, ms; -1 when that came to nothing, 0 without one. */
+  tryMs = 0;
 
   upstreamPath = '';
   body: RequestBody | undefined = undefined;

@@ -10,6 +10,7 @@ import { errorMessage } from './error-message.ts';
 import { fleetPolicy, probeTargets } from './fleet-policies.ts';
 import type { ServiceStates } from './ipc.ts';
 import type { Meter } from './meter.ts';
+import { ProbeLoads, type LoadNews } from './probe-loads.ts';
 import { FIRST_LOOKS, Prober, type ProbeTarget } from './prober.ts';
 
 /**
@@ -35,6 +36,8 @@ export interface FleetControlOptions {
   readonly meter: Meter;
   /** Complete pictures of the services that changed. */
   readonly onStates: (states: ServiceStates[]) => void;
+  /** What probes were told of instances' load, after the pictures that they belong to. */
+  readonly onLoads: (loads: readonly LoadNews[]) => void;
   /** Instances cannot be asked as configured: told once for each reason. */
   readonly onFault: (reason: string) => void;
 }
@@ -43,6 +46,7 @@ export class FleetControl {
   readonly #options: FleetControlOptions;
   readonly #fleets = new Map<string, Fleet>();
   readonly #prober: Prober;
+  readonly #loads = new ProbeLoads();
   readonly #published = new Map<string, string>();
   readonly #pictures = new Map<string, ServiceStates>();
   /** Instances of the first configuration without a verdict yet, with the looks that said nothing. */
@@ -72,7 +76,10 @@ export class FleetControl {
     this.#prober = new Prober({
       now: options.now,
       random: options.random,
-      onEvidence: (service, id, evidence, now) => this.#evidence(service, id, evidence, now),
+      onEvidence: (service, id, evidence, now, utilization) => {
+        if (utilization >= 0) this.#loads.note(service, id, utilization, now);
+        return this.#evidence(service, id, evidence, now);
+      },
     });
   }
 
@@ -246,6 +253,11 @@ export class FleetControl {
     return [...this.#pictures.values()];
   }
 
+  /** All that probes were told of instances' load and that is fresh. */
+  loads(): readonly LoadNews[] {
+    return this.#loads.all(this.#options.now());
+  }
+
   stop(): void {
     this.#prober.stop();
     clearInterval(this.#ticker);
@@ -275,6 +287,8 @@ export class FleetControl {
       changed.push(picture);
     }
     if (changed.length > 0) this.#options.onStates(changed);
+    const loads = this.#loads.takeNews(now);
+    if (loads.length > 0) this.#options.onLoads(loads);
   }
 
   #countEjections(service: string, views: readonly InstanceView[]): void {

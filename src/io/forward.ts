@@ -57,7 +57,7 @@ function startAttempt(exchange: Exchange, now: number): void {
     owner,
     now,
     service.configuration.timeout.connect,
-    service.configuration.retry.perTry ?? Infinity,
+    exchange.tryMs > 0 ? exchange.tryMs : (service.configuration.retry.perTry ?? Infinity),
   );
   exchange.attempt = attempt;
   exchange.arm(Math.min(attempt.dueMs, exchange.deadlineMs));
@@ -102,7 +102,7 @@ const owner: AttemptOwner = {
     const now = worker.now();
     const retryAfterMs = status === 503 || status === 429 ? retryAfterOf(rawHeaders, worker.wallMs()) : -1;
     worker.recorder.attemptAnswered(exchange, attempt, status, retryAfterMs, now);
-    if (status >= 502 && status <= 504) {
+    if (exchange.tryMs > 0 ? status >= 500 : status >= 502 && status <= 504) {
       if (retry(attempt, 'response', status, retryAfterMs >= 0, now, startAttempt)) return;
     }
     if (status === 404 && rescueAsset(attempt, now, startAttempt)) return;
@@ -132,7 +132,7 @@ const owner: AttemptOwner = {
       return;
     }
     const outOfTime = now >= exchange.deadlineMs;
-    if (!outOfTime && fault.code !== 'SPW_UPSTREAM_PROTOCOL') {
+    if (!outOfTime && (fault.code !== 'SPW_UPSTREAM_PROTOCOL' || exchange.tryMs > 0)) {
       if (retry(attempt, phaseOf(attempt, fault), 0, false, now, startAttempt)) return;
     }
     exchange.refuse(fault.code, fault.reason);

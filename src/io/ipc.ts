@@ -3,6 +3,8 @@ import type { VersionTally } from '../affinity/version-tally.ts';
 import type { Trip } from '../upstreams/breaker.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import type { InstanceView } from '../upstreams/fleet.ts';
+import type { CapClaim, CapGrant } from '../upstreams/instance-cap.ts';
+import type { LoadTold } from '../upstreams/load-gate.ts';
 import type { ServiceReadiness } from '../readiness/graph.ts';
 import type { AdmissionView } from '../shedding/admission.ts';
 import type { ShedMode } from '../shedding/policy.ts';
@@ -16,6 +18,7 @@ import type { ClientKeys } from './keys-file.ts';
 import type { Forgiveness, Strike } from './guard/guard-memory.ts';
 import type { LimitBatchMessage, LimitBatchReply } from './limit-store/ipc.ts';
 import type { MeterDump } from './meter.ts';
+import type { LoadNews } from './probe-loads.ts';
 import type { RecentCounts, TotalCounts } from './service-account.ts';
 import type { TlsMaterial } from './tls-contexts.ts';
 
@@ -51,6 +54,10 @@ export interface ServiceOverride {
 /** By service: what one worker does there, or the sum of the others. Pairs, since a service may be named `__proto__`. */
 export type NamedShares = readonly (readonly [service: string, share: Share])[];
 
+/** By service: what a worker claims of the instances' limits, and what it is granted. */
+export type NamedClaims = readonly (readonly [service: string, claim: CapClaim])[];
+export type NamedGrants = readonly (readonly [service: string, grant: CapGrant])[];
+
 export type ToWorker =
   | {
       readonly type: 'configure';
@@ -81,6 +88,8 @@ export type ToWorker =
   /** The keys that an issuer publishes for its tokens. */
   | { readonly type: 'jwks'; readonly news: JwksNews }
   | { readonly type: 'states'; readonly states: readonly ServiceStates[] }
+  /** What probes were told of instances' load: since the last such message, or all that is fresh, to a worker that took a configuration. */
+  | { readonly type: 'loads'; readonly loads: readonly LoadNews[] }
   | { readonly type: 'override'; readonly override: ServiceOverride }
   /** The breaker of another worker has opened. */
   | { readonly type: 'trip'; readonly service: string; readonly trip: Trip }
@@ -104,6 +113,8 @@ export type ToWorker =
     }
   /** The other workers' sums; only for those who run the configuration of that number. */
   | { readonly type: 'shares'; readonly generation: number; readonly shares: NamedShares }
+  /** Its parts of the instances' limits, among so many workers. */
+  | { readonly type: 'caps'; readonly workers: number; readonly grants: NamedGrants }
   | { readonly type: 'ask'; readonly id: number; readonly question: Question }
   /** Readiness fails from now on: answers say `connection: close`. Listeners close after `delayMs`. */
   | { readonly type: 'drain'; readonly delayMs: number; readonly timeoutMs: number }
@@ -144,6 +155,8 @@ export interface InstanceFigures {
   readonly streams: number;
   /** Of `SessionCount`, for the supervisor to join. */
   readonly sessionBits: string;
+  /** The youngest that it said of its load, if that is fresh. */
+  readonly load?: LoadTold | undefined;
 }
 
 export interface WorkerViews {
@@ -181,5 +194,11 @@ export type ToSupervisor =
   | ({ readonly type: 'forgive' } & Forgiveness)
   /** Of the services with traffic, under the configuration of that number. */
   | { readonly type: 'shares'; readonly generation: number; readonly shares: NamedShares }
+  | {
+      readonly type: 'caps';
+      readonly generation: number;
+      readonly workers: number;
+      readonly claims: NamedClaims;
+    }
   | { readonly type: 'answer'; readonly id: number; readonly answer: Answer }
   | { readonly type: 'report'; readonly dump: MeterDump; readonly views: WorkerViews };

@@ -108,6 +108,7 @@ export class OutcomeRecorder {
     retryAfterMs: number,
     now: number,
   ): void {
+    if (exchange.tryMs > 0) exchange.route?.service.tries.ended(attempt.slot, status < 500, now);
     this.#answered(exchange, attempt.slot, status, retryAfterMs, now - attempt.startedMs, now);
   }
 
@@ -116,6 +117,7 @@ export class OutcomeRecorder {
   }
 
   attemptFailed(exchange: Exchange, attempt: Attempt, fault: UpstreamFault, now: number): void {
+    if (exchange.tryMs > 0) exchange.route?.service.tries.ended(attempt.slot, false, now);
     this.#failed(exchange, attempt.slot, fault, now);
   }
 
@@ -153,7 +155,8 @@ export class OutcomeRecorder {
     exchange.heard = true;
     service.balancer.head(slot, rttMs, status, retryAfterMs, now);
     service.versions?.answered(slot, status, rttMs);
-    if (status === 503 || status === 429) permit?.head(now, 'drop');
+    if (exchange.tryMs > 0 && status >= 500) permit?.head(now, 'failed');
+    else if (status === 503 || status === 429) permit?.head(now, 'drop');
     else if (status === 500 || status === 502) permit?.head(now, 'failed');
     else permit?.head(now, status < 400 && status !== 304 && status !== 101 ? 'sample' : 'ignored');
     const verdict =
@@ -181,7 +184,8 @@ export class OutcomeRecorder {
       service.balancer.failed(slot, fault.kind, now);
       service.versions?.failed(slot);
     }
-    if (fault.kind === 'timeout') permit?.head(now, 'drop');
+    // That a silent instance is silent says nothing of the service's limit.
+    if (fault.kind === 'timeout' && exchange.tryMs <= 0) permit?.head(now, 'drop');
     else permit?.head(now, 'failed');
     if (fault.kind === 'connect') this.#passive(exchange, slot, 'connect');
     else if (fault.evidence !== 'none') this.#passive(exchange, slot, fault.evidence);
@@ -195,7 +199,8 @@ export class OutcomeRecorder {
 
   #passive(exchange: Exchange, slot: number, verdict: AttemptVerdict): void {
     const service = exchange.route?.service;
-    if (service === undefined) return;
+    // Of a silent instance that was tried, only an answer is news.
+    if (service === undefined || (exchange.tryMs > 0 && verdict !== 'ok')) return;
     service.observe(slot, verdict, callerHash(exchange.bucket));
     if (verdict !== 'ok') this.#onPassive(service.name);
   }

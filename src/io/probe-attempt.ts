@@ -2,12 +2,14 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import type { IncomingHttpHeaders } from 'node:http2';
+import { utilizationOf } from '../forwarding/load-report.ts';
 import type { Evidence } from '../kernel/evidence.ts';
 import {
   evidence,
   judgeAnswer,
   MAX_PROBE_BYTES,
   REFUSED,
+  TIMED_OUT,
   type ProbeExpectation,
 } from '../readiness/probe-document.ts';
 import { request as requestHttp } from './node-http.ts';
@@ -22,7 +24,13 @@ import { openSocket, upstreamAddress } from './upstream-socket.ts';
  * A new connection each time, since a kept one would prove only that an old process still holds its socket. No redirect is
  * followed. A timeout counts only after the loop has looked at its sockets once more, so that a stall of our own does not
  * make a silent instance out of an answered one; if we ourselves were late by more than half of the timeout it is void.
+ *
+ * What the answer tells of the instance's load is read with it, where the instance is in use by it: of one that says no or
+ * did not understand the question nothing is known that a choice could need, and another service's load is not its own.
  */
+
+/** @param utilization what the answer told of the load, 0 or more; -1 when it told nothing */
+export type ProbeDone = (evidence: Evidence, utilization: number) => void;
 
 export interface ProbeAim {
   /** `http:` or `https:`, host and port; anything behind is ignored. */
@@ -45,7 +53,6 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['ENETUNREACH', 'no route to network'],
   ['ENOTFOUND', 'name not found'],
   ['EAI_AGAIN', 'name not resolved'],
-  ['ETIMEDOUT', 'timeout'],
   [NO_HTTP2, 'speaks no HTTP/2'],
   ['ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL', 'no common protocol (ALPN)'],
 ]);
@@ -58,7 +65,7 @@ const FIELDS = {
 export class ProbeAttempt implements Http2News {
   readonly #aim: ProbeAim;
   readonly #now: () => number;
-  readonly #onDone: (evidence: Evidence) => void;
+  readonly #onDone: ProbeDone;
   readonly #startedAt: number;
   readonly #timer: NodeJS.Timeout;
   readonly #connection: ClientRequest | Socket;
@@ -70,7 +77,7 @@ export class ProbeAttempt implements Http2News {
   #over = false;
 
   /** @param onDone called exactly once, later, unless `cancel` comes first */
-  constructor(aim: ProbeAim, now: () => number, onDone: (evidence: Evidence) => void) {
+  constructor(aim: ProbeAim, now: () => number, onDone: ProbeDone) {
     this.#aim = aim;
     this.#now = now;
     this.#onDone = onDone;
@@ -196,7 +203,9 @@ export class ProbeAttempt implements Http2News {
       serviceHeader: first(headers['x-service']),
       body,
     };
-    this.#finish(judgeAnswer(answer, this.#aim.expectation));
+    const result = judgeAnswer(answer, this.#aim.expectation);
+    const isInUse = result.kind !== 'explicit' && result.kind !== 'absent';
+    this.#finish(result, isInUse ? utilizationOf(first(headers['endpoint-load-metrics'])) : -1);
   }
 
   #overdue(): void {
@@ -205,13 +214,14 @@ export class ProbeAttempt implements Http2News {
     setImmediate(() => {
       const { timeoutMs } = this.#aim;
       const late = lateMs > timeoutMs / 2;
-      this.#silent(late ? evidence('void', 'our own loop was late') : evidence('absent', 'timeout'));
+      this.#silent(late ? evidence('void', 'our own loop was late') : TIMED_OUT);
     });
   }
 
   failed(error: NodeJS.ErrnoException): void {
     const code = error.code ?? '';
     if (code === 'ECONNREFUSED') this.#silent(REFUSED);
+    else if (code === 'ETIMEDOUT') this.#silent(TIMED_OUT);
     else if (OURS.has(code)) this.#silent(evidence('void', code));
     else if (code.startsWith('HPE_')) this.#silent(evidence('absent', 'not HTTP'));
     else if (REASONS.has(code)) this.#silent(evidence('absent', REASONS.get(code) ?? ''));
@@ -225,10 +235,10 @@ export class ProbeAttempt implements Http2News {
     else this.#finish(instead);
   }
 
-  #finish(result: Evidence): void {
+  #finish(result: Evidence, utilization = -1): void {
     if (this.#over) return;
     this.cancel();
-    this.#onDone(result);
+    this.#onDone(result, utilization);
   }
 }
 

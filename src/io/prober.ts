@@ -6,7 +6,7 @@ import { ProbeAttempt, type ProbeAim } from './probe-attempt.ts';
 import type { UpstreamProtocol } from './upstream-pool.ts';
 
 /**
- * Asks every instance, again and again, whether it is ready, and says what it answered. What follows from it is not known
+ * Asks every instance, again and again, whether it is ready, and says what it answered, of its load too. What follows from it is not known
  * here (`src/upstreams`).
  *
  * Each instance has its own rhythm, ± 10 %, so that probes of many gateways and instances do not beat together. First
@@ -30,8 +30,17 @@ export interface ProbeTarget {
 }
 
 export interface ProberOptions {
-  /** Returns true when it does not believe the evidence: the instance is asked again soon then, as if for the first time. */
-  readonly onEvidence: (service: string, id: string, evidence: Evidence, now: number) => boolean;
+  /**
+   * Returns true when it does not believe the evidence: the instance is asked again soon then, as if for the first time.
+   * @param utilization of `ProbeDone`
+   */
+  readonly onEvidence: (
+    service: string,
+    id: string,
+    evidence: Evidence,
+    now: number,
+    utilization: number,
+  ) => boolean;
   /** Monotonic ms. */
   readonly now: () => number;
   readonly random: Random;
@@ -161,11 +170,11 @@ export class Prober {
     const { now } = this.#options;
     track.startedAt = now();
     this.#running++;
-    track.attempt = new ProbeAttempt(track.aim, now, (result) => {
+    track.attempt = new ProbeAttempt(track.aim, now, (result, utilization) => {
       track.attempt = undefined;
       this.#running--;
       const { service, id } = track.target;
-      const isDoubted = this.#options.onEvidence(service, id, result, now());
+      const isDoubted = this.#options.onEvidence(service, id, result, now(), utilization);
       if (this.#tracks.get(keyOf(track.target)) === track) this.#next(track, result, isDoubted);
       this.#startWaiting();
     });

@@ -10,7 +10,8 @@ import type { LiveAttempt } from './live-attempt.ts';
  * service's budget and the fleet allow it.
  *
  * Asked in this order, since only the last takes something: policy, instance, budget. If one says no the failed attempt's
- * place at its instance is taken again, so that what follows finds the exchange as it was.
+ * place at its instance is taken again, so that what follows finds the exchange as it was. A try at a silent instance
+ * (`panic-tries.ts`) was ours: it has a budget of its own, and what follows it is to its caller and to the others the first.
  */
 
 /** Begins an attempt at the instance that was chosen. */
@@ -59,23 +60,27 @@ export function retry(
   const { route, worker } = exchange;
   if (route === undefined || exchange.finished) return false;
   const { service } = route;
+  const wasTry = exchange.tryMs > 0;
   const shedding = service.admission.view(now);
-  const allowed = mayRetry({
-    phase,
-    method: exchange.req.method ?? 'GET',
-    keyed: isKeyed(exchange),
-    status,
-    hasRetryAfter: retryAfter,
-    bodyUntouched: attempt.body === null || attempt.body.repeatable,
-    // What a version does not have was no failed try.
-    attempts: exchange.attempts - (exchange.versionChoice?.rescues ?? 0),
-    max: service.configuration.retry.max,
-    pressure: Math.max(worker.pressure.view(now).pressure, shedding.pressure),
-    leftMs: exchange.deadlineMs - now,
-    p50Ms: shedding.p50Ms,
-    mostFail: service.instances >= FEW_INSTANCES && service.balancer.failingRatio(now) > MOST_FAILING,
-  });
+  const allowed =
+    wasTry ||
+    mayRetry({
+      phase,
+      method: exchange.req.method ?? 'GET',
+      keyed: isKeyed(exchange),
+      status,
+      hasRetryAfter: retryAfter,
+      bodyUntouched: attempt.body === null || attempt.body.repeatable,
+      // What a version does not have was no failed try, and no instance is asked twice for a silent one.
+      attempts: exchange.attempts - (exchange.versionChoice?.rescues ?? 0) - (exchange.tryMs < 0 ? 1 : 0),
+      max: service.configuration.retry.max,
+      pressure: Math.max(worker.pressure.view(now).pressure, shedding.pressure),
+      leftMs: exchange.deadlineMs - now,
+      p50Ms: shedding.p50Ms,
+      mostFail: service.instances >= FEW_INSTANCES && service.balancer.failingRatio(now) > MOST_FAILING,
+    });
   if (!allowed) return false;
+  if (wasTry) exchange.tryMs = -1;
   exchange.tried.push(attempt.slot);
   const { slot, instance, version, pickReason } = exchange;
   leaveInstance(exchange, now);
@@ -88,7 +93,7 @@ export function retry(
     code = chooseInstance(exchange);
   }
   // What an instance has not begun costs nobody twice; a server that says GOAWAY may leave a hundred of them at once.
-  if (code !== '' || (phase !== 'unprocessed' && !service.budget.tryRetry(now))) {
+  if (code !== '' || (phase !== 'unprocessed' && !wasTry && !service.budget.tryRetry(now))) {
     // Nobody else can take it, or the budget is spent: the first answer stands.
     if (code === '') leaveInstance(exchange, now);
     worker.recorder.retried(exchange, code === '' ? 'budget' : 'no_instance');

@@ -2,6 +2,7 @@ import type { Configuration, ListenerConfiguration } from '../../config/schema.t
 import type { OverrideEntry } from '../limits/overrides.ts';
 import type { ServiceOverride, ServiceStates, ToWorker } from './ipc.ts';
 import type { BoundListener } from './listeners.ts';
+import type { LoadNews } from './probe-loads.ts';
 import type { TlsMaterial } from './tls-contexts.ts';
 import type { WorkerPool, WorkerProcess } from './worker-pool.ts';
 
@@ -29,6 +30,7 @@ export interface RolloutParts {
   readonly viaName: string;
   readonly gateway: string;
   readonly states: () => readonly ServiceStates[];
+  readonly loads: () => readonly LoadNews[];
   readonly overrides: () => readonly ServiceOverride[];
   /** Those of single clients, by the hashes that this secret makes of their names. */
   readonly limitOverrides: (clientHash: string) => readonly OverrideEntry[];
@@ -142,6 +144,10 @@ export class Rollout {
   /** The worker runs the configuration of that number. */
   taken(worker: WorkerProcess, generation: number): void {
     worker.generation = generation;
+    // News of services that it did not know while it built them went past it.
+    const { states, loads } = this.#parts;
+    worker.send({ type: 'states', states: states() });
+    worker.send({ type: 'loads', loads: loads() });
     if (this.#mayListen && generation === this.#generation) this.#open(worker);
   }
 

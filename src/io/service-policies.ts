@@ -5,14 +5,27 @@ import type { Breaker } from '../upstreams/breaker.ts';
 
 /** What of a service's configuration each of its parts goes by. */
 
-/** @param maxInFlight of all open instances: with one instance's cap each reload would halve the limit of several */
+/**
+ * @param maxInFlight of all open instances: with one instance's cap each reload would halve the limit of several
+ * @param evenCap what an equal part of their limits comes to
+ */
 export function admissionPolicy(
   { sla, shedding }: ServiceConfiguration,
   mode: ShedMode,
   workers: number,
   maxInFlight: number,
+  evenCap: number,
 ): AdmissionPolicy {
-  return { slaMs: sla, mode, queue: shedding.queue, limit: shedding.limit, workers, maxInFlight };
+  const { queue, limit } = shedding;
+  return {
+    slaMs: sla,
+    mode,
+    queue,
+    limit,
+    workers,
+    maxInFlight,
+    borrowed: maxInFlight - evenCap,
+  };
 }
 
 export function balancingPolicy(

@@ -4,6 +4,8 @@ import { Admission } from '../shedding/admission.ts';
 import type { ShedMode } from '../shedding/policy.ts';
 import { Balancer } from '../upstreams/balancer.ts';
 import { Breaker } from '../upstreams/breaker.ts';
+import type { CapClaim, CapGrant } from '../upstreams/instance-cap.ts';
+import { PanicTries } from '../upstreams/panic-tries.ts';
 import { PassiveSlice, type AttemptVerdict, type PassiveReport } from '../upstreams/passive-slice.ts';
 import { RetryBudget } from '../upstreams/retry-budget.ts';
 import type { Random } from '../kernel/random.ts';
@@ -45,6 +47,8 @@ export class ServiceRuntime {
   readonly #pools: ServicePools;
   #workers: number;
   #sequence = -1;
+  /** What the instances let this worker have in flight with an equal part of their limits. */
+  #evenCap = 0;
   #forcedMode: ShedMode | 'auto' = 'auto';
   configuration: ServiceConfiguration;
   /** Code of a state in which the service takes nothing; empty while it does. */
@@ -58,6 +62,7 @@ export class ServiceRuntime {
   instances = 0;
   readonly #passive = new Map<string, PassiveSlice>();
   readonly #lost: number[] = [];
+  readonly tries = new PanicTries();
   readonly account = new ServiceAccount();
 
   constructor(configuration: ServiceConfiguration, options: ServiceRuntimeOptions) {
@@ -79,6 +84,7 @@ export class ServiceRuntime {
     this.configuration = configuration;
     this.#workers = workers;
     this.balancer.configure(balancingPolicy(configuration, workers));
+    this.#evenCap = this.balancer.openCap(this.balancer.cap.even);
     this.admission.configure(this.#admissionPolicy(), now);
     this.breaker.configure(breakerPolicy(configuration));
     this.budget.configure(configuration.retry.budget);
@@ -103,6 +109,8 @@ export class ServiceRuntime {
     this.#sequence = states.sequence;
     this.#lost.push(...lostSlots(this.balancer, states.instances));
     this.balancer.update(states.instances, now);
+    // Who must say who it is may be another service's by now; an answer to a request does not tell.
+    this.tries.list(this.configuration.readiness.identity === null ? this.balancer.silent : []);
     const alive = new Set(states.instances.filter(({ state }) => state !== 'gone').map(({ id }) => id));
     for (const id of this.#passive.keys()) if (!alive.has(id)) this.#passive.delete(id);
     this.sessions.update(states.instances);
@@ -110,9 +118,12 @@ export class ServiceRuntime {
     this.instances = alive.size;
     this.open = states.instances.some(({ opensNew, keepsPinned, panic }) => opensNew || keepsPinned || panic);
     this.whyClosed = whyNoneIsOpen(states.instances);
-    this.admission.setCeiling(this.balancer.openCap(), now);
+    this.refreshCeiling(now);
     const failFast = this.configuration.onDependencyDown !== 'serve';
-    this.blocked = states.readiness.state === 'dependency-down' && failFast ? 'SPW_DEPENDENCY_DOWN' : '';
+    const blocks = states.readiness.state === 'dependency-down' && failFast;
+    // It may have opened on failures that came before the probe that told why.
+    if (this.blocked !== '' && !blocks) this.breaker.pardon();
+    this.blocked = blocks ? 'SPW_DEPENDENCY_DOWN' : '';
     this.blockedBecause = states.readiness.because
       .map((cause) => `${cause.subject}: ${cause.state}`)
       .join(' ← ');
@@ -131,7 +142,28 @@ export class ServiceRuntime {
 
   /** A warming instance takes more by the second, without a new picture. */
   refreshCeiling(now: number): void {
-    this.admission.setCeiling(this.balancer.openCap(), now);
+    this.#evenCap = this.balancer.openCap(this.balancer.cap.even);
+    this.#setCeiling(now);
+  }
+
+  /** A part moves often: what an equal one comes to, by which limits are scaled, stays for its second. */
+  #setCeiling(now: number): void {
+    const { maxInFlight, borrowed } = this.#admissionPolicy();
+    this.admission.setCeiling(maxInFlight, now, borrowed);
+  }
+
+  /** What this worker claims of its instances' limits. */
+  claimCaps(now: number): CapClaim {
+    const waiting = this.admission.view(now).queueDepth;
+    const claim = this.balancer.cap.claim(this.balancer.capUse(now), waiting, now);
+    // What was granted may have lapsed.
+    this.#setCeiling(now);
+    return claim;
+  }
+
+  takeCaps(grant: CapGrant, now: number): void {
+    this.balancer.cap.take(grant, now);
+    this.#setCeiling(now);
   }
 
   override(override: ServiceOverride, now: number): void {
@@ -164,9 +196,10 @@ export class ServiceRuntime {
 
   /** @param streams how many run at each slot */
   instanceFigures(streams: readonly number[], now: number): InstanceFigures[] {
-    return this.balancer.view(now).map(({ id, slot, inFlight }) => ({
+    return this.balancer.view(now).map(({ id, slot, inFlight, load }) => ({
       id,
       inFlight,
+      load,
       streams: streams[slot] ?? 0,
       sessionBits: this.sessions.bitsOf(id, now),
     }));
@@ -206,6 +239,12 @@ export class ServiceRuntime {
     if (utilization >= 0) this.balancer.reported(slot, utilization, now);
   }
 
+  /** A probe was told at that moment how loaded its instance is. */
+  takeLoad(id: string, utilization: number, at: number): void {
+    const slot = this.balancer.slotOf(id);
+    if (slot >= 0) this.balancer.reported(slot, utilization, at);
+  }
+
   #sliceOf(slot: number): PassiveSlice {
     const id = this.balancer.idOf(slot);
     let slice = this.#passive.get(id);
@@ -228,6 +267,12 @@ export class ServiceRuntime {
   }
 
   #admissionPolicy(): ReturnType<typeof admissionPolicy> {
-    return admissionPolicy(this.configuration, this.mode, this.#workers, this.balancer.openCap());
+    return admissionPolicy(
+      this.configuration,
+      this.mode,
+      this.#workers,
+      this.balancer.openCap(),
+      this.#evenCap,
+    );
   }
 }

@@ -2,6 +2,7 @@ import { shareThatLeft } from '../affinity/drain-time.ts';
 import { sessionsOf } from '../affinity/session-count.ts';
 import type { AdmissionView } from '../shedding/admission.ts';
 import type { InstanceView as FleetInstance } from '../upstreams/fleet.ts';
+import type { LoadTold } from '../upstreams/load-gate.ts';
 import type { InstanceView, ServiceView, SheddingView } from './admin-port.ts';
 import type { InstanceFigures, ServiceFigures, ServiceStates, WorkerViews } from './ipc.ts';
 import { tellingVerdict, verdictWords } from './verdict-words.ts';
@@ -44,6 +45,7 @@ function add(a: ServiceFigures, b: ServiceFigures): ServiceFigures {
             inFlight: before.inFlight + instance.inFlight,
             streams: before.streams + instance.streams,
             sessionBits: `${before.sessionBits} ${instance.sessionBits}`,
+            load: younger(before.load, instance.load),
           },
     );
   }
@@ -66,6 +68,11 @@ function add(a: ServiceFigures, b: ServiceFigures): ServiceFigures {
     },
     instances: [...instances.values()],
   };
+}
+
+function younger(a: LoadTold | undefined, b: LoadTold | undefined): LoadTold | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return a.ageMs <= b.ageMs ? a : b;
 }
 
 function mergeAdmission(a: AdmissionView, b: AdmissionView): AdmissionView {
@@ -155,6 +162,7 @@ function instanceView(
     sessions: draining ? left : sessionsOf(bits),
     sessionsLeft: left,
     drainLeftMs: draining ? Math.max(0, Math.round(spanMs - drainForMs)) : null,
+    utilization: figures?.load?.utilization ?? null,
   };
 }
 

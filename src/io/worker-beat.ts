@@ -2,17 +2,18 @@ import { performance } from 'node:perf_hooks';
 import type { Trip } from '../upstreams/breaker.ts';
 import type { PassiveReport } from '../upstreams/passive-slice.ts';
 import { MemoryUse } from './memory-use.ts';
-import type { NamedShares } from './ipc.ts';
+import type { NamedClaims, NamedShares } from './ipc.ts';
 import { endLeavingStreams } from './leaving-streams.ts';
 import type { Meter } from './meter.ts';
 import { PressureRelief, type RelievedServer } from './pressure-relief.ts';
 import type { ServiceRuntime } from './service-runtime.ts';
 import type { WorkerContext } from './worker-context.ts';
+import { WorkerCaps } from './worker-caps.ts';
 import { WorkerShares } from './worker-shares.ts';
 
 /**
  * The worker's one clockwork: every 5 ms the queues and brakes of the services, the timer wheel and slots of clients, every 20 ms the
- * event-loop sample, every 50 ms what other workers are told (worker-shares.ts), every 500 ms slow callers (rate-guard.ts), every 100 ms what was seen of the instances,
+ * event-loop sample, every 50 ms what other workers are told (worker-shares.ts) and what is claimed of the instances' limits (worker-caps.ts), every 500 ms slow callers (rate-guard.ts), every 100 ms what was seen of the instances,
  * every 200 ms memory and what is done against pressure, every 250 ms streams of instances that leave.
  *
  * A beat that comes late is the sample: the delay of this timer is the delay every request has just had. A service whose
@@ -38,6 +39,7 @@ export interface BeatParts {
   /** The breaker of a service has opened here. */
   readonly sendTrip: (service: string, trip: Trip) => void;
   readonly sendShares: (generation: number, shares: NamedShares) => void;
+  readonly sendCaps: (generation: number, workers: number, claims: NamedClaims) => void;
   /** The admission of a service threw, `faults` times since it was last told. */
   readonly onFault: (service: string, error: unknown, faults: number) => void;
   readonly servers: () => Iterable<RelievedServer>;
@@ -51,6 +53,7 @@ interface Faults {
 
 export class WorkerBeat {
   readonly shares: WorkerShares;
+  readonly caps: WorkerCaps;
   readonly #context: WorkerContext;
   readonly #parts: BeatParts;
   readonly #meter: Meter;
@@ -71,6 +74,7 @@ export class WorkerBeat {
     this.#context = context;
     this.#parts = parts;
     this.#meter = parts.meter;
+    this.caps = new WorkerCaps({ services: () => context.services, send: parts.sendCaps });
     this.shares = new WorkerShares({
       services: () => context.services,
       send: parts.sendShares,
@@ -101,6 +105,7 @@ export class WorkerBeat {
     const now = context.now();
     if (now - this.#loopAt >= LOOP_SAMPLE_MS) this.#sampleLoop(now);
     this.shares.beat(now);
+    this.caps.beat(now);
     for (const service of context.services.values()) this.#tick(service, now);
     for (const service of context.leaving) this.#tickLeaving(service, now);
     context.wheel.turn(now);

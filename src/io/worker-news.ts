@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { StartUp } from '../lifecycle/start-up.ts';
 import type { CanaryDesk } from './canary-desk.ts';
+import { CapExchange } from './cap-exchange.ts';
 import type { Conditions } from './conditions.ts';
 import type { ControlPlane } from './control-plane.ts';
 import type { FleetControl } from './fleet-control.ts';
@@ -44,6 +45,9 @@ export class WorkerNews {
   readonly #shares = new ShareExchange<WorkerProcess>((worker, generation, shares) => {
     worker.send({ type: 'shares', generation, shares });
   });
+  readonly #caps = new CapExchange<WorkerProcess>((worker, workers, grants) => {
+    worker.send({ type: 'caps', workers, grants });
+  });
 
   constructor(parts: WorkerNewsParts) {
     this.#parts = parts;
@@ -86,6 +90,10 @@ export class WorkerNews {
         if (worker.state !== 'dead')
           this.#shares.take(worker, message.generation, message.shares, systemNow());
         return;
+      case 'caps':
+        if (worker.state !== 'dead')
+          this.#caps.take(worker, message.generation, message.workers, message.claims, systemNow());
+        return;
       case 'jwks-wanted':
         identities.tell(worker, message.url);
         return;
@@ -113,6 +121,7 @@ export class WorkerNews {
     control.workerGone(worker.key);
     statusLog.workerGone(worker.key);
     this.#shares.gone(worker);
+    this.#caps.gone(worker);
     if (!expected) log.error({ worker: worker.pid, reason }, 'worker died; starting another');
     startUp.workerDied(reason);
     conditions.wake();

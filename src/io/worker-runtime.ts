@@ -16,6 +16,7 @@ import { WorkerOverrides } from './worker-overrides.ts';
 import type { BoundHandle } from './listen-sockets.ts';
 import { Meter } from './meter.ts';
 import { OutcomeRecorder } from './outcome-recorder.ts';
+import type { LoadNews } from './probe-loads.ts';
 import { ProcessLog } from './process-log.ts';
 import { ServiceRuntime } from './service-runtime.ts';
 import { Snapshot, type RequestPath } from './snapshot.ts';
@@ -115,6 +116,9 @@ export class WorkerRuntime {
       sendShares: (generation, shares) => {
         send({ type: 'shares', generation, shares });
       },
+      sendCaps: (generation, workers, claims) => {
+        send({ type: 'caps', generation, workers, claims });
+      },
       onFault: (service, error, faults) => {
         const text = error instanceof Error ? error.stack : String(error);
         log.error({ service, faults, error: text }, 'admission failed: its last good limit stays');
@@ -189,6 +193,9 @@ export class WorkerRuntime {
       case 'states':
         this.#takeStates(message.states);
         return;
+      case 'loads':
+        this.#takeLoads(message.loads);
+        return;
       case 'override':
         this.#override(message.override);
         return;
@@ -210,6 +217,9 @@ export class WorkerRuntime {
         return;
       case 'shares':
         this.#beat.shares.receive(message.generation, message.shares);
+        return;
+      case 'caps':
+        this.#beat.caps.receive(message.workers, message.grants);
         return;
       case 'ask':
         void this.#answer(message.id, message.question);
@@ -271,6 +281,7 @@ export class WorkerRuntime {
       this.#context.snapshot = snapshot;
       this.#callers.configured(configuration);
       this.#beat.shares.configure(generation, workers);
+      this.#beat.caps.configure(generation, workers);
       this.#dropServices(services);
       void before?.path?.application.close();
       send({ type: 'configured', generation });
@@ -313,6 +324,12 @@ export class WorkerRuntime {
       if (service !== undefined) retryWaitingAt(this.#context, service, service.takeLost(), now);
       this.#goneSeries.take(state);
     }
+  }
+
+  #takeLoads(loads: readonly LoadNews[]): void {
+    const now = systemNow();
+    for (const { service, id, utilization, ageMs } of loads)
+      this.#context.services.get(service)?.takeLoad(id, utilization, now - ageMs);
   }
 
   #override(override: ServiceOverride): void {

@@ -13,4 +13,6 @@ export interface Evidence {
   readonly failingChecks: readonly string[];
   /** The connection was refused: a closed port is certain, other silence is not. */
   readonly refused: boolean;
+  /** Nothing came in the time that a probe has. */
+  readonly timedOut?: true;
 }

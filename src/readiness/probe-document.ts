@@ -56,6 +56,9 @@ export const REFUSED: Evidence = {
   refused: true,
 };
 
+/** Nothing came in time. */
+export const TIMED_OUT: Evidence = { ...evidence('absent', 'timeout'), timedOut: true };
+
 /** Judges an answer; total, whatever the instance sends. */
 export function judgeAnswer(answer: ProbeAnswer, expected: ProbeExpectation): Evidence {
   const { status, body } = answer;

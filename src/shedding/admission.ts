@@ -210,10 +210,10 @@ export class Admission implements PermitIssuer {
       this.#governor.evenOut(others.limit / others.workers, EVEN_OUT);
   }
 
-  /** Instances came or went: the limit moves in proportion, by half to twofold. 0: none is ready, the limit is kept. */
-  setCeiling(maxInFlight: number, now: number): void {
-    if (maxInFlight === this.#policy.maxInFlight) return;
-    this.configure({ ...this.#policy, maxInFlight }, now);
+  /** Instances came or went: the limit moves in proportion, by half to twofold. 0: none is ready, the limit is kept. What is borrowed moves no limit, it only leaves room. */
+  setCeiling(maxInFlight: number, now: number, borrowed = 0): void {
+    if (maxInFlight === this.#policy.maxInFlight && borrowed === (this.#policy.borrowed ?? 0)) return;
+    this.configure({ ...this.#policy, maxInFlight, borrowed }, now);
   }
 
   /** Whole seconds for `Retry-After`, random. */

@@ -117,9 +117,9 @@ export class Governor {
 
   /** The limit as a real number. */
   get limit(): number {
-    const { fixedLimit, ceiling } = this.#settings;
+    const { fixedLimit, ceiling, borrowed } = this.#settings;
     if (fixedLimit === 0) return this.#limit;
-    return ceiling > 0 ? Math.min(fixedLimit, ceiling) : fixedLimit;
+    return ceiling > 0 ? Math.min(fixedLimit, ceiling + borrowed) : fixedLimit;
   }
 
   /** The pace is lost: no more than what it lets through within the tolerance. */
@@ -389,9 +389,9 @@ export class Governor {
 
   /** Within the floor and the ceiling, and not beyond what lately was of use: an idle limit admits no whole surge. */
   #clamp(): void {
-    const { ceiling, workers } = this.#settings;
+    const { ceiling, borrowed, workers } = this.#settings;
     const useful = Math.max(START / workers, this.#peak.limit);
-    const most = ceiling > 0 ? Math.min(ceiling, useful) : useful;
+    const most = ceiling > 0 ? Math.min(ceiling + borrowed, useful) : useful;
     this.#limit = Math.min(most, Math.max(this.#floor, this.#limit));
   }
 }

@@ -13,6 +13,8 @@ export interface AdmissionPolicy {
   readonly workers: number;
   /** The most this worker may have in flight: the sum of its shares of the instances' caps; 0: no instance is ready. */
   readonly maxInFlight: number;
+  /** Of that, what it has beyond equal shares, from the other workers; negative: what it has lent them. */
+  readonly borrowed?: number;
 }
 
 export interface GovernorSettings {
@@ -21,20 +23,23 @@ export interface GovernorSettings {
   readonly workers: number;
   /** This worker's fixed limit, or 0: found from latency. */
   readonly fixedLimit: number;
-  /** The most that the instances' caps let this worker have in flight; 0: no instance is ready, nothing to go by. */
+  /** The most that equal shares of the instances' caps let it have in flight; 0: no instance is ready, nothing to go by. */
   readonly ceiling: number;
+  /** So much more, for the time being; it comes and goes without a new beginning. */
+  readonly borrowed: number;
   /** Nobody is refused (observe, off): cuts have no effect, so whatever asks "did it help?" rests. */
   readonly observing: boolean;
 }
 
 /** This worker's share of the policy. */
 export function governorSettings(policy: AdmissionPolicy): GovernorSettings {
-  const { slaMs, workers, limit, maxInFlight, mode } = policy;
+  const { slaMs, workers, limit, maxInFlight, borrowed = 0, mode } = policy;
   return {
     slaMs,
     workers,
     fixedLimit: limit === 'auto' ? 0 : Math.max(1, Math.floor(limit / workers)),
-    ceiling: maxInFlight,
+    ceiling: maxInFlight - borrowed,
+    borrowed: Math.max(0, borrowed),
     observing: mode !== 'enforce',
   };
 }

@@ -1,11 +1,13 @@
 import type { Random } from '../kernel/random.ts';
-import { ANY_VERSION, type VersionRow } from './candidates.ts';
+import { ANY_VERSION, type SilentSlot, type VersionRow } from './candidates.ts';
 import type { InstanceView } from './fleet.ts';
+import { InstanceCap, type CapUse } from './instance-cap.ts';
 import type { InstanceState } from './instance-state.ts';
 import { ChoiceOfTwo } from './choice-of-two.ts';
 import { Dice } from './dice.ts';
 import { grown } from './grown.ts';
 import { LatencyBook } from './latency-book.ts';
+import type { LoadTold } from './load-gate.ts';
 import { PinCounts } from './pin-counts.ts';
 import { Roster } from './roster.ts';
 import { Silence } from './silence.ts';
@@ -42,8 +44,8 @@ export interface PickRequest {
   readonly version?: number;
 }
 
-/** `spill`: pinned, but full, the pin stays; `repin`: pinned to one that serves no more; `panic`: nothing is open; `version`: asked for. */
-export type PickReason = 'p2c' | 'pinned' | 'spill' | 'repin' | 'panic' | 'retry' | 'version';
+/** `load`: of two one said that it is full; `spill`: pinned, but full, the pin stays; `repin`: pinned to one that serves no more; `panic`: nothing is open, or hardly anything; `version`: asked for. */
+export type PickReason = 'p2c' | 'load' | 'pinned' | 'spill' | 'repin' | 'panic' | 'retry' | 'version';
 
 export type AttemptFault = 'connect' | 'reset' | 'timeout' | 'protocol';
 
@@ -57,6 +59,8 @@ export interface SlotView {
   readonly cap: number;
   readonly rttMs: number;
   readonly blame: number;
+  /** What it says of its own load, while that is fresh. */
+  readonly load: LoadTold | undefined;
 }
 
 /** No instance may take it; in less than a millisecond a 503. */
@@ -84,9 +88,9 @@ export class Balancer {
   readonly #silence = new Silence();
   #policy: BalancerPolicy;
   #inFlight = new Float64Array(0);
-  #share = 1;
   #now = 0;
   lastReason: PickReason = 'p2c';
+  readonly cap = new InstanceCap();
 
   constructor(policy: BalancerPolicy, random: Random) {
     this.#policy = policy;
@@ -97,7 +101,7 @@ export class Balancer {
 
   configure(policy: BalancerPolicy): void {
     this.#policy = policy;
-    this.#share = Math.max(1, Math.ceil(policy.maxConcurrencyPerInstance / Math.max(1, policy.workers)));
+    this.cap.configure(policy.maxConcurrencyPerInstance, policy.workers);
   }
 
   /** Takes the supervisor's picture, always a complete one. What was learned of instances that stay, stays. */
@@ -194,9 +198,9 @@ export class Balancer {
     if (this.#table.isKnown(slot)) this.#book.answer(slot, rttMs, status, retryAfterMs, now);
   }
 
-  /** An answer told the instance's own utilisation: 1 is all it wants. */
-  reported(slot: number, utilization: number, now: number): void {
-    if (this.#table.isKnown(slot)) this.#book.load.note(slot, utilization, now);
+  /** The instance told its own utilisation at that moment: 1 is all it wants. */
+  reported(slot: number, utilization: number, at: number): void {
+    if (this.#table.isKnown(slot)) this.#book.load.note(slot, utilization, at);
   }
 
   /**
@@ -223,12 +227,23 @@ export class Balancer {
   }
 
   /** Requests that this worker may have in flight at all instances that take some. The ceiling of the limit. */
-  openCap(): number {
+  openCap(cap = this.cap.at(this.#now)): number {
     let sum = 0;
     for (let index = 0; index < this.candidatesOf(ANY_VERSION); index++) {
-      sum += this.#capOf(this.#candidates.slotAt(index), this.#now);
+      sum += this.#capOf(this.#candidates.slotAt(index), this.#now, cap);
     }
     return sum;
+  }
+
+  /** What this worker has of the caps, for its claim. */
+  capUse(now: number): CapUse {
+    this.#now = now;
+    let inFlight = 0;
+    for (let index = 0; index < this.candidatesOf(ANY_VERSION); index++)
+      inFlight += this.inFlight(this.#candidates.slotAt(index));
+    let mostAtOne = 0;
+    for (let slot = 0; slot < this.#table.size; slot++) mostAtOne = Math.max(mostAtOne, this.inFlight(slot));
+    return { inFlight, mostAtOne, openCap: this.openCap() };
   }
 
   /** How many instances a request for a version, or a range of them, may be drawn from now. */
@@ -244,6 +259,11 @@ export class Balancer {
   /** Those with an instance that is known, by the last picture. */
   get versions(): readonly VersionRow[] {
     return this.#candidates.rows;
+  }
+
+  /** Those that a few requests may try, by the last picture; empty as a rule. */
+  get silent(): readonly SilentSlot[] {
+    return this.#candidates.silent;
   }
 
   /** The versions that only those get who ask for them, from the next picture on. */
@@ -278,6 +298,7 @@ export class Balancer {
         cap: this.#capOf(slot, now),
         rttMs: this.#book.rttMs(slot, now),
         blame: this.#book.blame(slot, now),
+        load: this.#book.load.told(slot, now),
       });
     }
     return views;
@@ -336,13 +357,19 @@ export class Balancer {
 
   #choose(a: number, b: number, makesPin: boolean, now: number): number {
     const { slowStartMs } = this.#policy;
+    const { load } = this.#book;
+    const aFull = load.isFull(a, now);
+    if (aFull !== load.isFull(b, now)) {
+      if (this.lastReason === 'p2c') this.lastReason = 'load';
+      return aFull ? b : a;
+    }
     return this.#choice.pick(a, this.inFlight(a), b, this.inFlight(b), makesPin, slowStartMs, now);
   }
 
-  #capOf(slot: number, now: number): number {
+  #capOf(slot: number, now: number, cap = this.cap.at(now)): number {
     if (this.#roster.onTrial(slot)) return 1;
     const warm = this.#roster.warm(slot, this.#policy.slowStartMs, now);
-    return warm === 1 ? this.#share : Math.max(1, Math.ceil(this.#share * warm));
+    return warm === 1 ? cap : Math.max(1, Math.ceil(cap * warm));
   }
 
   #add(view: InstanceView, guessMs: number, now: number): number {

@@ -213,6 +213,11 @@ export class Breaker {
     this.#state = { kind: 'forced', to, untilMs: untilMs ?? Number.POSITIVE_INFINITY, by };
   }
 
+  /** What failed was a dependency, and it is back: nothing is held against the service. An operator's word stays. */
+  pardon(): void {
+    if (this.#state.kind !== 'forced') this.#startOver(Number.NEGATIVE_INFINITY);
+  }
+
   /** Its own trip since the last call, for the other workers. */
   takeTrip(): Trip | undefined {
     const trip = this.#untold;

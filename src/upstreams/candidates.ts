@@ -10,6 +10,9 @@ import type { SlotTable } from './slot-table.ts';
  * the last of them began to leave asks for its parts until that one is gone. Versions that stand *apart* (canaries, aborted
  * ones) come last in the range of all, so the others are a range too.
  *
+ * While fewer than half of those that should serve are open, the silent ones whose probes time out are told apart
+ * (`silent`): a few requests try them (`panic-tries.ts`).
+ *
  * A version's index is its own as long as the service lives, also while it has no instance. Limit: one name is kept for
  * each version ever seen.
  */
@@ -29,6 +32,15 @@ export interface VersionRow {
   readonly open: number;
   /** Whether a request for it finds an instance. */
   readonly live: boolean;
+}
+
+/** A silent instance that may be tried while few are open. */
+export interface SilentSlot {
+  readonly slot: number;
+  /** Index of its version. */
+  readonly version: number;
+  /** Only for those who ask for that version. */
+  readonly apart: boolean;
 }
 
 interface Group {
@@ -52,6 +64,8 @@ export class Candidates {
   /** Names of versions that a request without a wish does not get. */
   apart: ReadonlySet<string> = NOBODY;
   rows: readonly VersionRow[] = [];
+  /** Empty as a rule. */
+  silent: readonly SilentSlot[] = [];
 
   /** How many a request for a version may be drawn from. */
   lengthOf(version: number): number {
@@ -94,6 +108,7 @@ export class Candidates {
     for (const group of groups.values()) if (isApart(group)) end = this.#append(group, group.drawn, end);
     this.#count = end;
     this.#panicking = !someOpen && end > 0;
+    this.silent = someOpen && areFewOpen(views) ? this.#silentOf(views, table) : [];
     for (const group of groups.values())
       if (group.open === 0 && group.keeping.length > 0) end = this.#append(group, group.keeping, end);
     this.rows = [...groups.values()].map(({ index, name, seq, open }) => ({
@@ -103,6 +118,16 @@ export class Candidates {
       open,
       live: this.lengthOf(index) > 0,
     }));
+  }
+
+  #silentOf(views: readonly InstanceView[], table: SlotTable): readonly SilentSlot[] {
+    const silent: SilentSlot[] = [];
+    for (const { id, version, timedOut } of views) {
+      if (!timedOut) continue;
+      const index = this.#indexes.get(version) ?? ANY_VERSION;
+      silent.push({ slot: table.slotOf(id), version: index, apart: this.apart.has(version) });
+    }
+    return silent;
   }
 
   #newGroup({ version: name, versionSeq: seq }: InstanceView): Group {
@@ -123,3 +148,14 @@ export class Candidates {
 }
 
 const NOBODY: ReadonlySet<string> = new Set();
+
+/** Fewer than half of those that are listed and that no operator has taken away. */
+function areFewOpen(views: readonly InstanceView[]): boolean {
+  let open = 0;
+  let expected = 0;
+  for (const { opensNew, state, drainForMs } of views) {
+    if (opensNew) open++;
+    if (state !== 'disabled' && drainForMs < 0) expected++;
+  }
+  return 2 * open < expected;
+}

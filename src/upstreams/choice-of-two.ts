@@ -9,8 +9,8 @@
  * worked off the queue of its absence, and 0.8 of it towards the end; without any, one grown alone drowns beside it.
  * Dividing its cost instead of thinning starves it at low load and floods it at high load. One on trial gets that share
  * whatever it costs: it is there to be judged by requests, and a slow first answer must not put off the next for a minute.
- * A slow one gets a least share too, or nobody would see that it has recovered. One that says it is full (`LoadGate`) is
- * passed over before all that.
+ * A slow one gets a least share too, or nobody would see that it has recovered. One that says it is full (`LoadGate`) was
+ * passed over before all that, by `Balancer`.
  * Why the square, on top of the time that is in the cost already: two of ten that take three times as long then get a tenth
  * of a fast one's share each instead of a quarter, and p99 is 1.1 times that of ten fast ones instead of 1.3 (load 0.3 to
  * 0.7, 1 to 16 workers). To the third power the fast half of a service queues beside an idle slow half.
@@ -57,9 +57,7 @@ export class ChoiceOfTwo {
     slowStartMs: number,
     now: number,
   ): number {
-    const { pace, load } = this.#book;
-    const aFull = load.isFull(a, now);
-    if (aFull !== load.isFull(b, now)) return aFull ? b : a;
+    const { pace } = this.#book;
     const aWarm = this.#roster.warm(a, slowStartMs, now);
     const bWarm = this.#roster.warm(b, slowStartMs, now);
     const aTrial = this.#roster.onTrial(a);

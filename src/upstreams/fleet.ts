@@ -63,6 +63,8 @@ export interface InstanceView {
   readonly trial: boolean;
   /** May be tried when nothing is open: silent, but enabled and on the list. */
   readonly panic: boolean;
+  /** `panic`, and what its probes get is a timeout: may be tried while few are open. */
+  readonly timedOut: boolean;
   /** Age of this opening; -1 born grown; 0 while closed. */
   readonly readyForMs: number;
   /** Age of the drain; -1 while it does not drain. */
@@ -140,18 +142,13 @@ export class Fleet {
 
   /**
    * Takes what a probe says. An unknown id is ignored: the list is newer.
-   * @returns true when traffic contradicts it: that says more than a probe that does not come back
+   * @returns true when traffic contradicts it
    */
   probe(id: string, evidence: Evidence, now: number): boolean {
     const record = this.#records.get(id);
     if (record === undefined) return false;
     const { readiness } = this.#policy;
-    // Who was answered while the probe waited counts; over a whole interval a process that was stopped would be believed
-    // for one probe more. A closed port is another matter: what goes well there are connections of before.
-    const contradicted =
-      evidence.kind === 'absent' &&
-      !evidence.refused &&
-      now - record.lastOkAt < Math.min(readiness.timeoutMs, readiness.intervalMs);
+    const contradicted = record.weigh(evidence, readiness, now);
     if (evidence.kind === 'drain') record.probeNotice(now);
     if (evidence.kind === 'pass' || evidence.kind === 'warn') record.quietProbe(readiness.rise, now);
     if (!contradicted) this.#active(record, evidence, now);
@@ -392,6 +389,7 @@ function viewOf(record: InstanceRecord, now: number): InstanceView {
     keepsPinned: record.keepsPinned,
     trial: record.trial,
     panic: record.panic,
+    timedOut: record.timedOut,
     readyForMs: open ? (record.grown ? -1 : now - record.openSince) : 0,
     drainForMs: draining === undefined ? -1 : now - draining,
     stateSinceMs: now - record.stateSince,

@@ -1,3 +1,4 @@
+import type { Evidence } from '../kernel/evidence.ts';
 import { ActiveAxis, type ActivePolicy } from './active-axis.ts';
 import { deriveState, opensNew, type Admin, type InstanceState, type Presence } from './instance-state.ts';
 import { FlapHold } from './flap-hold.ts';
@@ -60,6 +61,11 @@ const NOTICE_MS = 10_000;
  * leaves, and a request that was just sent there is not in them; double: an empty instance is shown as draining for longer.
  */
 const IDLE_AFTER_MS = 2500;
+/**
+ * How long an answer to a request clears one that is out of use of the silence of its probes. Half: at one try a second the
+ * passes do not add up; double: nothing, since who is out returns by answers alone.
+ */
+const TRIED_MS = 2000;
 
 export class InstanceRecord {
   readonly id: string;
@@ -82,6 +88,8 @@ export class InstanceRecord {
   trial = false;
   /** May be tried when nothing is open: silent, but enabled and on the list. */
   panic = false;
+  /** `panic`, and what its probes get is a timeout: may be tried while few are open. */
+  timedOut = false;
   stateSince: number;
   /** When it took its first new session in this opening; meaningless while closed. */
   openSince = 0;
@@ -104,6 +112,8 @@ export class InstanceRecord {
   #leavingBy: LeavingBy = 'list';
   #leavingSince = 0;
   #noticedAt = -Infinity;
+  /** The last word of its probes was none. */
+  #probesTimeOut = false;
   /** Its probes are to be believed of its end: they told of it, or its port was closed since. */
   #probesTell = false;
   #quietProbes = 0;
@@ -223,6 +233,20 @@ export class InstanceRecord {
     this.#probesTell = false;
   }
 
+  /**
+   * Notes what a probe says. @returns true when traffic contradicts it: that says more than a probe that does not come back
+   */
+  weigh(evidence: Evidence, { timeoutMs, intervalMs }: ActivePolicy, now: number): boolean {
+    if (evidence.kind !== 'void') this.#probesTimeOut = evidence.timedOut === true;
+    // A closed port is another matter: what goes well there are connections of before.
+    if (evidence.kind !== 'absent' || evidence.refused) return false;
+    const okForMs = now - this.lastOkAt;
+    // Who was answered while the probe waited counts; over a whole interval a process that was stopped would be believed
+    // for one probe more.
+    if (okForMs < Math.min(timeoutMs, intervalMs)) return true;
+    return this.active.value === 'failSilent' && okForMs < TRIED_MS;
+  }
+
   /** What time alone changes on the admin and presence axes and in the ejection. */
   tick(now: number, policy: RecordPolicy): void {
     if (now >= this.#adminUntil) {
@@ -289,7 +313,9 @@ export class InstanceRecord {
     this.trial = open && outlier.state === 'trial';
     // A closed port is certain: asking there again would only turn a quick 503 into a 502.
     this.panic = state === 'down' && this.admin === 'enabled' && presence === 'present' && !active.portClosed;
-    const face = `${state} ${keepsPinned} ${this.trial} ${this.panic} ${since} ${this.spec.weight} ${this.spec.uid} ${this.reason}`;
+    // Both must agree: where discovery says that it is not ready, answers bring nobody back.
+    this.timedOut = this.panic && this.#probesTimeOut && this.spec.readyHint !== 'notReady';
+    const face = `${state} ${keepsPinned} ${this.trial} ${this.panic} ${this.timedOut} ${since} ${this.spec.weight} ${this.spec.uid} ${this.reason}`;
     const changed = face !== this.#face;
     this.#face = face;
     return changed;

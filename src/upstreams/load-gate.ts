@@ -1,12 +1,13 @@
 /**
  * What instances say of their own load, as a gate: who says that he is nearly full is dear, who is full is passed over.
  *
- * Signal: the utilisation that came with an answer, 1 for all that the instance wants. Decision: from `BUSY` on its cost is
+ * Signal: the utilisation that came with an answer of this worker's or with a probe of the supervisor's (`ProbeLoads`), 1 for
+ * all that the instance wants; the younger of the two reports counts, whoever heard it. Decision: from `BUSY` on its cost is
  * multiplied by four, from 1 on the other one of two is taken, unless that is full too. Why a gate and not a rank: utilisation
  * is measured over seconds, so whoever follows it sends all to the one that was idle a second ago, in every worker. What it
  * knows that times do not: work that comes past this gateway, memory, a quota. Cold start: nobody has said anything. Idle
- * gap: after ten seconds a report says nothing any more, and the instance is asked again. Recovery: the next answer says.
- * Limits: one that nobody asks says nothing, so it is tried once in ten seconds. Source: design §3; gRPC A51, Envoy's weights.
+ * gap: after ten seconds a report says nothing any more, and the instance is asked again. Recovery: the next report says.
+ * Limits: one whose probes do not tell says nothing while nobody asks it, so it is tried once in ten seconds. Source: design §3; gRPC A51, Envoy's weights.
  */
 
 import { grown } from './grown.ts';
@@ -17,7 +18,14 @@ const FULL = 1;
 /** What a busy one costs more. Half: two in flight at the others bring it back; double: it idles while they queue eight deep. */
 const BUSY_FACTOR = 4;
 /** Half: one that was passed over is tried twice as often; double: it idles for twenty seconds after one bad moment. */
-const FRESH_MS = 10_000;
+export const FRESH_MS = 10_000;
+
+/** What an instance says of its load, and how long ago it said so. */
+export interface LoadTold {
+  /** Finite, at least 0; 1 is all it wants. */
+  readonly utilization: number;
+  readonly ageMs: number;
+}
 
 export class LoadGate {
   #utilization = new Float64Array(0);
@@ -34,10 +42,20 @@ export class LoadGate {
     this.#until[slot] = 0;
   }
 
-  /** @param utilization finite, at least 0 */
-  note(slot: number, utilization: number, now: number): void {
+  /**
+   * Takes a report, unless a younger one is known.
+   * @param utilization finite, at least 0 @param at when it was heard
+   */
+  note(slot: number, utilization: number, at: number): void {
+    if (at + FRESH_MS < (this.#until[slot] ?? 0)) return;
     this.#utilization[slot] = utilization;
-    this.#until[slot] = now + FRESH_MS;
+    this.#until[slot] = at + FRESH_MS;
+  }
+
+  /** The last report; undefined when it says nothing any more. */
+  told(slot: number, now: number): LoadTold | undefined {
+    const leftMs = (this.#until[slot] ?? 0) - now;
+    return leftMs > 0 ? { utilization: this.#utilization[slot] ?? 0, ageMs: FRESH_MS - leftMs } : undefined;
   }
 
   isFull(slot: number, now: number): boolean {

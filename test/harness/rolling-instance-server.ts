@@ -74,6 +74,7 @@ function serve(initial: RollingSettings): void {
   };
   const probed = (response: ServerResponse): void => {
     const { probeStatus, failingCheck, drain } = settings;
+    if (probeStatus === 0) return;
     if (failingCheck !== '') {
       const document = JSON.stringify({
         status: 'fail',

@@ -26,7 +26,7 @@ export interface RollingSettings {
   readonly drain: DrainStyle;
   readonly drainMs: number;
   readonly seed: number;
-  /** What its probe answers while it does not drain. */
+  /** What its probe answers while it does not drain; 0: never anything. */
   readonly probeStatus: number;
   /** What everything else is answered. */
   readonly status: number;

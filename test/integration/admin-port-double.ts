@@ -70,6 +70,7 @@ export function serviceView(
       sessions,
       sessionsLeft: sessions,
       drainLeftMs: null,
+      utilization: null,
       ...changes,
     })),
   };

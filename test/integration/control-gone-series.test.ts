@@ -11,8 +11,8 @@ import type { ServiceStates } from '../../src/io/ipc.ts';
 import { Meter } from '../../src/io/meter.ts';
 import { instanceId } from '../../src/upstreams/instance-id.ts';
 import { seededRandom } from '../../src/kernel/random.ts';
+import { view } from '../harness/instance-view.ts';
 import { loaded } from '../unit/config/load-text.ts';
-import { view } from '../unit/upstreams/queueing-model.ts';
 import { event, startService } from './path-fixture.ts';
 
 const MINUTE_MS = 60_000;
@@ -56,6 +56,7 @@ describe('the series of instances that are gone', () => {
       random: seededRandom(1),
       meter,
       onStates: (states) => told.push(...states),
+      onLoads: () => undefined,
       onFault: (reason) => {
         throw new Error(reason);
       },
@@ -163,6 +164,7 @@ it('an ejection counts again at a service that was gone meanwhile', async () => 
       for (const { service, instances } of states)
         if (service === 'shop') told.emit(instances.map(({ state }) => state).join(' '));
     },
+    onLoads: () => undefined,
     onFault: () => undefined,
   });
   origins.defer(() => {

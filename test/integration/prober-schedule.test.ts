@@ -76,6 +76,7 @@ describe('the prober', () => {
       random: seededRandom(1),
       meter: new Meter(),
       onStates: () => undefined,
+      onLoads: () => undefined,
       onFault: (reason) => faults.push(reason),
     });
     for (const count of [50, 51, 60]) {

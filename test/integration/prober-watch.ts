@@ -15,6 +15,7 @@ import type { Evidence } from '../../src/kernel/evidence.ts';
 export interface Seen {
   readonly id: string;
   readonly evidence: Evidence;
+  readonly utilization: number;
   readonly at: number;
 }
 
@@ -28,8 +29,8 @@ export class Watch implements Disposable {
     this.prober = new Prober({
       now: () => performance.now(),
       random: seededRandom(1),
-      onEvidence: (_service, id, evidence, now) => {
-        this.seen.push({ id, evidence, at: now });
+      onEvidence: (_service, id, evidence, now, utilization) => {
+        this.seen.push({ id, evidence, utilization, at: now });
         const isDoubted = onEvidence(id, evidence, now);
         for (const wake of this.#wake.splice(0)) wake();
         return isDoubted;

@@ -129,6 +129,40 @@ describe('a probe', () => {
     );
   });
 
+  it('hears what the answer tells of the load, if the instance is in use by it', async () => {
+    const field = { 'endpoint-load-metrics': 'TEXT application_utilization=1.2' };
+    const health = { 'content-type': 'application/health+json' };
+    await using origin = await httpOrigin(({ url }, response) => {
+      if (url === '/warns') response.writeHead(200, { ...field, ...health }).end('{"status":"warn"}');
+      else if (url === '/drains') response.writeHead(503, { ...field, 'x-drain': '1' }).end();
+      else if (url === '/silent') response.writeHead(200).end();
+      else if (url === '/half') response.writeHead(200, { ...field, 'content-length': '100' }).write('half');
+      else response.writeHead(Number(url?.slice(1)), field).end();
+    });
+    for (const [path, kind, utilization] of [
+      ['/200', 'pass', 1.2],
+      ['/429', 'void', 1.2],
+      ['/warns', 'warn', 1.2],
+      ['/drains', 'drain', 1.2],
+      ['/silent', 'pass', -1],
+      ['/503', 'explicit', -1],
+      ['/404', 'absent', -1],
+      ['/half', 'absent', -1],
+    ] as const) {
+      using watch = new Watch();
+      await watch.first(target(origin.url, { path, timeoutMs: path === '/half' ? 200 : 10_000 }));
+      expect([path, watch.seen.at(-1)?.evidence.kind, watch.seen.at(-1)?.utilization]).toEqual([
+        path,
+        kind,
+        utilization,
+      ]);
+    }
+    using watch = new Watch();
+    const expectation = { requiredChecks: [], optionalChecks: [], identity: 'shop' };
+    await watch.first(target(origin.url, { path: '/200', expectation }));
+    expect(watch.seen.at(-1)).toMatchObject({ evidence: { kind: 'explicit' }, utilization: -1 });
+  });
+
   it('has a connection of its own each time, and leaves none behind', async () => {
     const requests: IncomingMessage[] = [];
     await using origin = await httpOrigin((request, response) => {

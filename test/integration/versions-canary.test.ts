@@ -3,29 +3,13 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { eventually } from '../harness/ports.ts';
-import { Deployment, set } from './versions-fixture.ts';
+import { deployment, set } from './versions-fixture.ts';
 import type { Settings } from './versions-fixture.ts';
 
-const shop = new Deployment();
-
-beforeAll(async () => {
-  await shop.listen();
-});
-
-beforeEach(() => {
-  shop.forget();
-});
-
-afterEach(async () => {
-  await shop.stop();
-});
-
-afterAll(async () => {
-  await shop[Symbol.asyncDispose]();
-});
+const shop = deployment();
 
 describe('a canary', () => {
   const running = [0, 1, 4];

@@ -2,7 +2,7 @@
  * Five instances of three versions, each with parts of its own and no other's, behind a gateway that a test configures; and
  * a caller that says what a browser would.
  */
-import { expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 
 import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
@@ -49,7 +49,7 @@ export function set({ rawHeaders }: Answer): string {
     .join('; ');
 }
 
-export class Deployment implements AsyncDisposable {
+class Deployment implements AsyncDisposable {
   readonly #instances: Listening[] = [];
   #gateway: Gateway | undefined = undefined;
   /** What each instance was asked: method and target. */
@@ -192,4 +192,22 @@ ${affinity ? `    affinity: { cookie: seat, idle: ${idle}, mode: ${mode}, keys: 
 routes: [{ path: /, service: shop }]
 `;
   }
+}
+
+/** For the tests of one file: its instances live as long as they all, a gateway as long as the test that starts it. */
+export function deployment(): Deployment {
+  const made = new Deployment();
+  beforeAll(async () => {
+    await made.listen();
+  });
+  beforeEach(() => {
+    made.forget();
+  });
+  afterEach(async () => {
+    await made.stop();
+  });
+  afterAll(async () => {
+    await made[Symbol.asyncDispose]();
+  });
+  return made;
 }

@@ -4,29 +4,13 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { eventually } from '../harness/ports.ts';
 import { valueOf, valuesOf } from './path-fixture.ts';
-import { Deployment, set, VERSIONS } from './versions-fixture.ts';
+import { deployment, set, VERSIONS } from './versions-fixture.ts';
 
-const shop = new Deployment();
-
-beforeAll(async () => {
-  await shop.listen();
-});
-
-beforeEach(() => {
-  shop.forget();
-});
-
-afterEach(async () => {
-  await shop.stop();
-});
-
-afterAll(async () => {
-  await shop[Symbol.asyncDispose]();
-});
+const shop = deployment();
 
 describe('what a request asks for itself', () => {
   test.each([{ by: 'query' }, { by: 'header' }])('reaches that version, by $by', async ({ by }) => {

@@ -4,7 +4,7 @@ import { seededRandom } from '../../src/kernel/random.ts';
 import { ALL_AT_CAP, Balancer, NONE_READY } from '../../src/upstreams/balancer.ts';
 import type { InstanceView } from '../../src/upstreams/fleet.ts';
 import { LatencyBook } from '../../src/upstreams/latency-book.ts';
-import { view } from '../unit/upstreams/queueing-model.ts';
+import { view } from '../harness/instance-view.ts';
 
 const CAP = 3;
 const KINDS = ['ready', 'warming', 'trial', 'draining', 'down', 'panic', 'unready', 'absent'] as const;

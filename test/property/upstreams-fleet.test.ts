@@ -130,6 +130,7 @@ describe('a fleet, for any history', () => {
             if (view.opensNew) expect(view.keepsPinned).toBe(true);
             else if (view.keepsPinned) expect(view.state).toBe('draining');
             if (view.panic) expect(view.state).toBe('down');
+            if (view.timedOut) expect(view.panic).toBe(true);
             if (view.trial) expect(view.opensNew).toBe(true);
             expect(view.versionSeq).toBeGreaterThan(0);
             expect(view.stateSinceMs).toBeGreaterThanOrEqual(0);

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { IdentityChain, type IdentityInput } from '../../../src/clients/identity.ts';
 import { tokenDigest } from '../../../src/clients/token.ts';
+import { IDENTITY_POLICY } from './identity-policy.ts';
 
 /** Tokens of one client, and the tier that each of them claims. */
 const CLAIMS = { first: 'gold', second: 'of another platform', third: 'free' };
@@ -19,6 +20,7 @@ test('the tier that the last token of a name claimed is remembered for operators
     Object.entries(CLAIMS).map(([token, tier]) => [tokenDigest(token), { client: 'alice', tier }]),
   );
   const identities = new IdentityChain({
+    ...IDENTITY_POLICY,
     chain: [
       {
         kind: 'jwt',
@@ -27,13 +29,6 @@ test('the tier that the last token of a name claimed is remembered for operators
       },
     ],
     keys: [{ client: 'alice', tier: 'free' }],
-    unknownKeys: 'reject',
-    defaultTier: 'default',
-    allow: [],
-    deny: [],
-    tiers: new Set(['default', 'free', 'gold']),
-    hashSecret: 'a secret of the test',
-    isHeld: () => false,
   });
   expect(identities.tierClaimed('alice')).toBeUndefined();
   for (const [token, tier, claimed] of [

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { clientBucket } from '../../../src/clients/client-name.ts';
 import { IdentityChain } from '../../../src/clients/identity.ts';
+import { IDENTITY_POLICY } from './identity-policy.ts';
 
 const NOW = 'the secret in force';
 const BEFORE = 'the one before';
@@ -9,19 +10,15 @@ test('under another secret a client is told by both hashes when it comes, and no
   const told = new Map<string, string>();
   const keys = ['acme', 'bolt'].map((client) => ({ key: `key of ${client}`, client, tier: 'default' }));
   const identities = new IdentityChain({
+    ...IDENTITY_POLICY,
     chain: [
       { kind: 'header', name: 'x-api-key' },
       { kind: 'ip', ipv6Prefix: 64 },
     ],
     keys,
     unknownKeys: 'defaultTier',
-    defaultTier: 'default',
-    allow: [],
-    deny: [],
-    tiers: new Set(['default']),
     hashSecret: NOW,
     before: { hashSecret: BEFORE, renamed: (was, is) => void told.set(was, is) },
-    isHeld: () => false,
   });
   const both = (kind: 'client' | 'ip', name: string): string[] => [
     clientBucket(BEFORE, kind, name),

@@ -9,8 +9,10 @@ import {
 } from '../../../src/clients/identity.ts';
 import type { TokenFacts } from '../../../src/clients/token-memory.ts';
 import { tokenDigest } from '../../../src/clients/token.ts';
+import { IDENTITY_POLICY } from './identity-policy.ts';
 
 const POLICY: IdentityPolicy = {
+  ...IDENTITY_POLICY,
   chain: [
     { kind: 'header', name: 'X-Api-Key' },
     { kind: 'cookie', name: 'key' },
@@ -26,13 +28,6 @@ const POLICY: IdentityPolicy = {
     { key: 'bolt-1', client: 'bolt', tier: 'free' },
     { key: 'schlüssel', client: 'umlaut', tier: 'free' },
   ],
-  unknownKeys: 'reject',
-  defaultTier: 'default',
-  allow: [],
-  deny: [],
-  tiers: new Set(['default', 'free', 'gold']),
-  hashSecret: 'a secret of the test',
-  isHeld: () => false,
 };
 
 interface Sent {

@@ -91,6 +91,7 @@ export function bench(scripts: readonly Script[], redis = true) {
     onFilled: () => undefined,
   });
   const limits = new AdminLimits({
+    log: { info: note },
     limitOverrides,
     pool: { all: () => workers },
     questions,

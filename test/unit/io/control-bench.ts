@@ -100,6 +100,7 @@ export function controlBench(fork: ReturnType<typeof vi.fn>, workers: number) {
     secrets: () => ({ affinity: 'a', clientHash: 'c' }),
     viaName: 'gw',
     states: () => [],
+    loads: () => [],
     overrides: () => [],
     limitOverrides: () => [],
     gateway: 'a-gateway',

@@ -6,7 +6,7 @@ import type { FleetControl } from '../../../src/io/fleet-control.ts';
 import { IdleInstances } from '../../../src/io/idle-instances.ts';
 import type { ServiceStates, WorkerViews } from '../../../src/io/ipc.ts';
 import type { WorkerPool } from '../../../src/io/worker-pool.ts';
-import { view } from '../upstreams/queueing-model.ts';
+import { view } from '../../harness/instance-view.ts';
 import { figures, worker } from './views.ts';
 
 const DRAIN = { sessionTimeout: 10_000, streamTimeout: 5000 };

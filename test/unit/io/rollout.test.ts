@@ -54,6 +54,9 @@ test('a worker that refused its configuration is given it again after five secon
   vi.advanceTimersByTime(1);
   expect(child.sent).toMatchObject([
     { type: 'configure', generation: rollout.generation },
+    // What came while it built was of services that it did not know yet; before it listens, it does.
+    { type: 'states' },
+    { type: 'loads' },
     { type: 'listen', key: ':2' },
   ]);
 });

@@ -94,3 +94,21 @@ test('a worker that is new learns from its callers where the sessions are, each 
   expect(Math.abs((picks[b] ?? 0) - 10)).toBeLessThanOrEqual(3);
   expect(Math.abs((picks[c] ?? 0) - 20)).toBeLessThanOrEqual(3);
 });
+
+test('a part of the caps that comes from another worker leaves room at once and scales no limit; what goes is gone', () => {
+  const options = { name: 'shop', workers: 2, fallbackSecret: 'x', random: seededRandom(1), now: 0 };
+  const service = new ServiceRuntime(configuration({ shedding: { limit: 100 } }), options);
+  service.update(states('shop', 'up', { 'a.test:1': 'ready', 'b.test:1': 'ready', 'c.test:1': 'ready' }), 0);
+  const limit = (now: number): number => service.admission.view(now).limit;
+  expect(limit(0)).toBe(12);
+  service.takeCaps({ grant: 1, part: 14 }, 10);
+  expect(limit(10)).toBe(21);
+  service.claimCaps(300);
+  expect(limit(300)).toBe(12);
+
+  const found = new ServiceRuntime(configuration(), options);
+  found.update(states('shop', 'up', { 'a.test:1': 'ready', 'b.test:1': 'ready' }), 0);
+  const before = found.admission.view(0).limit;
+  for (const [grant, part] of [14, 2, 8].entries()) found.takeCaps({ grant, part }, 10);
+  expect(found.admission.view(10).limit).toBe(before);
+});

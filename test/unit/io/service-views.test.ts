@@ -1,6 +1,7 @@
 /** Several workers' figures as one picture: shares add up, states take the worst, a session seen twice is one. */
 import { describe, expect, test } from 'vitest';
 import { SessionCount } from '../../../src/affinity/session-count.ts';
+import type { WorkerViews } from '../../../src/io/ipc.ts';
 import { mergeFigures, oneLine, serviceView } from '../../../src/io/service-views.ts';
 import { figures, states, worker } from './views.ts';
 
@@ -91,6 +92,26 @@ describe('the figures of several workers', () => {
       ['b:1', 6],
       ['c:1', 0],
     ]);
+  });
+
+  test('show the youngest that an instance said of its load, and null where nothing is fresh', () => {
+    const told = (utilization: number, ageMs: number): WorkerViews =>
+      worker(
+        figures({
+          instances: [
+            { id: 'a:1', inFlight: 0, streams: 0, sessionBits: '', load: { utilization, ageMs } },
+            { id: 'b:1', inFlight: 0, streams: 0, sessionBits: '' },
+          ],
+        }),
+      );
+    const shown = (...views: WorkerViews[]): unknown =>
+      serviceView(
+        states('shop', 'up', { 'a:1': 'ready', 'b:1': 'ready', 'c:1': 'ready' }),
+        mergeFigures(views).get('shop'),
+      ).instances.map(({ utilization }) => utilization);
+    expect(shown(told(1.2, 900), told(0.2, 100))).toEqual([0.2, null, null]);
+    expect(shown(told(0.2, 100), told(1.2, 900))).toEqual([0.2, null, null]);
+    expect(shown(told(0, 9000), worker(figures({})))).toEqual([0, null, null]);
   });
 
   test('count a session once that two workers have seen', () => {

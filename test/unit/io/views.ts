@@ -2,7 +2,7 @@
 import type { ServiceFigures, ServiceStates, WorkerViews } from '../../../src/io/ipc.ts';
 import { UNKNOWN } from '../../../src/io/service-views.ts';
 import type { InstanceState } from '../../../src/upstreams/instance-state.ts';
-import { view } from '../upstreams/queueing-model.ts';
+import { view } from '../../harness/instance-view.ts';
 
 export function figures(changes: Partial<ServiceFigures> = {}): ServiceFigures {
   return {

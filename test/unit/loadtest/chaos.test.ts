@@ -79,13 +79,13 @@ describe('a hypothesis', () => {
   });
 
   test('that callers are refused with one code is missed by another, by none, and by a late one', () => {
-    const refusal = { code: 'SPW_DEPENDENCY_DOWN', p99Ms: 10 };
+    const refusal = { code: 'SPW_DEPENDENCY_DOWN', p99Ms: 5 };
     const refused: Partial<Hypothesis> = { gets: Infinity, posts: Infinity, laterShare: 1, refusal };
     const told = (faults: Readonly<Record<string, number>>, failedP99Ms = 2): readonly string[] =>
       missed(later({ failed: 100, faults, failedP99Ms }), refused);
     expect(told({ 'GET 503 SPW_DEPENDENCY_DOWN': 90, 'POST 503 SPW_DEPENDENCY_DOWN': 10 })).toEqual([]);
     expect(told({ 'GET 503 SPW_DEPENDENCY_DOWN': 99, 'GET 500': 1 })).toEqual(['told later']);
-    expect(told({ 'GET 503 SPW_DEPENDENCY_DOWN': 100 }, 11)).toEqual(['told later']);
+    expect(told({ 'GET 503 SPW_DEPENDENCY_DOWN': 100 }, 6)).toEqual(['told later']);
     expect(missed({}, refused)).toEqual(['told later', 'told later']);
   });
 
@@ -125,11 +125,12 @@ describe('rows of a roll', () => {
 });
 
 describe('the ledger', () => {
-  test('tells how soon failures were told, apart from the answers', () => {
+  test('tells how soon after their sending failures were told, apart from the answers, which count from when they were due', () => {
     const ledger = new Ledger();
     for (let request = 0; request < 10; request += 1)
-      ledger.add({ phase: 'a', method: 'GET', id: '', tookMs: 100 + request, fault: '' });
-    ledger.add({ phase: 'a', method: 'GET', id: '', tookMs: 3, fault: '503 SPW_DEPENDENCY_DOWN' });
+      ledger.add({ phase: 'a', method: 'GET', id: '', tookMs: 100 + request, toldMs: 99, fault: '' });
+    const fault = '503 SPW_DEPENDENCY_DOWN';
+    ledger.add({ phase: 'a', method: 'GET', id: '', tookMs: 5, toldMs: 3, fault });
     expect(ledger.figures(new Map())).toMatchObject([{ p99Ms: 109, failedP99Ms: 3, failed: 1, sent: 11 }]);
   });
 });

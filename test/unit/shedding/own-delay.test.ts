@@ -50,7 +50,7 @@ describe('after the process stood still', () => {
   /** Three seconds of 50 ms, then a turn of 400 ms, so many under way since just before it. */
   function stalled(underway = 0): { governor: Governor; now: number; beganAtMs: number } {
     const flight = new Flight(0);
-    const settings = { slaMs: 250, workers: 1, fixedLimit: 0, ceiling: 1000, observing: false };
+    const settings = { slaMs: 250, workers: 1, fixedLimit: 0, ceiling: 1000, borrowed: 0, observing: false };
     const governor = new Governor(settings, flight, seededRandom(1), 0);
     let now = 0;
     while (now < 3000) {

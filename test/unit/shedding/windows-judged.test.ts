@@ -9,7 +9,14 @@ import { Queue } from '../../../src/shedding/queue.ts';
 import { Strain } from '../../../src/shedding/strain.ts';
 import { Caller } from './fixture.ts';
 
-const SETTINGS: GovernorSettings = { slaMs: 250, workers: 1, fixedLimit: 0, ceiling: 1000, observing: false };
+const SETTINGS: GovernorSettings = {
+  slaMs: 250,
+  workers: 1,
+  fixedLimit: 0,
+  ceiling: 1000,
+  borrowed: 0,
+  observing: false,
+};
 
 function governor(): Governor {
   return new Governor(SETTINGS, new Flight(0), seededRandom(1), 0);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
-import { quantile, runModel, view, type ModelInstance, type ModelResult } from './queueing-model.ts';
+import { view } from '../../harness/instance-view.ts';
+import { quantile, runModel, type ModelInstance, type ModelResult } from './queueing-model.ts';
 
 /** Ten instances of eight slots, 20 ms exponential: 4 000 requests a second at load 1. */
 const GOOD: ModelInstance = { slots: 8, meanMs: 20 };

@@ -273,6 +273,24 @@ test('a forced state ends at its time or with auto, and begins afresh', () => {
   expect(target.view(6000)).toMatchObject({ trips: 1 });
 });
 
+test('a pardon closes it as if nothing had been, whatever it was about to do, and not against an operator', () => {
+  const target = opened();
+  const late = opened();
+  target.pardon();
+  expect(target.view(10)).toEqual({ state: 'closed' });
+  expect(send(target, 'ok', 100, 20)).toBe(100);
+  const trial = late.allow(2000);
+  late.pardon();
+  late.record('hard', 2010, trial);
+  expect(late.view(2020)).toEqual({ state: 'closed' });
+  // The next outage gets the first pause again.
+  send(late, 'hard', 5, 2030);
+  expect(late.view(2030)).toMatchObject({ state: 'open', leftMs: 2000, trips: 1 });
+  late.force('open', undefined, 'operator');
+  late.pardon();
+  expect(stateOf(late, 2040)).toBe('forced-open');
+});
+
 test('auto is nothing to a breaker that decides by itself', () => {
   const target = opened();
   target.force('auto', undefined, 'ada');

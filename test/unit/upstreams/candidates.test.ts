@@ -6,7 +6,7 @@ import { seededRandom } from '../../../src/kernel/random.ts';
 import { ALL_AT_CAP, Balancer, NONE_READY } from '../../../src/upstreams/balancer.ts';
 import { ANY_VERSION, COMMON_VERSIONS } from '../../../src/upstreams/candidates.ts';
 import type { InstanceView } from '../../../src/upstreams/fleet.ts';
-import { view } from './queueing-model.ts';
+import { view } from '../../harness/instance-view.ts';
 
 const POLICY = { slaMs: 250, slowStartMs: 0, maxConcurrencyPerInstance: 4, workers: 1 };
 const DRAINING = { state: 'draining', opensNew: false, drainForMs: 10 } as const;
@@ -80,6 +80,45 @@ describe('a draw', () => {
     expect(drawn(balancer, ANY_VERSION)).toEqual(idsOf(0, 2));
     expect(drawn(balancer, indexOf(balancer, 'v2'))).toEqual(idsOf(1));
     expect(drawn(balancer, indexOf(balancer, 'v1'))).toEqual(idsOf(0));
+  });
+});
+
+describe('silent ones that may be tried', () => {
+  const SILENT = { ...DOWN, panic: true, timedOut: true } as const;
+  const triedOf = (views: readonly InstanceView[], apart: readonly string[] = []): string[] => {
+    const balancer = balancerOf(views, apart);
+    return balancer.silent.map(({ slot }) => balancer.idOf(slot));
+  };
+
+  test('are told while fewer than half of those that should serve are open, and some is', () => {
+    expect(triedOf([view(0), view(1, SILENT), view(2, SILENT)])).toEqual(idsOf(1, 2));
+    expect(triedOf([view(0), view(1, SILENT)])).toEqual([]);
+    expect(triedOf([view(0), view(1), view(2, SILENT), view(3, SILENT)])).toEqual([]);
+    // Nobody is open: that is the whole service's panic.
+    expect(triedOf([view(0, SILENT), view(1, SILENT), view(2, SILENT)])).toEqual([]);
+  });
+
+  test('are those whose probes time out; who says no, refuses or leaves counts as missing or not at all', () => {
+    const unready = { ...DOWN, state: 'unready' } as const;
+    const closed = { ...DOWN, panic: true } as const;
+    expect(triedOf([view(0), view(1, unready), view(2, SILENT)])).toEqual(idsOf(2));
+    expect(triedOf([view(0), view(1, closed), view(2, SILENT)])).toEqual(idsOf(2));
+    const disabled = { ...DOWN, state: 'disabled' } as const;
+    expect(triedOf([view(0), view(1, disabled), view(2, SILENT)])).toEqual([]);
+    expect(triedOf([view(0), view(1, DRAINING), view(2, SILENT)])).toEqual([]);
+    expect(triedOf([view(0), view(1, { ...DOWN, drainForMs: 10 }), view(2, SILENT)])).toEqual([]);
+  });
+
+  test('carry their version, and whether it stands apart', () => {
+    const fleet = [
+      view(0, { version: 'v1' }),
+      ...[1, 2].map((n) => view(n, { ...SILENT, version: `v${n}` })),
+    ];
+    const balancer = balancerOf(fleet, ['v2']);
+    expect(balancer.silent.map(({ version, apart }) => [version, apart])).toEqual([
+      [indexOf(balancer, 'v1'), false],
+      [indexOf(balancer, 'v2'), true],
+    ]);
   });
 });
 

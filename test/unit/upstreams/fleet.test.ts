@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { TIMED_OUT } from '../../../src/readiness/probe-document.ts';
 import { instanceId } from '../../../src/upstreams/instance-id.ts';
 import {
   changed,
@@ -133,6 +134,39 @@ describe('a fleet', () => {
     for (const now of [1300, 1550]) for (const index of [1, 2]) fleet.probe(idOf(index), REFUSED, now);
     expect(statesOf(fleet)).toBe('unready disabled down down');
     expect(fleet.views(0).map((view) => view.panic)).toEqual([false, false, false, true]);
+  });
+
+  it('says whose probes time out: of no other silence, and not where discovery says that it is not ready', () => {
+    const fleet = readyFleet(5);
+    for (const now of [1000, 11_000, 21_000]) {
+      for (const late of [0, 250]) {
+        for (const index of [0, 1]) fleet.probe(idOf(index), TIMED_OUT, now + late);
+        fleet.probe(idOf(2), { ...SILENCE, reason: 'status 404' }, now + late);
+        fleet.probe(idOf(3), REFUSED, now + late);
+      }
+    }
+    const timedOut = (): boolean[] => fleet.views(0).map((view) => view.timedOut);
+    expect(statesOf(fleet)).toBe('down ready ready down ready');
+    expect(timedOut()).toEqual([true, false, false, false, false]);
+    const specs = changed(policyOf(5), (index) => ({ readyHint: index === 0 ? 'notReady' : 'unknown' }));
+    fleet.discover(specs, 22_000, false);
+    expect(timedOut()[0]).toBe(false);
+    fleet.discover(policyOf(5).instances ?? [], 22_000, false);
+    expect(timedOut()[0]).toBe(true);
+    fleet.probe(idOf(0), { ...SILENCE, reason: 'status 404' }, 23_000);
+    expect(timedOut()[0]).toBe(false);
+  });
+
+  it('an answer a second ago clears one that is out of the silence of its probes, and nobody who is in', () => {
+    const fleet = readyFleet(3);
+    for (const now of [1000, 1250]) fleet.probe(idOf(0), TIMED_OUT, now);
+    fleet.passive(idOf(0), report({ ok: 1 }), 3000);
+    expect(fleet.probe(idOf(0), TIMED_OUT, 4900)).toBe(true);
+    fleet.passive(idOf(0), report({ ok: 1 }), 4900);
+    expect(statesOf(fleet)).toBe('warming ready ready');
+    fleet.passive(idOf(1), report({ ok: 1 }), 5000);
+    expect(fleet.probe(idOf(1), TIMED_OUT, 5499)).toBe(true);
+    expect(fleet.probe(idOf(1), TIMED_OUT, 5501)).toBe(false);
   });
 
   it('traffic through a silent instance in panic counts as passes, one an interval', () => {

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
 import { Balancer } from '../../../src/upstreams/balancer.ts';
-import { view } from './queueing-model.ts';
+import { view } from '../../harness/instance-view.ts';
 
 const PICKS = 4000;
 
@@ -55,6 +55,33 @@ describe('an instance that tells of its load', () => {
     balancer.reported(0, 1.2, 10_000);
     balancer.reported(0, 0.5, 10_001);
     expect(shareOf(balancer, 0, 10_001)).toBeGreaterThan(0.4);
+  });
+
+  it('is known by its younger report, in whatever order two are heard', () => {
+    const balancer = balancerOf(2);
+    balancer.reported(0, 1.2, 5000);
+    balancer.reported(0, 0.2, 4000); // of a probe that took longer on its way
+    expect(shareOf(balancer, 0, 5001)).toBe(0);
+    expect(balancer.view(5500)[0]?.load).toEqual({ utilization: 1.2, ageMs: 500 });
+    balancer.reported(0, 0.2, 6000);
+    balancer.reported(0, 1.2, 5999);
+    expect(shareOf(balancer, 0, 6001)).toBeGreaterThan(0.4);
+    expect(balancer.view(15_999)[0]?.load).toEqual({ utilization: 0.2, ageMs: 9999 });
+    expect(balancer.view(16_000)[0]?.load).toBeUndefined();
+  });
+
+  it('gives the pick its reason where it was passed over, and no other pick', () => {
+    const balancer = balancerOf(2);
+    const reasonOf = (tried: readonly number[]): string => {
+      balancer.pick({ pinned: -1, tried, makesPin: false }, 1);
+      return balancer.lastReason;
+    };
+    expect(reasonOf([])).toBe('p2c');
+    balancer.reported(0, 1, 0);
+    expect(reasonOf([])).toBe('load');
+    expect(reasonOf([0])).toBe('retry');
+    balancer.reported(1, 1, 0);
+    expect(reasonOf([])).toBe('p2c');
   });
 
   it('is as good as the others when all are full, or when it is alone', () => {

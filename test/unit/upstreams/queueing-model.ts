@@ -1,6 +1,7 @@
 import type { Random } from '../../../src/kernel/random.ts';
 import { Balancer } from '../../../src/upstreams/balancer.ts';
 import type { InstanceView } from '../../../src/upstreams/fleet.ts';
+import { view } from '../../harness/instance-view.ts';
 
 /**
  * A discrete-event model of workers in front of instances: Poisson arrivals, each instance with a number of slots and a
@@ -37,28 +38,6 @@ export interface ModelResult {
   readonly answers: { at: number; instance: number; latencyMs: number; status: number }[];
   readonly refused: number;
   readonly balancers: readonly Balancer[];
-}
-
-export function view(index: number, more: Partial<InstanceView> = {}): InstanceView {
-  const id = `10.0.0.${index}:80`;
-  return {
-    id,
-    url: `http://${id}`,
-    uid: '',
-    version: '',
-    versionSeq: 1,
-    weight: 1,
-    state: 'ready',
-    reason: '',
-    opensNew: true,
-    keepsPinned: true,
-    trial: false,
-    panic: false,
-    readyForMs: -1,
-    drainForMs: -1,
-    stateSinceMs: 0,
-    ...more,
-  };
 }
 
 type Event = { at: number; run: () => void };

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
 import { Balancer } from '../../../src/upstreams/balancer.ts';
 import { Silence } from '../../../src/upstreams/silence.ts';
-import { view } from './queueing-model.ts';
+import { view } from '../../harness/instance-view.ts';
 
 function silence(): Silence {
   const book = new Silence();
