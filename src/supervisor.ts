@@ -161,7 +161,6 @@ export class Supervisor {
     this.#control = new ControlPlane({
       version: options.version,
       commit: options.commit,
-      log: options.log,
       pool: this.#pool,
       fleets: this.#fleets,
       canaries: this.#canaries,

@@ -46,7 +46,6 @@ const PATIENCE_MS = 250;
 const EMBEDDED_TIMEOUT_MS = 100;
 
 interface AdminLimitsParts {
-  readonly log: { readonly info: (fields: object, message: string) => void };
   readonly pool: Pick<WorkerPool, 'all'>;
   readonly questions: Questions;
   readonly limitOverrides: Pick<LimitOverrides, 'find' | 'set' | 'remove' | 'filled'>;
@@ -100,7 +99,7 @@ export class AdminLimits {
   async fill(client: string, by: string): Promise<QuotaResult> {
     const { result, named, worker } = await this.#look(client);
     if (named === undefined) return result;
-    const { limitOverrides, log } = this.#parts;
+    const { limitOverrides } = this.#parts;
     // Asked of everybody: another gateway may have set one a moment ago.
     const removed = await limitOverrides.remove(named.bucket, by);
     if (result.state === 'unknown' && removed === undefined && !this.#mayBeBlockedElsewhere()) return result;
@@ -113,7 +112,6 @@ export class AdminLimits {
       return withoutStore({ state: 'unavailable', detail }, removed);
     }
     const scope = await limitOverrides.filled(named.bucket);
-    log.info({ client: named.client, scope, by }, 'quota filled');
     const { quota, known } = await this.#all('release', client, named);
     // The store was lost since: the buckets are full all the same, by the word of the worker that filled them.
     const told = known > 0 ? quota : this.#view(named, [filled], 0, quota.workers.asked);

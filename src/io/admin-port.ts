@@ -300,7 +300,7 @@ export interface AdminPort {
    */
   breaker(service: string, state: BreakerCommand, ttlMs: number | undefined, by: string): boolean;
   /** @returns false when there is no such service. */
-  shedding(service: string, mode: SheddingCommand, by: string): boolean;
+  shedding(service: string, mode: SheddingCommand): boolean;
   reload(by: string): Promise<ReloadView>;
   /** Replaces every worker by a new process under traffic. */
   roll(by: string): Promise<RollView>;

@@ -290,11 +290,11 @@ function breaker(port: AdminPort, { params, body, by }: AdminRequest): AdminAnsw
   return json({ service, breaker: state, ttlMs: ttlMs ?? null });
 }
 
-function shedding(port: AdminPort, { params, body, by }: AdminRequest): AdminAnswer {
+function shedding(port: AdminPort, { params, body }: AdminRequest): AdminAnswer {
   only(body, ['mode']);
   const mode = oneOf(body, 'mode', ['enforce', 'observe', 'off', 'auto'] as const);
   const { service = '' } = params;
-  if (!port.shedding(service, mode, by)) throw noService(service);
+  if (!port.shedding(service, mode)) throw noService(service);
   return json({ service, shedding: mode });
 }
 

@@ -51,6 +51,8 @@ export interface AdminServer {
 
 /** Commands are some dozens of bytes; a larger body is a mistake. */
 const BODY_BYTES = 16 * 1024;
+/** Of what a change was asked with; a command has less. */
+const LOGGED_BODY_CHARS = 200;
 /** A command that has not arrived by then never will. */
 const REQUEST_TIMEOUT_MS = 10_000;
 /** Instance ids are addresses; host names go to 253 characters. */
@@ -138,6 +140,7 @@ function buildApp(port: AdminPort, { log, guard, open }: AppParts): FastifyInsta
       method: request.method,
       path: pathOf(request.url),
       status: reply.statusCode,
+      ...(typeof request.body === 'string' ? { body: request.body.slice(0, LOGGED_BODY_CHARS) } : {}),
       by: callerOf(request),
     };
     if (reply.statusCode < 300) log.info(fields, 'admin change');

@@ -10,6 +10,8 @@ export function addAffinity(exchange: Exchange, head: ResponseHead, status: numb
   const { service } = exchange.route ?? {};
   if (service === undefined || exchange.slot < 0) return;
   service.versions?.tell(exchange, head);
+  // A silent instance was tried, and serves nobody else yet.
+  if (exchange.panicTry === 'running') return;
   const hasSession = isSessionDue(exchange);
   const version = service.versions?.cookieFor(exchange) ?? '';
   if (!hasSession && version === '') return;
@@ -26,8 +28,6 @@ function isSessionDue(exchange: Exchange): boolean {
   const cookies = sessions?.cookies;
   // Told apart by a key of its own: it has no session and needs none.
   if (sessions === undefined || cookies === undefined || exchange.affinityResult === 'fallback') return false;
-  // A silent instance was tried, and serves nobody else yet.
-  if (exchange.tryMs > 0) return false;
   const tag = sessions.tagOfSlot(exchange.slot);
   const { pin, versionChoice } = exchange;
   const isAsset = versions?.isAsset(exchange.path) === true;

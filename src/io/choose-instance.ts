@@ -38,8 +38,9 @@ export function chooseInstance(exchange: Exchange, mayWiden = true): ErrorCode |
   if (service.tries.active && first && pinned < 0 && triesSilent(exchange, now)) return '';
   const makesPin = first && pinned < 0 && mayPin(exchange);
   // A caller whose place was given up for a try at a silent instance is not refused for it.
-  const uncapped = exchange.tryMs < 0;
-  const request = { pinned, tried, makesPin, uncapped, version: ANY_VERSION };
+  const uncapped = exchange.panicTry === 'failed';
+  const streams = asksForStream(exchange);
+  const request = { pinned, tried, makesPin, uncapped, streams, version: ANY_VERSION };
   let slot = pick(exchange, request, mayWiden, now);
   if (slot === ALL_AT_CAP && service.mode !== 'enforce') {
     if (first && service.mode === 'observe') exchange.wouldShed('SPW_SHED_CONCURRENCY');
@@ -85,15 +86,19 @@ function triesSilent(exchange: Exchange, now: number): boolean {
   if (route === undefined || pin !== undefined || facts.hasBody || asksForStream(exchange)) return false;
   if (req.method !== 'GET' && req.method !== 'HEAD' && req.method !== 'OPTIONS') return false;
   const { service } = route;
+  // The parts of a page go to the version that it is of, which may have nobody else.
+  if (service.versions !== undefined && facts.navigation) return false;
   const { sla, retry } = service.configuration;
+  const slaLeftMs = exchange.startedMs + sla - now;
   const leftMs = exchange.deadlineMs - now;
-  if (retry.max === 0 || leftMs < sla / 2) return false;
+  if (retry.max === 0 || Math.min(slaLeftMs, leftMs) < sla / 2) return false;
   const slot = service.tries.ask(exchange.versionChoice?.wanted ?? ANY_VERSION, now);
   if (slot < 0) return false;
   take(exchange, slot, now);
-  exchange.tryMs = tryLimitMs(sla, service.admission.view(now).p50Ms, retry.perTry ?? Infinity, leftMs);
+  exchange.panicTry = 'running';
   exchange.pickReason = 'panic';
-  service.tries.begun(exchange.tryMs, now);
+  const { p50Ms } = service.admission.view(now);
+  service.tries.begun(tryLimitMs(slaLeftMs, p50Ms, retry.perTry ?? Infinity, leftMs), now);
   return true;
 }
 
@@ -152,15 +157,24 @@ export function take(exchange: Exchange, slot: number, now: number): void {
   exchange.slot = slot;
   exchange.instance = service.balancer.idOf(slot);
   exchange.version = service.balancer.versionOf(slot);
-  service.balancer.started(slot, now);
+  enterInstance(exchange, slot, now);
+  if (exchange.panicTry === 'running') exchange.panicTry = '';
+}
+
+/** An attempt begins there. */
+export function enterInstance(exchange: Exchange, slot: number, now: number): void {
+  const balancer = exchange.route?.service.balancer;
+  balancer?.started(slot, now);
+  if (asksForStream(exchange)) balancer?.cap.countStream(slot, 1);
   exchange.heard = false;
-  if (exchange.tryMs > 0) exchange.tryMs = -1;
 }
 
 /** Gives an attempt's place at its instance back. */
 export function leaveInstance(exchange: Exchange, now: number): void {
   if (exchange.slot < 0) return;
-  exchange.route?.service.balancer.finished(exchange.slot, now, exchange.heard);
+  const balancer = exchange.route?.service.balancer;
+  balancer?.finished(exchange.slot, now, exchange.heard);
+  if (asksForStream(exchange)) balancer?.cap.countStream(exchange.slot, -1);
   exchange.slot = -1;
 }
 

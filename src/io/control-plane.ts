@@ -1,5 +1,4 @@
 import os from 'node:os';
-import type { Logger } from 'pino';
 import type { Configuration } from '../../config/schema.ts';
 import { AdminLimits } from './admin-limits.ts';
 import type {
@@ -31,13 +30,11 @@ import type { WorkerPool } from './worker-pool.ts';
 
 /**
  * The admin address's view of the whole gateway: what the supervisor knows itself, and what the workers answer in time.
- * Every command that was taken is a line in the log that says who gave it: not every state that follows does, or is new.
  */
 
 export interface ControlPlaneParts {
   readonly version: string;
   readonly commit: string;
-  readonly log: Pick<Logger, 'info'>;
   readonly pool: WorkerPool;
   readonly fleets: FleetControl;
   readonly canaries: CanaryDesk;
@@ -164,10 +161,7 @@ export class ControlPlane implements AdminPort {
     ttlMs: number | undefined,
     by: string,
   ): 'done' | 'no-service' | 'no-instance' {
-    const result = this.#parts.fleets.operate(service, instance, command, ttlMs, by);
-    if (result === 'done')
-      this.#parts.log.info({ service, instance, command, ttlMs, by }, 'instance command');
-    return result;
+    return this.#parts.fleets.operate(service, instance, command, ttlMs, by);
   }
 
   breaker(
@@ -177,15 +171,11 @@ export class ControlPlane implements AdminPort {
     by: string,
   ): boolean {
     const breakerUntilMs = this.#parts.now() + (ttlMs ?? Infinity);
-    if (!this.#override(service, { breaker: state, breakerUntilMs, by })) return false;
-    this.#parts.log.info({ service, state, ttlMs, by }, 'breaker command');
-    return true;
+    return this.#override(service, { breaker: state, breakerUntilMs, by });
   }
 
-  shedding(service: string, mode: 'enforce' | 'observe' | 'off' | 'auto', by: string): boolean {
-    if (!this.#override(service, { shedding: mode })) return false;
-    this.#parts.log.info({ service, mode, by }, 'shedding command');
-    return true;
+  shedding(service: string, mode: 'enforce' | 'observe' | 'off' | 'auto'): boolean {
+    return this.#override(service, { shedding: mode });
   }
 
   async reload(by: string): Promise<ReloadView> {

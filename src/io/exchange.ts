@@ -12,6 +12,7 @@ import type { ListenerConfiguration } from '../../config/schema.ts';
 import type { Identity, IdentityInput } from '../clients/identity.ts';
 import type { Pin } from '../affinity/session-cookie.ts';
 import { callerGivesUpMs, checkLife } from './answer-life.ts';
+import { leaveInstance } from './choose-instance.ts';
 import type { Connection } from './connection.ts';
 import type { Block } from './guard/guards.ts';
 import type { LiveAttempt } from './live-attempt.ts';
@@ -135,8 +136,8 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
   /** Undefined at services that know no versions. */
   versionChoice: VersionChoice | undefined = undefined;
   pickReason = '';
-  /** The longest that its try at a silent instance may take, ms; -1 when that came to nothing, 0 without one. */
-  tryMs = 0;
+  /** Its try at a silent instance: `running` until its head is passed on, `failed` when it came to nothing. */
+  panicTry: '' | 'running' | 'failed' = '';
 
   upstreamPath = '';
   body: RequestBody | undefined = undefined;
@@ -382,10 +383,7 @@ export class Exchange extends WheelEntry implements Admittee, LimitCaller, Ident
     if (this.phase === 'queued') route?.service.admission.leave(this, now);
     this.abandonAttempt();
     worker.streams.delete(this);
-    if (this.slot >= 0) {
-      route?.service.balancer.finished(this.slot, now, this.heard);
-      this.slot = -1;
-    }
+    leaveInstance(this, now);
     this.permit?.release(now);
     this.#giveSlotBack(now);
     this.next = undefined;

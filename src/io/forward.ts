@@ -1,6 +1,7 @@
 import { LEAST_CALL_MS } from '../forwarding/deadline.ts';
 import { upstreamFault, type UpstreamFault } from '../forwarding/fault.ts';
 import { buildRequestHeaders } from '../forwarding/request-headers.ts';
+import { isGoodAnswer } from '../upstreams/panic-tries.ts';
 import type { FailedAttempt } from '../upstreams/retry-policy.ts';
 import { answerChunk, answerEnd, answerHead, answerInterim, answerText } from './answer.ts';
 import { Attempt, type AttemptOwner, type FailedTry } from './attempt.ts';
@@ -57,7 +58,9 @@ function startAttempt(exchange: Exchange, now: number): void {
     owner,
     now,
     service.configuration.timeout.connect,
-    exchange.tryMs > 0 ? exchange.tryMs : (service.configuration.retry.perTry ?? Infinity),
+    exchange.panicTry === 'running'
+      ? service.tries.limitMs
+      : (service.configuration.retry.perTry ?? Infinity),
   );
   exchange.attempt = attempt;
   exchange.arm(Math.min(attempt.dueMs, exchange.deadlineMs));
@@ -102,11 +105,13 @@ const owner: AttemptOwner = {
     const now = worker.now();
     const retryAfterMs = status === 503 || status === 429 ? retryAfterOf(rawHeaders, worker.wallMs()) : -1;
     worker.recorder.attemptAnswered(exchange, attempt, status, retryAfterMs, now);
-    if (exchange.tryMs > 0 ? status >= 500 : status >= 502 && status <= 504) {
+    if (exchange.panicTry === 'running' ? !isGoodAnswer(status) : status >= 502 && status <= 504) {
       if (retry(attempt, 'response', status, retryAfterMs >= 0, now, startAttempt)) return;
     }
     if (status === 404 && rescueAsset(attempt, now, startAttempt)) return;
     answerHead(attempt, status, rawHeaders, now);
+    // How its body ends is its instance's doing, as of any other.
+    exchange.panicTry = '';
   },
 
   chunk(attempt, chunk, release) {
@@ -132,7 +137,7 @@ const owner: AttemptOwner = {
       return;
     }
     const outOfTime = now >= exchange.deadlineMs;
-    if (!outOfTime && (fault.code !== 'SPW_UPSTREAM_PROTOCOL' || exchange.tryMs > 0)) {
+    if (!outOfTime && (fault.code !== 'SPW_UPSTREAM_PROTOCOL' || exchange.panicTry === 'running')) {
       if (retry(attempt, phaseOf(attempt, fault), 0, false, now, startAttempt)) return;
     }
     exchange.refuse(fault.code, fault.reason);

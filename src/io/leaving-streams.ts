@@ -69,5 +69,5 @@ export function countStreams({ streams }: WorkerContext): ReadonlyMap<ServiceRun
 
 /** Whether the request asks for an answer that does not end by itself. */
 export function asksForStream({ upgradeSocket, facts }: Exchange): boolean {
-  return upgradeSocket !== undefined || (facts.lookup('accept')?.includes('text/event-stream') ?? false);
+  return upgradeSocket !== undefined || facts.accept.includes('text/event-stream');
 }

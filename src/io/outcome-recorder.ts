@@ -2,6 +2,7 @@ import { OWN_REASONS, type UpstreamFault } from '../forwarding/fault.ts';
 import { errorRow, type ErrorCode, type ShedCode } from '../kernel/errors.ts';
 import { priorityOf } from '../kernel/priority.ts';
 import type { BreakerResult } from '../upstreams/breaker.ts';
+import { isGoodAnswer } from '../upstreams/panic-tries.ts';
 import type { AttemptVerdict } from '../upstreams/passive-slice.ts';
 import type { LimitDecision } from '../limits/decision.ts';
 import type { AccessLog } from './access-log.ts';
@@ -108,7 +109,6 @@ export class OutcomeRecorder {
     retryAfterMs: number,
     now: number,
   ): void {
-    if (exchange.tryMs > 0) exchange.route?.service.tries.ended(attempt.slot, status < 500, now);
     this.#answered(exchange, attempt.slot, status, retryAfterMs, now - attempt.startedMs, now);
   }
 
@@ -117,7 +117,6 @@ export class OutcomeRecorder {
   }
 
   attemptFailed(exchange: Exchange, attempt: Attempt, fault: UpstreamFault, now: number): void {
-    if (exchange.tryMs > 0) exchange.route?.service.tries.ended(attempt.slot, false, now);
     this.#failed(exchange, attempt.slot, fault, now);
   }
 
@@ -137,7 +136,9 @@ export class OutcomeRecorder {
 
   /** The head was no valid HTTP: what was noted as an answer is the instance's failure after all. */
   protocolFault(exchange: Exchange, attempt: Attempt, now: number): void {
-    exchange.route?.service.balancer.failed(attempt.slot, 'protocol', now, true);
+    const service = exchange.route?.service;
+    service?.balancer.failed(attempt.slot, 'protocol', now, true);
+    if (exchange.panicTry === 'running') service?.tries.ended(attempt.slot, false, now);
     this.#passive(exchange, attempt.slot, 'hard');
   }
 
@@ -154,8 +155,12 @@ export class OutcomeRecorder {
     const { service } = route;
     exchange.heard = true;
     service.balancer.head(slot, rttMs, status, retryAfterMs, now);
-    service.versions?.answered(slot, status, rttMs);
-    if (exchange.tryMs > 0 && status >= 500) permit?.head(now, 'failed');
+    const isTry = exchange.panicTry === 'running';
+    // What a silent instance says badly is no news of it, its version or the service.
+    const isVain = isTry && !isGoodAnswer(status);
+    if (isTry) service.tries.ended(slot, !isVain, now);
+    if (!isVain) service.versions?.answered(slot, status, rttMs);
+    if (isVain) permit?.head(now, 'failed');
     else if (status === 503 || status === 429) permit?.head(now, 'drop');
     else if (status === 500 || status === 502) permit?.head(now, 'failed');
     else permit?.head(now, status < 400 && status !== 304 && status !== 101 ? 'sample' : 'ignored');
@@ -165,7 +170,7 @@ export class OutcomeRecorder {
         : status === 503 || status === 429
           ? 'soft'
           : 'ok';
-    this.#passive(exchange, slot, verdict);
+    if (!isVain) this.#passive(exchange, slot, verdict);
     this.#meter.add('upstream_requests_total', [
       service.name,
       service.balancer.idOf(slot),
@@ -179,16 +184,17 @@ export class OutcomeRecorder {
     const { route, permit } = exchange;
     if (route === undefined) return;
     const { service } = route;
+    // That a silent instance is silent is no news of it, its version or the service.
+    const isTry = exchange.panicTry === 'running';
+    if (isTry) service.tries.ended(slot, false, now);
     if (fault.kind !== 'own') {
       exchange.heard = true;
       service.balancer.failed(slot, fault.kind, now);
-      service.versions?.failed(slot);
+      if (!isTry) service.versions?.failed(slot);
     }
-    // That a silent instance is silent says nothing of the service's limit.
-    if (fault.kind === 'timeout' && exchange.tryMs <= 0) permit?.head(now, 'drop');
-    else permit?.head(now, 'failed');
-    if (fault.kind === 'connect') this.#passive(exchange, slot, 'connect');
-    else if (fault.evidence !== 'none') this.#passive(exchange, slot, fault.evidence);
+    permit?.head(now, fault.kind === 'timeout' && !isTry ? 'drop' : 'failed');
+    if (!isTry && fault.evidence !== 'none')
+      this.#passive(exchange, slot, fault.kind === 'connect' ? 'connect' : fault.evidence);
     this.#meter.add('upstream_requests_total', [
       service.name,
       service.balancer.idOf(slot),
@@ -199,8 +205,7 @@ export class OutcomeRecorder {
 
   #passive(exchange: Exchange, slot: number, verdict: AttemptVerdict): void {
     const service = exchange.route?.service;
-    // Of a silent instance that was tried, only an answer is news.
-    if (service === undefined || (exchange.tryMs > 0 && verdict !== 'ok')) return;
+    if (service === undefined) return;
     service.observe(slot, verdict, callerHash(exchange.bucket));
     if (verdict !== 'ok') this.#onPassive(service.name);
   }

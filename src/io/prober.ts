@@ -31,7 +31,8 @@ export interface ProbeTarget {
 
 export interface ProberOptions {
   /**
-   * Returns true when it does not believe the evidence: the instance is asked again soon then, as if for the first time.
+   * Returns true when it does not believe the evidence: the instance is asked again soon then, as if for the first time;
+   * in its rhythm from the second doubt in a row on.
    * @param utilization of `ProbeDone`
    */
   readonly onEvidence: (
@@ -66,6 +67,8 @@ interface Track {
   lastKind: Evidence['kind'];
   /** Looks so far while none of them said anything (our own loop was late, a 429); -1 after the first verdict. */
   looks: number;
+  /** The last verdict was not believed. */
+  doubted: boolean;
   startedAt: number;
   hurriedAt: number;
 }
@@ -112,6 +115,7 @@ export class Prober {
           attempt: undefined,
           lastKind: 'pass',
           looks: 0,
+          doubted: false,
           startedAt: -Infinity,
           hurriedAt: -Infinity,
         };
@@ -184,12 +188,15 @@ export class Prober {
     const { now, random } = this.#options;
     const intervalMs = track.target.intervalMs * this.#stretch * between(random, 1 - JITTER, 1 + JITTER);
     let soon: boolean;
-    if (isDoubted) soon = true;
-    else if (result.kind === 'void') soon = track.looks >= 0 && ++track.looks < FIRST_LOOKS;
+    if (isDoubted) {
+      soon = !track.doubted;
+      track.doubted = true;
+    } else if (result.kind === 'void') soon = track.looks >= 0 && ++track.looks < FIRST_LOOKS;
     else {
       soon = result.kind !== track.lastKind;
       track.lastKind = result.kind;
       track.looks = -1;
+      track.doubted = false;
     }
     const restMs = track.startedAt + intervalMs - now();
     const soonMs = result.refused ? CONFIRM_REFUSED_MS : CONFIRM_MS;

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../kernel/errors.ts';
 import { mayRetry, retryPauseMs, type FailedAttempt } from '../upstreams/retry-policy.ts';
 import type { FailedTry } from './attempt.ts';
-import { chooseInstance, leaveInstance } from './choose-instance.ts';
+import { chooseInstance, enterInstance, leaveInstance } from './choose-instance.ts';
 import type { Exchange } from './exchange.ts';
 import type { LiveAttempt } from './live-attempt.ts';
 
@@ -11,7 +11,7 @@ import type { LiveAttempt } from './live-attempt.ts';
  *
  * Asked in this order, since only the last takes something: policy, instance, budget. If one says no the failed attempt's
  * place at its instance is taken again, so that what follows finds the exchange as it was. A try at a silent instance
- * (`panic-tries.ts`) was ours: it has a budget of its own, and what follows it is to its caller and to the others the first.
+ * (`panic-tries.ts`) was ours: what follows it takes nothing of `max` and the budget, but is one of the most attempts.
  */
 
 /** Begins an attempt at the instance that was chosen. */
@@ -60,7 +60,8 @@ export function retry(
   const { route, worker } = exchange;
   if (route === undefined || exchange.finished) return false;
   const { service } = route;
-  const wasTry = exchange.tryMs > 0;
+  const { panicTry } = exchange;
+  const wasTry = panicTry === 'running';
   const shedding = service.admission.view(now);
   const allowed =
     wasTry ||
@@ -71,16 +72,16 @@ export function retry(
       status,
       hasRetryAfter: retryAfter,
       bodyUntouched: attempt.body === null || attempt.body.repeatable,
-      // What a version does not have was no failed try, and no instance is asked twice for a silent one.
-      attempts: exchange.attempts - (exchange.versionChoice?.rescues ?? 0) - (exchange.tryMs < 0 ? 1 : 0),
-      max: service.configuration.retry.max,
+      // What a version does not have was no failed try.
+      attempts: exchange.attempts - (exchange.versionChoice?.rescues ?? 0),
+      max: service.configuration.retry.max + (panicTry === 'failed' ? 1 : 0),
       pressure: Math.max(worker.pressure.view(now).pressure, shedding.pressure),
       leftMs: exchange.deadlineMs - now,
       p50Ms: shedding.p50Ms,
       mostFail: service.instances >= FEW_INSTANCES && service.balancer.failingRatio(now) > MOST_FAILING,
     });
   if (!allowed) return false;
-  if (wasTry) exchange.tryMs = -1;
+  if (wasTry) exchange.panicTry = 'failed';
   exchange.tried.push(attempt.slot);
   const { slot, instance, version, pickReason } = exchange;
   leaveInstance(exchange, now);
@@ -97,9 +98,8 @@ export function retry(
     // Nobody else can take it, or the budget is spent: the first answer stands.
     if (code === '') leaveInstance(exchange, now);
     worker.recorder.retried(exchange, code === '' ? 'budget' : 'no_instance');
-    Object.assign(exchange, { slot, instance, version, pickReason });
-    service.balancer.started(slot, now);
-    exchange.heard = false;
+    Object.assign(exchange, { slot, instance, version, pickReason, panicTry });
+    enterInstance(exchange, slot, now);
     return false;
   }
   attempt.abandon();

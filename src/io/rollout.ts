@@ -145,9 +145,10 @@ export class Rollout {
   taken(worker: WorkerProcess, generation: number): void {
     worker.generation = generation;
     // News of services that it did not know while it built them went past it.
-    const { states, loads } = this.#parts;
+    const { states, loads, overrides } = this.#parts;
     worker.send({ type: 'states', states: states() });
     worker.send({ type: 'loads', loads: loads() });
+    for (const override of overrides()) worker.send({ type: 'override', override });
     if (this.#mayListen && generation === this.#generation) this.#open(worker);
   }
 

@@ -7,14 +7,14 @@ import type { Breaker } from '../upstreams/breaker.ts';
 
 /**
  * @param maxInFlight of all open instances: with one instance's cap each reload would halve the limit of several
- * @param evenCap what an equal part of their limits comes to
+ * @param evenInFlight what an equal part of their limits comes to
  */
 export function admissionPolicy(
   { sla, shedding }: ServiceConfiguration,
   mode: ShedMode,
   workers: number,
   maxInFlight: number,
-  evenCap: number,
+  evenInFlight: number,
 ): AdmissionPolicy {
   const { queue, limit } = shedding;
   return {
@@ -24,7 +24,7 @@ export function admissionPolicy(
     limit,
     workers,
     maxInFlight,
-    borrowed: maxInFlight - evenCap,
+    evenInFlight,
   };
 }
 

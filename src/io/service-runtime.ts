@@ -49,6 +49,8 @@ export class ServiceRuntime {
   #sequence = -1;
   /** What the instances let this worker have in flight with an equal part of their limits. */
   #evenCap = 0;
+  /** By which the ceiling was set last. */
+  #cap = 0;
   #forcedMode: ShedMode | 'auto' = 'auto';
   configuration: ServiceConfiguration;
   /** Code of a state in which the service takes nothing; empty while it does. */
@@ -120,10 +122,10 @@ export class ServiceRuntime {
     this.whyClosed = whyNoneIsOpen(states.instances);
     this.refreshCeiling(now);
     const failFast = this.configuration.onDependencyDown !== 'serve';
-    const blocks = states.readiness.state === 'dependency-down' && failFast;
-    // It may have opened on failures that came before the probe that told why.
-    if (this.blocked !== '' && !blocks) this.breaker.pardon();
-    this.blocked = blocks ? 'SPW_DEPENDENCY_DOWN' : '';
+    const dependencyDown = states.readiness.state === 'dependency-down';
+    // It may have opened on failures that came before the probe that told why. One that had its own reasons opens again.
+    if (this.blocked !== '' && !dependencyDown) this.breaker.pardon();
+    this.blocked = dependencyDown && failFast ? 'SPW_DEPENDENCY_DOWN' : '';
     this.blockedBecause = states.readiness.because
       .map((cause) => `${cause.subject}: ${cause.state}`)
       .join(' ← ');
@@ -148,22 +150,32 @@ export class ServiceRuntime {
 
   /** A part moves often: what an equal one comes to, by which limits are scaled, stays for its second. */
   #setCeiling(now: number): void {
-    const { maxInFlight, borrowed } = this.#admissionPolicy();
-    this.admission.setCeiling(maxInFlight, now, borrowed);
+    this.#cap = this.balancer.cap.at(now);
+    const { maxInFlight, evenInFlight } = this.#admissionPolicy();
+    this.admission.setCeiling(maxInFlight, now, evenInFlight);
   }
 
   /** What this worker claims of its instances' limits. */
   claimCaps(now: number): CapClaim {
-    const waiting = this.admission.view(now).queueDepth;
-    const claim = this.balancer.cap.claim(this.balancer.capUse(now), waiting, now);
+    const claim = this.balancer.cap.claim(this.balancer.capUse(now), now);
     // What was granted may have lapsed.
-    this.#setCeiling(now);
+    this.#followCap(now);
     return claim;
   }
 
   takeCaps(grant: CapGrant, now: number): void {
     this.balancer.cap.take(grant, now);
-    this.#setCeiling(now);
+    this.#followCap(now);
+  }
+
+  /** Nobody answers its claims. */
+  lapseCaps(now: number): void {
+    this.balancer.cap.lapse();
+    this.#followCap(now);
+  }
+
+  #followCap(now: number): void {
+    if (this.balancer.cap.at(now) !== this.#cap) this.#setCeiling(now);
   }
 
   override(override: ServiceOverride, now: number): void {

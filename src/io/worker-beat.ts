@@ -74,14 +74,12 @@ export class WorkerBeat {
     this.#context = context;
     this.#parts = parts;
     this.#meter = parts.meter;
-    this.caps = new WorkerCaps({ services: () => context.services, send: parts.sendCaps });
-    this.shares = new WorkerShares({
-      services: () => context.services,
-      send: parts.sendShares,
-      onFault: (service, error, now) => {
-        this.#fault(service, error, now);
-      },
-    });
+    const services = (): WorkerContext['services'] => context.services;
+    const onFault = (service: string, error: unknown, now: number): void => {
+      this.#fault(service, error, now);
+    };
+    this.caps = new WorkerCaps({ services, send: parts.sendCaps, onFault });
+    this.shares = new WorkerShares({ services, send: parts.sendShares, onFault });
   }
 
   start(): void {

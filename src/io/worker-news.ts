@@ -45,9 +45,12 @@ export class WorkerNews {
   readonly #shares = new ShareExchange<WorkerProcess>((worker, generation, shares) => {
     worker.send({ type: 'shares', generation, shares });
   });
-  readonly #caps = new CapExchange<WorkerProcess>((worker, workers, grants) => {
-    worker.send({ type: 'caps', workers, grants });
-  });
+  readonly #caps = new CapExchange<WorkerProcess>(
+    (worker, workers, grants) => {
+      worker.send({ type: 'caps', workers, grants });
+    },
+    ({ state }) => state === 'draining',
+  );
 
   constructor(parts: WorkerNewsParts) {
     this.#parts = parts;

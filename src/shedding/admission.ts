@@ -211,9 +211,9 @@ export class Admission implements PermitIssuer {
   }
 
   /** Instances came or went: the limit moves in proportion, by half to twofold. 0: none is ready, the limit is kept. What is borrowed moves no limit, it only leaves room. */
-  setCeiling(maxInFlight: number, now: number, borrowed = 0): void {
-    if (maxInFlight === this.#policy.maxInFlight && borrowed === (this.#policy.borrowed ?? 0)) return;
-    this.configure({ ...this.#policy, maxInFlight, borrowed }, now);
+  setCeiling(maxInFlight: number, now: number, evenInFlight = maxInFlight): void {
+    if (maxInFlight === this.#policy.maxInFlight && evenInFlight === this.#policy.evenInFlight) return;
+    this.configure({ ...this.#policy, maxInFlight, evenInFlight }, now);
   }
 
   /** Whole seconds for `Retry-After`, random. */

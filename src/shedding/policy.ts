@@ -13,8 +13,8 @@ export interface AdmissionPolicy {
   readonly workers: number;
   /** The most this worker may have in flight: the sum of its shares of the instances' caps; 0: no instance is ready. */
   readonly maxInFlight: number;
-  /** Of that, what it has beyond equal shares, from the other workers; negative: what it has lent them. */
-  readonly borrowed?: number;
+  /** What that is with equal shares; the rest is borrowed from the other workers, or lent to them. */
+  readonly evenInFlight: number;
 }
 
 export interface GovernorSettings {
@@ -33,13 +33,13 @@ export interface GovernorSettings {
 
 /** This worker's share of the policy. */
 export function governorSettings(policy: AdmissionPolicy): GovernorSettings {
-  const { slaMs, workers, limit, maxInFlight, borrowed = 0, mode } = policy;
+  const { slaMs, workers, limit, maxInFlight, evenInFlight, mode } = policy;
   return {
     slaMs,
     workers,
     fixedLimit: limit === 'auto' ? 0 : Math.max(1, Math.floor(limit / workers)),
-    ceiling: maxInFlight - borrowed,
-    borrowed: Math.max(0, borrowed),
+    ceiling: evenInFlight,
+    borrowed: Math.max(0, maxInFlight - evenInFlight),
     observing: mode !== 'enforce',
   };
 }

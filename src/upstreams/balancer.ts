@@ -40,6 +40,8 @@ export interface PickRequest {
   readonly makesPin: boolean;
   /** The caps only count: nobody may be refused for them. */
   readonly uncapped?: boolean;
+  /** It may run for hours. */
+  readonly streams?: boolean;
   /** Index of the version that it is for, or a range of `candidates.ts`; all when left out. */
   readonly version?: number;
 }
@@ -134,9 +136,9 @@ export class Balancer {
     this.#now = now;
     const { pinned, tried } = request;
     let reason: PickReason = tried.length > 0 ? 'retry' : 'p2c';
-    if (pinned >= 0 && !includes(tried, pinned)) {
+    if (pinned >= 0 && !tried.includes(pinned)) {
       if (!this.keepsPinned(pinned)) reason = 'repin';
-      else if ((this.#inFlight[pinned] ?? 0) >= this.#capOf(pinned, now)) reason = 'spill';
+      else if (this.#isFull(pinned, request, now)) reason = 'spill';
       else {
         this.lastReason = 'pinned';
         return pinned;
@@ -238,12 +240,15 @@ export class Balancer {
   /** What this worker has of the caps, for its claim. */
   capUse(now: number): CapUse {
     this.#now = now;
-    let inFlight = 0;
-    for (let index = 0; index < this.candidatesOf(ANY_VERSION); index++)
-      inFlight += this.inFlight(this.#candidates.slotAt(index));
-    let mostAtOne = 0;
-    for (let slot = 0; slot < this.#table.size; slot++) mostAtOne = Math.max(mostAtOne, this.inFlight(slot));
-    return { inFlight, mostAtOne, openCap: this.openCap() };
+    const use = { inFlight: 0, openCap: 0, mostAtOne: 0 };
+    for (let index = 0; index < this.candidatesOf(ANY_VERSION); index++) {
+      const slot = this.#candidates.slotAt(index);
+      use.mostAtOne = Math.max(use.mostAtOne, this.inFlight(slot));
+      if (this.#roster.onTrial(slot)) continue;
+      use.inFlight += this.inFlight(slot);
+      use.openCap += this.#capOf(slot, now);
+    }
+    return use;
   }
 
   /** How many instances a request for a version, or a range of them, may be drawn from now. */
@@ -340,14 +345,19 @@ export class Balancer {
     for (let step = 0; step < n; step++) {
       const slot = this.candidateAt(version, (offset + step) % n);
       if (this.#fits(slot, request, now)) return slot;
-      if (!includes(request.tried, slot)) untried = true;
+      if (!request.tried.includes(slot)) untried = true;
     }
     return untried ? ALL_AT_CAP : NONE_READY;
   }
 
   #fits(slot: number, request: PickRequest, now: number): boolean {
-    if (request.uncapped !== true && (this.#inFlight[slot] ?? 0) >= this.#capOf(slot, now)) return false;
-    return !includes(request.tried, slot);
+    if (request.uncapped !== true && this.#isFull(slot, request, now)) return false;
+    return !request.tried.includes(slot);
+  }
+
+  #isFull(slot: number, { streams }: PickRequest, now: number): boolean {
+    if (this.inFlight(slot) >= this.#capOf(slot, now)) return true;
+    return streams === true && this.cap.streamsAt(slot) >= this.#capOf(slot, now, this.cap.even);
   }
 
   #isPoor(slot: number, now: number): boolean {
@@ -387,10 +397,4 @@ export class Balancer {
     this.#silence.begin(slot);
     return slot;
   }
-}
-
-/** Without a closure or an iterator; lists here have at most two entries. */
-function includes(slots: readonly number[], slot: number): boolean {
-  for (let index = 0; index < slots.length; index++) if (slots[index] === slot) return true;
-  return false;
 }

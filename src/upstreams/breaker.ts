@@ -373,6 +373,7 @@ export class Breaker {
   #startOver(sinceMs: number): void {
     this.#newEra();
     this.#trips = 0;
+    this.#untold = undefined;
     this.#state = { kind: 'closed', sinceMs };
   }
 

@@ -6,25 +6,30 @@
  * whole eighths of an equal part, so that their sum is exact; of a part of the limit that is no whole number the next one up
  * is taken, so that all caps are below the limit and one request a worker.
  *
- * Signal: what is in flight and waits, each 50 ms. Decision: the need rises at once, when all is in use to twice that, and
- * fades. Cold start: an equal part. Silence: more than an equal part holds for a quarter of a second, then it is equal again.
+ * Signal: what is in flight, each 50 ms; not what waits, which may be for the service's limit. Decision: the need rises at
+ * once, where all is in use to twice that and each time again, and fades. Streams use no more than an equal part: what sits
+ * there for hours could not be given back. Cold start: an equal part. Silence: more than an equal part holds for a quarter of
+ * a second, less until a claim had no answer for a second; then it is equal again.
+ *
+ * Limit: which calls of gRPC are streams nothing tells, so they may sit on what was lent; cap-parts.ts bounds that.
  */
 
 /** Of equal parts: half of these is too coarse for four workers, double only sends more messages. */
 export const EVEN_PART = 8;
+/** What an idle worker keeps for its first requests. Half: they wait longer; double: the one busy of four gets 62 %, not 81 %. */
+export const LEAST_PART = 2;
 /** How long more than an equal part holds. Half: a busy loop loses it; double: a supervisor that hangs is believed as long. */
-const LEASE_MS = 250;
+export const LEASE_MS = 250;
 /** Of what is in use: half leaves every second burst short until the next claim, double takes from others for nothing. */
 const HEADROOM = 1.25;
 /** Of the need, each 50 ms: half of it after a third of a second. Half: parts follow every burst; double: idle ones lend late. */
 const FADE = 0.9;
-/** Less is none. */
-const NONE = 0.5;
 
 /** What a worker tells of one service, in parts. */
 export interface CapClaim {
   /** Number of the last grant that it heard; 0: none. */
   readonly grant: number;
+  /** Never less than what an idle one keeps. */
   readonly need: number;
   /** What it may use, or still uses beyond that. */
   readonly holds: number;
@@ -35,13 +40,14 @@ export interface CapGrant {
   readonly part: number;
 }
 
-/** What a worker has at the instances of one service. */
+/** What a worker has at the instances of one service that take new requests. */
 export interface CapUse {
+  /** At those that have a part of the limit: not those on trial. */
   readonly inFlight: number;
+  /** The most that may be in flight there now. */
+  readonly openCap: number;
   /** At the one that has the most. */
   readonly mostAtOne: number;
-  /** The most that may be in flight now. */
-  readonly openCap: number;
 }
 
 export class InstanceCap {
@@ -54,13 +60,14 @@ export class InstanceCap {
   #grant = 0;
   #untilMs = Infinity;
   #need = 0;
+  /** By slot. */
+  readonly #streams: number[] = [];
 
   /** @param limit at each instance, of all workers together */
   configure(limit: number, workers: number): void {
     if (workers !== this.#workers) {
-      this.#part = EVEN_PART;
       this.#grant = 0;
-      this.#untilMs = Infinity;
+      this.lapse();
     }
     this.#limit = limit;
     this.#workers = workers;
@@ -77,6 +84,22 @@ export class InstanceCap {
     return now < this.#untilMs ? this.#granted : this.#even;
   }
 
+  streamsAt(slot: number): number {
+    return this.#streams[slot] ?? 0;
+  }
+
+  /** @param change 1: one begins there; -1: it ends */
+  countStream(slot: number, change: number): void {
+    this.#streams[slot] = this.streamsAt(slot) + change;
+  }
+
+  /** Nobody answers. */
+  lapse(): void {
+    this.#part = EVEN_PART;
+    this.#granted = this.#even;
+    this.#untilMs = Infinity;
+  }
+
   take({ grant, part }: CapGrant, now: number): void {
     if (grant < this.#grant) return;
     this.#grant = grant;
@@ -85,18 +108,16 @@ export class InstanceCap {
     this.#untilMs = part > EVEN_PART ? now + LEASE_MS : Infinity;
   }
 
-  /** Each 50 ms. @param waiting requests that wait for room */
-  claim({ inFlight, mostAtOne, openCap }: CapUse, waiting: number, now: number): CapClaim {
+  /** Each 50 ms. */
+  claim({ inFlight, mostAtOne, openCap }: CapUse, now: number): CapClaim {
     const cap = this.at(now);
-    const wanted = inFlight + waiting;
-    let need = 0;
+    let need = Math.max(LEAST_PART, FADE * this.#need);
     if (openCap > 0 && openCap < Infinity) {
       const instances = openCap / cap;
-      need = (HEADROOM * this.#total * wanted) / (instances * this.#limit);
-      if (wanted >= openCap) need = Math.max(need, this.#partFor(2 * cap));
+      need = Math.max(need, (HEADROOM * this.#total * inFlight) / (instances * this.#limit));
+      if (inFlight >= openCap) need = Math.max(need, this.#partFor(2 * cap), 2 * this.#need);
     }
-    need = Math.max(need, FADE * this.#need);
-    this.#need = need < NONE ? 0 : Math.min(need, this.#total);
+    this.#need = Math.min(need, this.#total);
     const part = now < this.#untilMs ? this.#part : EVEN_PART;
     return {
       grant: this.#grant,

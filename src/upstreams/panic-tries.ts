@@ -13,12 +13,14 @@
  * - One is on its way at a time, and after one that came to nothing only those that answered are tried for a second: while
  *   instances are what their probes say, a worker delays one request a second whatever its load, by `tryLimitMs`, and no
  *   request fails for it. Without this rule for those that answer, three dead of six kept the other three out for good.
- * An answer below 500 counts as a probe's pass (`fleet.ts`): `rise` of them, one an interval, bring it back.
+ * A good answer (`isGoodAnswer`) counts as a probe's pass (`fleet.ts`): `rise` of them, one an interval, bring it back.
  *
  * Cold start: the first safe request is a try. Idle gap: what was earned stays, at most one try. Recovery: no tries any more
  * once half are open: from there the governor holds who is open, and the rest waits for its probes. Limits: what gets no
  * safe request of a session-less caller is not cleared; a service whose every answer takes longer than `tryLimitMs` is not
- * either; an instance that answers requests badly, below 500, is taken for a good one.
+ * either; an instance that answers requests badly, below 500, is taken for a good one; the caller of a try gets the 502 for a
+ * head that nobody may be passed. At a service with versions navigations do not try, or the page would be of a version that
+ * has nobody else for its parts; a version that stands apart and is wholly silent is tried by its own wish or session only.
  * Source: ours; Envoy's panic threshold sends everybody everywhere instead.
  */
 import { ANY_VERSION, COMMON_VERSIONS, type SilentSlot } from './candidates.ts';
@@ -36,14 +38,20 @@ const LIMIT_MEDIANS = 4;
 const LEAST_LIMIT_MS = 50;
 
 /**
- * How long a try may wait for its answer, ms: four times what is usual, at most half the SLA, so that the other half is
- * left for another instance.
+ * How long a try may wait for its answer, ms: four times what is usual, at most half of what is left of the SLA, so that the
+ * other half is left for another instance.
+ * @param slaLeftMs until the request is late by its SLA
  * @param p50Ms the service's usual time to a response head, 0 when unknown
  * @param leftMs to the deadline
  */
-export function tryLimitMs(slaMs: number, p50Ms: number, perTryMs: number, leftMs: number): number {
+export function tryLimitMs(slaLeftMs: number, p50Ms: number, perTryMs: number, leftMs: number): number {
   const usual = p50Ms > 0 ? Math.max(LEAST_LIMIT_MS, LIMIT_MEDIANS * p50Ms) : Infinity;
-  return Math.min(usual, slaMs / 2, perTryMs, leftMs / 3);
+  return Math.min(usual, slaLeftMs / 2, perTryMs, leftMs / 3);
+}
+
+/** Whether an answer speaks for the instance that was tried; another one is asked otherwise. */
+export function isGoodAnswer(status: number): boolean {
+  return status < 500 && status !== 429;
 }
 
 export class PanicTries {
@@ -59,6 +67,8 @@ export class PanicTries {
   /** The one on its way is over, and the last failure is long enough ago. */
   #freeAt = -Infinity;
   #calmAt = -Infinity;
+  /** How long the one on its way may wait for its answer. */
+  limitMs = 0;
 
   /** False as a rule: then nothing else is asked. */
   get active(): boolean {
@@ -94,12 +104,13 @@ export class PanicTries {
     return this.#silent[place]?.slot ?? -1;
   }
 
-  /** Nobody else tries until this one has ended, or its time is over: its caller may leave. */
+  /** Nobody else tries until this one has ended, or twice its time is over: its caller may leave, and timers are late. */
   begun(limitMs: number, now: number): void {
-    this.#freeAt = now + limitMs;
+    this.limitMs = limitMs;
+    this.#freeAt = now + 2 * limitMs;
   }
 
-  /** @param good an answer below 500 */
+  /** @param good it was answered, and well (`isGoodAnswer`) */
   ended(slot: number, good: boolean, now: number): void {
     this.#freeAt = now;
     if (!good) this.#calmAt = now + PAUSE_MS;

@@ -117,8 +117,8 @@ export function adminPortDouble(): AdminPortDouble {
       calls.push(['breaker', service, state, ttlMs, by]);
       return Object.hasOwn(double.serviceViews, service);
     },
-    shedding: (service, mode, by) => {
-      calls.push(['shedding', service, mode, by]);
+    shedding: (service, mode) => {
+      calls.push(['shedding', service, mode]);
       return Object.hasOwn(double.serviceViews, service);
     },
     reload: async (by) => {

@@ -260,6 +260,8 @@ describe('without a token, on loopback', () => {
     await bench.ask('GET', '/v1/status');
     await bench.ask('POST', '/v1/services/shop/instances/127.0.0.1:9001/drain?token=x');
     await bench.ask('POST', '/v1/services/none/breaker', { body: '{"state":"open"}' });
+    await bench.ask('POST', '/v1/services/shop/breaker', { body: ` ${'x'.repeat(300)}` });
+    expect(bench.logged.splice(2)[0]?.fields).toMatchObject({ status: 400, body: ` ${'x'.repeat(199)}` });
     expect(bench.logged).toStrictEqual([
       {
         level: 'info',
@@ -274,7 +276,13 @@ describe('without a token, on loopback', () => {
       {
         level: 'warn',
         message: 'admin change refused',
-        fields: { method: 'POST', path: '/v1/services/none/breaker', status: 404, by: 'admin 127.0.0.1' },
+        fields: {
+          method: 'POST',
+          path: '/v1/services/none/breaker',
+          status: 404,
+          body: '{"state":"open"}',
+          by: 'admin 127.0.0.1',
+        },
       },
     ]);
   });

@@ -21,13 +21,15 @@ interface Telling {
   /** What the next probes are told; of several one after the other, again and again. */
   onProbe: readonly string[];
   onAnswer: string;
+  /** How long its answers take. */
+  delayMs: number;
   probes: number;
   /** When a probe was last told something. */
   toldAt: number;
 }
 
 async function startTelling(stack: AsyncDisposableStack, ...onProbe: string[]): Promise<Telling> {
-  const telling: Telling = { url: '', answered: 0, onProbe, onAnswer: '', probes: 0, toldAt: 0 };
+  const telling: Telling = { url: '', answered: 0, onProbe, onAnswer: '', delayMs: 0, probes: 0, toldAt: 0 };
   const listening = stack.use(
     await startListener(({ url }, response) => {
       let report = telling.onAnswer;
@@ -35,7 +37,8 @@ async function startTelling(stack: AsyncDisposableStack, ...onProbe: string[]): 
         report = telling.onProbe[telling.probes++ % telling.onProbe.length] ?? '';
         if (report !== '') telling.toldAt = performance.now();
       } else telling.answered++;
-      response.writeHead(200, report === '' ? {} : { 'endpoint-load-metrics': report }).end();
+      response.writeHead(200, report === '' ? {} : { 'endpoint-load-metrics': report });
+      setTimeout(() => response.end(), url === '/ready' ? 0 : telling.delayMs);
     }),
   );
   telling.url = listening.url;
@@ -69,6 +72,11 @@ async function askTimes(gateway: Gateway, count: number): Promise<string> {
     id = valueOf(rawHeaders, 'x-request-id') ?? '';
   }
   return id;
+}
+
+/** Together, so that the balancer needs all instances: one by one the slower of two is asked by few. */
+async function askTogether(gateway: Gateway, count: number): Promise<void> {
+  await Promise.all(Array.from({ length: count }, async () => await askTimes(gateway, 1)));
 }
 
 interface Shop {
@@ -136,6 +144,8 @@ test('of an answer and a probe the younger counts', async () => {
   const [first, second] = [await startTelling(stack, SOME), await startTelling(stack, SOME)];
   const gateway = await startShop(stack, [first, second], '2s');
   first.onAnswer = FULL;
+  // So that who asks one by one asks the first whenever it is open.
+  second.delayMs = 20;
   const startedAt = performance.now();
   // An answer closes it in its worker, until the next probe opens it: far sooner than in ten seconds.
   for (let opened = 0; opened < 3; opened++) {
@@ -193,9 +203,9 @@ test('a field that is none says nothing and harms nothing', async () => {
     `TEXT application_utilization=1.2, pad=${'9'.repeat(8000)}`,
   ];
   const [odd, other] = [await startTelling(stack, ...reports), await startTelling(stack, '')];
-  const gateway = await startShop(stack, [odd, other], '1s');
+  const gateway = await startShop(stack, [odd, other], '250ms');
   await eventually('all were told', () => odd.probes > reports.length, 60_000);
-  await askTimes(gateway, 60);
+  await askTogether(gateway, 60);
   expect(odd.answered).toBeGreaterThan(10);
   const { instances } = await shopOf(gateway);
   expect(instances.map(({ state, utilization }) => [state, utilization])).toEqual([

@@ -3,8 +3,9 @@
  * interval is so long that nobody comes back meanwhile.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 
 import { startGateway } from '../harness/gateway.ts';
 import type { Gateway } from '../harness/gateway.ts';
@@ -14,13 +15,16 @@ import { parseExposition } from './metrics-text.ts';
 import { ask, untilIdle, untilState, valueOf, valuesOf } from './path-fixture.ts';
 import type { Answer, Asked, Listening } from './path-fixture.ts';
 
-type Behaviour = (request: IncomingMessage, response: ServerResponse) => void;
+type Behaviour = (request: IncomingMessage, response: ServerResponse) => unknown;
 
 const instances: Listening[] = [];
 /** What a silent instance does with a request. */
 let behaviour: Behaviour = answered;
-/** Requests that reached a silent one. */
+/** Requests that reached a silent one, and which one. */
 let reached: string[] = [];
+let reachedAt: number[] = [];
+/** How long the open one takes for `/slow`. */
+const SLOW_MS = 1800;
 let gateway: Gateway | undefined;
 
 function answered(_: IncomingMessage, response: ServerResponse): void {
@@ -36,8 +40,9 @@ beforeAll(async () => {
         if (request.url !== '/ready') response.setHeader('x-instance', isSilent ? 'silent' : 'open');
         if (isSilent) {
           reached.push(`${request.method} ${request.url}`);
+          reachedAt.push(index);
           behaviour(request, response);
-        } else answered(request, response);
+        } else setTimeout(answered, request.url === '/slow' ? SLOW_MS : 0, request, response);
       }),
     );
   }
@@ -46,6 +51,7 @@ beforeAll(async () => {
 beforeEach(() => {
   behaviour = answered;
   reached = [];
+  reachedAt = [];
 });
 
 afterEach(async () => {
@@ -57,15 +63,15 @@ afterAll(async () => {
   for (const each of instances) await each[Symbol.asyncDispose]();
 });
 
-async function start(more = '', readiness = ''): Promise<Gateway> {
+async function start(more = '', readiness = '', sla = '2s'): Promise<Gateway> {
   const started = await startGateway(`
 listeners: [{ port: __PORT__, host: 127.0.0.1 }]
 workers: 1
 shedding: { mode: observe }
 services:
   shop:
-    instances: [${instances.map(({ url }) => url).join(', ')}]
-    sla: 2s
+    instances: [${instances.map(({ url }) => `{ url: ${url}, version: v1 }`).join(', ')}]
+    sla: ${sla}
     readiness: { path: /ready, interval: 60s, timeout: 200ms${readiness} }
     ${more}
 routes: [{ path: /, service: shop }]
@@ -116,6 +122,7 @@ test('who has a session does not try, and from a try comes none', async () => {
 });
 
 const FAILURES: readonly (readonly [what: string, Behaviour])[] = Object.entries<Behaviour>({
+  'answers 429': (_, response) => response.writeHead(429, { 'content-length': 0 }).end(),
   'answers 500': (_, response) => response.writeHead(500, { 'content-length': 0 }).end(),
   'answers 503 with Retry-After': (_, response) =>
     response.writeHead(503, { 'content-length': 0, 'retry-after': '9' }).end(),
@@ -154,4 +161,117 @@ test.each([
   } finally {
     open?.removeListener('request', named);
   }
+});
+
+test('with versions no navigation tries, and from a try comes no version cookie', async () => {
+  const { port } = await start('versions: { cookie: edition }');
+  expect(whereOf(await ask(port, { headers: { 'sec-fetch-mode': 'navigate' } }))).toBe('open');
+  const tried = await ask(port);
+  expect([whereOf(tried), valuesOf(tried.rawHeaders, 'set-cookie')]).toEqual(['silent', []]);
+  const other = await ask(port);
+  expect([whereOf(other), valuesOf(other.rawHeaders, 'set-cookie')]).toEqual(['open', [expect.any(String)]]);
+});
+
+test('a try takes half of what its queue has left of the SLA', async () => {
+  const waits: number[] = [];
+  behaviour = (request) => {
+    const from = performance.now();
+    request.once('close', () => waits.push(performance.now() - from));
+  };
+  const { port } = await start('shedding: { mode: enforce, limit: 1, queue: 4 }', '', '6s');
+  const first = ask(port, { method: 'POST', path: '/slow' });
+  await pause(100);
+  const second = ask(port);
+  expect([(await first).status, whereOf(await second)]).toEqual([200, 'open']);
+  await eventually('the try is over', () => waits.length === 1);
+  // Half of all of it would be 3 s.
+  expect(waits[0]).toBeLessThan(2500);
+});
+
+/** Where the first two tries go, of which the first ends as `behaviour` says. */
+async function firstTwo({ port }: Gateway): Promise<readonly number[]> {
+  await ask(port).catch(() => undefined);
+  expect(reachedAt).toHaveLength(1);
+  behaviour = answered;
+  // One is not asked twice within half a second.
+  await pause(600);
+  await eventually('a second try', async () => {
+    await ask(port);
+    return reachedAt.length > 1;
+  });
+  return reachedAt;
+}
+
+test('a body that breaks off is no try that came to nothing', async () => {
+  behaviour = ({ socket }, response) => {
+    response.writeHead(200, { 'content-length': 10 }).write('x', () => socket.destroySoon());
+  };
+  const [first, second] = await firstTwo(await start());
+  expect(second).toBe(first);
+});
+
+test('a head that nobody may be passed is one', async () => {
+  behaviour = (_, response) => response.writeHead(407, { 'content-length': 0 }).end();
+  const [first, second] = await firstTwo(await start());
+  expect(second).not.toBe(first);
+});
+
+test('of a try that nobody else can answer comes no session either', async () => {
+  const started = await start('affinity: { cookie: seat }');
+  behaviour = async (request, response) => {
+    for (const { port } of instances) {
+      if (port === request.socket.localPort) continue;
+      await started.admin(`/v1/services/shop/instances/127.0.0.1:${port}/disable`, { method: 'POST' });
+    }
+    // Until the worker knows it, too.
+    await pause(200);
+    response.writeHead(500, { 'content-length': 0 }).end();
+  };
+  const { status, rawHeaders } = await ask(started.port);
+  expect([status, whereOf({ rawHeaders }), valuesOf(rawHeaders, 'set-cookie')]).toEqual([500, 'silent', []]);
+});
+
+describe('attempts after a try, where the open ones have just closed their ports', () => {
+  /** What is picked for one request, by reason; `v2` are the open ones but the first, all others `v1`. */
+  async function picksOf(max: number, status: number, path: string): Promise<unknown> {
+    await using stack = new AsyncDisposableStack();
+    const all: Listening[] = [];
+    for (let index = 0; index < 9; index++) {
+      const listener = await startListener((request, response) => {
+        if (index < 4) answered(request, response);
+        else if (request.url !== '/ready') response.writeHead(status, { 'content-length': 0 }).end();
+      });
+      all.push(stack.use(listener));
+    }
+    const list = all.map(
+      ({ url }, index) => `{ url: ${url}, version: ${index > 0 && index < 4 ? 'v2' : 'v1'} }`,
+    );
+    const started = stack.use(
+      await startGateway(`
+listeners: [{ port: __PORT__, host: 127.0.0.1 }]
+workers: 1
+shedding: { mode: off }
+services:
+  shop:
+    instances: [${list.join(', ')}]
+    sla: 5s
+    readiness: { path: /ready, interval: 60s, timeout: 200ms }
+    retry: { max: ${max}, budget: 100% }
+    versions: { assets: ["/assets/*"] }
+routes: [{ path: /, service: shop }]
+`),
+    );
+    for (const { port } of all.slice(4)) await untilState(started, 'shop', `127.0.0.1:${port}`, 'down');
+    for (const { close } of all.slice(0, 4)) await close();
+    await ask(started.port, { path });
+    return await picks(started);
+  }
+
+  test('three in all, whatever is allowed', async () => {
+    expect(await picksOf(2, 500, '/')).toEqual({ panic: 1, retry: 2 });
+  });
+
+  test('one that found no such part is no failed one', async () => {
+    expect(await picksOf(1, 404, '/assets/part.js')).toEqual({ panic: 1, rescue: 1, retry: 1 });
+  });
 });

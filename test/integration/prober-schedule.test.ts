@@ -142,13 +142,24 @@ routes: [{ path: /, service: shop }]
     expect(seen?.evidence).toMatchObject({ kind: 'void', reason: 'our own loop was late' });
   });
 
-  it('asks again soon what is doubted, as often as it is', async () => {
-    let doubts = 3;
+  it('asks again soon what is doubted, the first time in a row, and then in its rhythm', async () => {
     await using origin = await httpOrigin((_, response) => response.writeHead(404).end());
-    using watch = new Watch(() => doubts-- > 0);
     // In its rhythm the second look would come in ten minutes; the first that is believed is confirmed soon as well.
-    watch.prober.configure([target(origin.url, { intervalMs: 600_000 })]);
-    expect(await watch.count(5)).toHaveLength(5);
+    const far = target(origin.url, { intervalMs: 600_000 });
+    let doubts = 1;
+    using once = new Watch(() => doubts-- > 0);
+    once.prober.configure([far]);
+    expect(await once.count(3)).toHaveLength(3);
+    using always = new Watch(() => true);
+    always.prober.configure([far]);
+    await always.count(2);
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(always.seen).toHaveLength(2);
+    // Behind one that is believed, and confirmed, the next doubt is a first one.
+    let looks = 0;
+    using inTurns = new Watch(() => looks++ % 2 === 0);
+    inTurns.prober.configure([far]);
+    expect(await inTurns.count(4)).toHaveLength(4);
   });
 
   it('hurries to an instance whose traffic fails, once an interval, and not while it is being asked', async () => {

@@ -4,8 +4,10 @@
  *
  * Bounds, stated before: with all twelve callers at one worker the instance has 0.85 of its four requests in the mean of the
  * second second (with equal parts 0.5: the other worker keeps two); likewise after all callers moved to the other one, whose
- * first answer comes within 500 ms.
+ * first answer comes within 500 ms. When one worker sits on all four with answers that do not end, the other has its equal
+ * part, two, 1.5 s after it has callers: 0.42 of four in the mean of the next second.
  */
+import type { ServerResponse } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -21,16 +23,25 @@ const LIMIT = 4;
 const CALLERS = 12;
 const ANSWER_MS = 80;
 const USED_LEAST = 0.85;
+const EVEN_LEAST = 0.42;
 
 let origin: Omit<InProcessOrigin, 'requests'>;
 let gateway: Gateway;
 let inFlight = 0;
 let most = 0;
+/** Answers that have begun and do not end. */
+const held: ServerResponse[] = [];
 
 beforeAll(async () => {
   origin = await startListener((request, response) => {
     if (request.url === '/ready') {
       response.end();
+      return;
+    }
+    if (request.url === '/held') {
+      response.setHeader('content-type', request.headers.accept ?? 'text/plain');
+      response.write('begun');
+      held.push(response);
       return;
     }
     inFlight += 1;
@@ -67,10 +78,8 @@ class Caller {
   asks = false;
   answers = 0;
   idle = false;
-  readonly #request: Buffer;
 
   constructor() {
-    this.#request = Buffer.from(`GET / HTTP/1.1\r\nhost: shop.test:${gateway.port}\r\n\r\n`);
     this.connection = new LoadConnection(gateway.port, '127.0.0.1', {
       answered: () => {
         this.answers += 1;
@@ -85,8 +94,20 @@ class Caller {
 
   send(): void {
     this.asks = this.answers > 0;
+    this.#get('/');
+  }
+
+  /** Asks for what does not end. */
+  hold(accept: string): void {
+    this.asks = false;
+    this.#get('/held', accept);
+  }
+
+  #get(path: string, accept = '*/*'): void {
     this.idle = false;
-    this.connection.send(this.#request);
+    this.connection.send(
+      Buffer.from(`GET ${path} HTTP/1.1\r\nhost: shop.test:${gateway.port}\r\naccept: ${accept}\r\n\r\n`),
+    );
   }
 }
 
@@ -133,7 +154,40 @@ test('whichever worker has the callers has the instance, and both together never
   expect(await used()).toBeGreaterThanOrEqual(USED_LEAST);
   expect(most).toBeLessThanOrEqual(LIMIT + 1);
 
-  for (const caller of there) caller.asks = false;
-  await eventually('all are answered', () => Promise.resolve([...here, ...there].every(({ idle }) => idle)));
-  for (const { connection } of [...here, ...there]) connection.destroy();
+  await leave([...here, ...there]);
 });
+
+test('a worker has its equal part though the other sits on the whole instance', async () => {
+  const [here = [], there = []] = await callersOfBoth();
+  for (const caller of here.slice(0, LIMIT)) caller.hold('text/plain');
+  await eventually('one worker has the whole instance', () => Promise.resolve(held.length === LIMIT));
+  await pause(500);
+  for (const caller of there) caller.send();
+  await pause(1500);
+  expect(await used()).toBeGreaterThanOrEqual(EVEN_LEAST);
+  expect(held.every(({ writableEnded }) => !writableEnded)).toBe(true);
+  for (const response of held.splice(0)) response.end();
+  await leave([...here, ...there]);
+});
+
+test('streams of one worker have an equal part and no more, and give it back', async () => {
+  const [here = [], there = []] = await callersOfBoth();
+  const streams = here.slice(0, LIMIT);
+  for (let round = 0; round < 3; round++) {
+    for (const stream of streams) stream.hold('text/event-stream');
+    await eventually('the others are refused', () =>
+      Promise.resolve(held.length + streams.filter(({ idle }) => idle).length === LIMIT),
+    );
+    await pause(200);
+    expect(held).toHaveLength(LIMIT / 2);
+    for (const response of held.splice(0)) response.end();
+    await eventually('all have ended', () => Promise.resolve(streams.every(({ idle }) => idle)));
+  }
+  await leave([...here, ...there]);
+});
+
+async function leave(callers: readonly Caller[]): Promise<void> {
+  for (const caller of callers) caller.asks = false;
+  await eventually('all are answered', () => Promise.resolve(callers.every(({ idle }) => idle)));
+  for (const { connection } of callers) connection.destroy();
+}

@@ -136,6 +136,7 @@ const BASE: AdmissionPolicy = {
   limit: 'auto',
   workers: 1,
   maxInFlight: 40,
+  evenInFlight: 40,
 };
 
 describe('admission, whatever happens in whatever order', () => {
@@ -158,6 +159,7 @@ describe('admission, whatever happens in whatever order', () => {
       limit: fc.constantFrom<'auto' | number>('auto', 1, 2, 50),
       workers: fc.integer({ min: 1, max: 8 }),
       maxInFlight: fc.integer({ min: 0, max: 100 }),
+      evenInFlight: fc.integer({ min: 0, max: 100 }),
     });
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1e6 }), policies, (seed, policy) => {

@@ -81,13 +81,15 @@ export class World {
     );
     this.#ready = this.services.map(() => true);
     const { capPerInstance = 0 } = options;
+    const maxInFlight = capPerInstance > 0 ? instances * Math.ceil(capPerInstance / workers) : 1000;
     this.policy = {
       slaMs,
       mode: 'enforce',
       queue: 'auto',
       limit: 'auto',
       workers,
-      maxInFlight: capPerInstance > 0 ? instances * Math.ceil(capPerInstance / workers) : 1000,
+      maxInFlight,
+      evenInFlight: maxInFlight,
       ...options.policy,
     };
     this.gateways = Array.from({ length: gateways }, () => ({ workers: this.#workers(workers) }));

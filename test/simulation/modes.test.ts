@@ -47,7 +47,7 @@ describe('modes', () => {
       ...ORIGIN,
       seed: 604,
       gate: (policy, random) => {
-        const gate = new Admission({ ...policy, maxInFlight: 5000 }, random, 0);
+        const gate = new Admission({ ...policy, maxInFlight: 5000, evenInFlight: 5000 }, random, 0);
         gates.push(gate);
         return gate;
       },
@@ -74,7 +74,15 @@ describe('modes', () => {
 
   test('learned state survives a change from observe to enforce', () => {
     const gate = new Admission(
-      { slaMs: 250, mode: 'observe', queue: 'auto', limit: 'auto', workers: 1, maxInFlight: 1000 },
+      {
+        slaMs: 250,
+        mode: 'observe',
+        queue: 'auto',
+        limit: 'auto',
+        workers: 1,
+        maxInFlight: 1000,
+        evenInFlight: 1000,
+      },
       seededRandom(1),
       0,
     );
@@ -89,7 +97,15 @@ describe('modes', () => {
     }
     const before = gate.view(now).baselineMs;
     gate.configure(
-      { slaMs: 250, mode: 'enforce', queue: 'auto', limit: 'auto', workers: 1, maxInFlight: 1000 },
+      {
+        slaMs: 250,
+        mode: 'enforce',
+        queue: 'auto',
+        limit: 'auto',
+        workers: 1,
+        maxInFlight: 1000,
+        evenInFlight: 1000,
+      },
       now,
     );
     expect(before).toBeGreaterThan(30);

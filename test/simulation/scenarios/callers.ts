@@ -214,7 +214,12 @@ function streams(): Scenario {
     name: 'S19 a thousand idle streams in 2 C',
     bounds: [...FULL, ...inTime(ORIGIN.slaMs), ...CRITICAL_LIVES],
     run: (seed, gate) => {
-      const world = new World({ ...ORIGIN, seed, policy: { maxInFlight: 5000 }, ...instead(gate) });
+      const world = new World({
+        ...ORIGIN,
+        seed,
+        policy: { maxInFlight: 5000, evenInFlight: 5000 },
+        ...instead(gate),
+      });
       world.poisson(DEFAULT, 200, 0, 5000, () => ({ stream: true, bodyMs: 1e6 }));
       world.poisson(CRITICAL, 0.3 * CAPACITY, 5000, 17_000);
       world.poisson(SHEDDABLE, 1.7 * CAPACITY, 5000, 17_000);

@@ -91,7 +91,6 @@ export function bench(scripts: readonly Script[], redis = true) {
     onFilled: () => undefined,
   });
   const limits = new AdminLimits({
-    log: { info: note },
     limitOverrides,
     pool: { all: () => workers },
     questions,

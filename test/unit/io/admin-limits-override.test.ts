@@ -105,7 +105,6 @@ describe('an override', () => {
         'limit override set',
       ],
       [{ ...line, until: expect.any(String), scope: 'gateway', by: 'admin ::1' }, 'limit override removed'],
-      [{ client: 'acme', scope: 'gateway', by: 'admin ::1' }, 'quota filled'],
       [expect.objectContaining({ ttlMs: 500 }), 'limit override set'],
       [{ ...line, until: '2023-11-14T22:13:21.500Z' }, 'limit override ended'],
     ]);

@@ -7,7 +7,7 @@ import { vi } from 'vitest';
 import { configurationSchema } from '../../../config/schema.ts';
 import { Conditions } from '../../../src/io/conditions.ts';
 import type { FleetControl } from '../../../src/io/fleet-control.ts';
-import type { ToSupervisor, ToWorker } from '../../../src/io/ipc.ts';
+import type { ServiceOverride, ToSupervisor, ToWorker } from '../../../src/io/ipc.ts';
 import type { BoundListener, ListenerChange, Listeners } from '../../../src/io/listeners.ts';
 import { Reloader, type ReloaderParts } from '../../../src/io/reloader.ts';
 import { Rollout, type LoadedConfiguration } from '../../../src/io/rollout.ts';
@@ -95,13 +95,14 @@ export function controlBench(fork: ReturnType<typeof vi.fn>, workers: number) {
       },
     },
   });
+  const orders: ServiceOverride[] = [];
   const rollout = new Rollout(configured(1), {
     pool,
     secrets: () => ({ affinity: 'a', clientHash: 'c' }),
     viaName: 'gw',
     states: () => [],
     loads: () => [],
-    overrides: () => [],
+    overrides: () => orders,
     limitOverrides: () => [],
     gateway: 'a-gateway',
     workerCount: () => workers,
@@ -140,5 +141,5 @@ export function controlBench(fork: ReturnType<typeof vi.fn>, workers: number) {
   for (const worker of pool.current()) rollout.configure(worker);
   rollout.listen();
   for (const child of children) child.sent.length = 0;
-  return { children, conditions, log, state, pool, rollout, reloader, results, tls };
+  return { children, conditions, log, state, pool, rollout, orders, reloader, results, tls };
 }

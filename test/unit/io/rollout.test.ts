@@ -61,6 +61,23 @@ test('a worker that refused its configuration is given it again after five secon
   ]);
 });
 
+test('an order that an operator gave while a worker built its configuration holds there too', () => {
+  const { rollout, child, worker, orders } = oneWorker();
+  child.obeys = false;
+  rollout.put(configured(2), [listener(2)]);
+  const order = {
+    service: 'shop',
+    breaker: 'open',
+    breakerLeftMs: null,
+    by: 'me',
+    shedding: 'auto',
+  } as const;
+  orders.push(order);
+  child.sent.length = 0;
+  rollout.taken(worker, rollout.generation);
+  expect(child.sent).toContainEqual({ type: 'override', override: order });
+});
+
 test('a worker that has gone meanwhile is told nothing', () => {
   const { rollout, child, worker, pool } = oneWorker();
   pool.stopRestarting();

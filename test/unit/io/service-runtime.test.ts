@@ -51,6 +51,23 @@ test('so does an order of an operator', () => {
   expect(service.admission.view(2).limit).toBe(limit);
 });
 
+test('a breaker that opened on a dependency’s failures is closed when that is back, and not before', () => {
+  const service = threeReady();
+  const look = (sequence: number, state: 'up' | 'dependency-down'): string => {
+    service.update({ ...states('shop', state, { 'a.test:1': 'ready' }), sequence }, 1);
+    return `${service.blocked} ${service.breaker.view(1).state}`;
+  };
+  for (let n = 0; n < 5; n++) service.breaker.record('hard', 1, service.breaker.allow(1));
+  expect(look(2, 'up')).toBe(' open');
+  expect(look(3, 'dependency-down')).toBe('SPW_DEPENDENCY_DOWN open');
+  // A reload to `serve` while it is still down forgives nothing.
+  service.configure(configuration({ onDependencyDown: 'serve' }), 1, 1);
+  expect(look(4, 'dependency-down')).toBe(' open');
+  service.configure(configuration(), 1, 1);
+  expect(look(5, 'dependency-down')).toBe('SPW_DEPENDENCY_DOWN open');
+  expect(look(6, 'up')).toBe(' closed');
+});
+
 test('in a panic sessions stay where they are: one silent instance is as good as another', () => {
   const service = threeReady();
   const pin = { sid: '0123456789abcdef', instance: '', version: '', issuedMs: 0, seenMs: 0 };

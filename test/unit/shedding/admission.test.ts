@@ -110,11 +110,11 @@ test('a fixed limit stays whatever the latency does, is shared by the workers an
   expect(bench.shed).toBeGreaterThan(0);
   expect(admission({ limit: 24, workers: 4 }).view(0).limit).toBe(6);
   expect(admission({ limit: 2, workers: 4 }).view(0).limit).toBe(1);
-  expect(admission({ limit: 24, maxInFlight: 10 }).view(0).limit).toBe(10);
+  expect(admission({ limit: 24, maxInFlight: 10, evenInFlight: 10 }).view(0).limit).toBe(10);
 });
 
 test('the ceiling scales the limit in proportion, by half to twofold', () => {
-  const bench = new Bench({ maxInFlight: 80 });
+  const bench = new Bench({ maxInFlight: 80, evenInFlight: 80 });
   bench.run(10_000, { callers: 70, latencyMs: () => 30 });
   const grown = bench.limit;
   expect(grown).toBeGreaterThan(60);
@@ -125,7 +125,7 @@ test('the ceiling scales the limit in proportion, by half to twofold', () => {
 });
 
 test('no ready instance keeps the limit', () => {
-  const gate = admission({ maxInFlight: 80 });
+  const gate = admission({ maxInFlight: 80, evenInFlight: 80 });
   gate.setCeiling(0, 1);
   expect(gate.view(1).limit).toBe(20);
   gate.setCeiling(80, 2);
@@ -133,7 +133,7 @@ test('no ready instance keeps the limit', () => {
 });
 
 test('a raised ceiling admits whoever waits for it', () => {
-  const gate = admission({ maxInFlight: 2, limit: 20 });
+  const gate = admission({ maxInFlight: 2, evenInFlight: 2, limit: 20 });
   enter(gate, 1, 0);
   enter(gate, 1, 0);
   const waiting = enter(gate, 1, 0);

@@ -13,6 +13,7 @@ export const POLICY: AdmissionPolicy = {
   limit: 'auto',
   workers: 1,
   maxInFlight: 1000,
+  evenInFlight: 1000,
 };
 
 function ignore(): void {

@@ -19,7 +19,7 @@ test('it grows while callers wait and the service is calm, up to what it can tak
 });
 
 test('it never grows past the ceiling of the instances', () => {
-  const bench = new Bench({ maxInFlight: 50 });
+  const bench = new Bench({ maxInFlight: 50, evenInFlight: 50 });
   bench.run(5000, { callers: 200, latencyMs: slots(1000) });
   expect(bench.limit).toBe(50);
 });
@@ -124,7 +124,7 @@ test('a reload to more workers leaves each its share of what was learnt', () => 
   const bench = new Bench();
   bench.run(5000, { callers: 200, latencyMs: slots(1000) });
   const { limit, baselineMs } = bench.gate.view(bench.now);
-  bench.gate.configure({ ...POLICY, workers: 2, maxInFlight: 500 }, bench.now);
+  bench.gate.configure({ ...POLICY, workers: 2, maxInFlight: 500, evenInFlight: 500 }, bench.now);
   expect(bench.limit).toBe(Math.floor(limit / 2));
   expect(bench.gate.view(bench.now).baselineMs).toBe(baselineMs);
 });

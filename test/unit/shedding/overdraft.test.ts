@@ -106,10 +106,10 @@ describe('a critical request at a full service', () => {
   });
 
   test('stays within the caps of the instances, streams and all', () => {
-    const gate = admission({ maxInFlight: 22 });
+    const gate = admission({ maxInFlight: 22, evenInFlight: 22 });
     enterMany(gate, 1, 20);
     expect(served(enterMany(gate, 0, 10))).toBe(2);
-    const streaming = admission({ maxInFlight: 22 });
+    const streaming = admission({ maxInFlight: 22, evenInFlight: 22 });
     for (const { permit } of enterMany(streaming, 1, 20)) permit?.asStream(1);
     expect(served(enterMany(streaming, 0, 10, 2))).toBe(2);
   });

@@ -81,7 +81,7 @@ test('a stream leaves the limit and wakes whoever waits', () => {
 });
 
 test('streams still count against the caps of the instances', () => {
-  const gate = admission({ maxInFlight: 4 });
+  const gate = admission({ maxInFlight: 4, evenInFlight: 4 });
   const callers = [0, 1, 2, 3].map(() => enter(gate, 1, 0));
   for (const { permit } of callers.slice(0, 3)) permit?.asStream(1);
   expect(gate.view(1)).toMatchObject({ inFlight: 1, streams: 3 });
@@ -159,7 +159,7 @@ describe('whoever only reads a slow answer', () => {
   });
 
   test('counts against the caps of the instances', () => {
-    const { gate, callers } = full({ maxInFlight: 21 });
+    const { gate, callers } = full({ maxInFlight: 21, evenInFlight: 21 });
     for (const { permit } of callers) permit?.head(30, 'sample');
     expect(enter(gate, 1, 31).permit).toBeDefined();
     expect(enter(gate, 1, 31).verdicts).toBe(0);

@@ -12,6 +12,7 @@ const POLICY: AdmissionPolicy = {
   limit: 'auto',
   workers: 1,
   maxInFlight: 1000,
+  evenInFlight: 1000,
 };
 
 // Four seconds of 2.75 C with nobody refused, until the backlog is gone; then twice the capacity, enforced. The knee must be

@@ -44,6 +44,40 @@ describe('the balancer', () => {
     expect(balancer.pick(NEW, 1)).toBe(1);
   });
 
+  it('lends streams nothing: they use no more than an equal part, whatever is granted, and other requests all of it', () => {
+    const balancer = balancerOf([view(0)]);
+    balancer.cap.take({ grant: 1, part: 14 }, 0);
+    expect(balancer.openCap()).toBe(7);
+    const stream = { ...NEW, streams: true };
+    for (let n = 0; n < 4; n++) {
+      expect(balancer.pick(stream, 0)).toBe(0);
+      balancer.started(0, 0);
+      balancer.cap.countStream(0, 1);
+    }
+    expect(balancer.pick(stream, 0)).toBe(ALL_AT_CAP);
+    expect(balancer.pick({ ...stream, uncapped: true }, 0)).toBe(0);
+    expect(load(balancer, 4)).toEqual(
+      new Map([
+        [0, 3],
+        [ALL_AT_CAP, 1],
+      ]),
+    );
+    balancer.finished(0, 1);
+    balancer.cap.countStream(0, -1);
+    expect(balancer.pick(stream, 1)).toBe(0);
+  });
+
+  it('claims by what takes new requests: not by one that leaves, is gone or on trial', () => {
+    const leaving = view(1, { state: 'draining', opensNew: false, drainForMs: 0 });
+    const balancer = balancerOf([view(0), view(1), view(2)]);
+    for (const slot of [0, 1, 1, 2, 2, 2]) balancer.started(slot, 0);
+    expect(balancer.capUse(0)).toEqual({ inFlight: 6, openCap: 12, mostAtOne: 3 });
+    balancer.update([view(0), leaving], 0);
+    expect(balancer.capUse(0)).toEqual({ inFlight: 1, openCap: 4, mostAtOne: 1 });
+    balancer.update([view(0, { trial: true }), leaving], 0);
+    expect(balancer.capUse(0)).toEqual({ inFlight: 0, openCap: 0, mostAtOne: 1 });
+  });
+
   it('gives every worker at least one, and no cap is no cap', () => {
     expect(balancerOf([view(0)], { maxConcurrencyPerInstance: 1, workers: 16 }).openCap()).toBe(1);
     expect(balancerOf([view(0)], { maxConcurrencyPerInstance: Infinity }).openCap()).toBe(Infinity);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ANY_VERSION, COMMON_VERSIONS, type SilentSlot } from '../../../src/upstreams/candidates.ts';
-import { PanicTries, tryLimitMs } from '../../../src/upstreams/panic-tries.ts';
+import { isGoodAnswer, PanicTries, tryLimitMs } from '../../../src/upstreams/panic-tries.ts';
 
 function silent(...slots: number[]): SilentSlot[] {
   return slots.map((slot) => ({ slot, version: 0, apart: false }));
@@ -82,12 +82,12 @@ describe('tries at silent instances', () => {
     expect(alive.length).toBeGreaterThanOrEqual(8);
   });
 
-  it('one is on its way at a time; one whose caller left stands in the way no longer than its time', () => {
+  it('one is on its way at a time, be its end told late; one whose caller left stands in the way for twice its time', () => {
     const tries = triesOf(1, 2);
     expect(tries.ask(ANY_VERSION, 0)).toBe(1);
     tries.begun(1500, 0);
-    for (let at = 0; at < 1500; at += 10) expect(tries.ask(ANY_VERSION, at)).toBe(-1);
-    expect(tries.ask(ANY_VERSION, 1500)).toBe(1);
+    for (let at = 0; at < 3000; at += 10) expect(tries.ask(ANY_VERSION, at)).toBe(-1);
+    expect(tries.ask(ANY_VERSION, 3000)).toBe(1);
   });
 
   it('another picture keeps what was learned of those that stay', () => {
@@ -140,7 +140,7 @@ describe('tries at silent instances', () => {
 });
 
 describe('the time of a try', () => {
-  it('is four medians, at least 50 ms, at most half the SLA, the configured try and a third of what is left', () => {
+  it('is four medians, at least 50 ms, at most half of the rest of the SLA, the configured try and a third of what is left', () => {
     expect(tryLimitMs(250, 20, Infinity, 10_000)).toBe(80);
     expect(tryLimitMs(250, 1, Infinity, 10_000)).toBe(50);
     expect(tryLimitMs(250, 0, Infinity, 10_000)).toBe(125);
@@ -148,4 +148,9 @@ describe('the time of a try', () => {
     expect(tryLimitMs(250, 400, 60, 10_000)).toBe(60);
     expect(tryLimitMs(250, 400, Infinity, 150)).toBe(50);
   });
+});
+
+it('an answer speaks for an instance unless it is a failure or a refusal of its own', () => {
+  const statuses = [101, 200, 304, 404, 407, 428, 429, 430, 499, 500, 501, 503, 599];
+  expect(statuses.filter((status) => !isGoodAnswer(status))).toEqual([429, 500, 501, 503, 599]);
 });
