@@ -255,7 +255,7 @@ describe('key sets', () => {
       more();
     });
     expectUnauthorized(await withToken(gateway, await young.sign()));
-    expect(gateway.logs()).toMatch(/larger than 256 KiB.*the last ones stay/);
+    await gateway.process.waitForLine(/larger than 256 KiB.*the last ones stay/);
     expect((await withToken(gateway, await ec.sign())).status).toBe(200);
     expect(publisher.fetches()).toBe(2);
   });
