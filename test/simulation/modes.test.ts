@@ -6,6 +6,7 @@ import { Caller } from './caller.ts';
 import type { GatePermit } from './gate.ts';
 import { World } from './model.ts';
 import { CAPACITY, CRITICAL, ORIGIN, overload, SHEDDABLE } from './loads.ts';
+import { POLICY } from '../unit/shedding/fixture.ts';
 
 describe('modes', () => {
   test('observe admits all and counts who would have been shed', () => {
@@ -73,19 +74,7 @@ describe('modes', () => {
   });
 
   test('learned state survives a change from observe to enforce', () => {
-    const gate = new Admission(
-      {
-        slaMs: 250,
-        mode: 'observe',
-        queue: 'auto',
-        limit: 'auto',
-        workers: 1,
-        maxInFlight: 1000,
-        evenInFlight: 1000,
-      },
-      seededRandom(1),
-      0,
-    );
+    const gate = new Admission({ ...POLICY, mode: 'observe' }, seededRandom(1), 0);
     let now = 0;
     for (let i = 0; i < 100; i += 1) {
       const caller = new Caller();
@@ -96,18 +85,7 @@ describe('modes', () => {
       caller.permit?.release(now);
     }
     const before = gate.view(now).baselineMs;
-    gate.configure(
-      {
-        slaMs: 250,
-        mode: 'enforce',
-        queue: 'auto',
-        limit: 'auto',
-        workers: 1,
-        maxInFlight: 1000,
-        evenInFlight: 1000,
-      },
-      now,
-    );
+    gate.configure(POLICY, now);
     expect(before).toBeGreaterThan(30);
     expect(gate.view(now)).toMatchObject({ mode: 'enforce', baselineMs: before });
   });
