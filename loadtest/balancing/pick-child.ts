@@ -10,7 +10,7 @@ import process from 'node:process';
 
 import { seededRandom } from '../../src/kernel/random.ts';
 import { Balancer } from '../../src/upstreams/balancer.ts';
-import type { PickRequest } from '../../src/upstreams/balancer.ts';
+import type { PickRequest } from '../../src/upstreams/pick.ts';
 import { Breaker } from '../../src/upstreams/breaker.ts';
 import { view } from '../../test/harness/instance-view.ts';
 

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../kernel/errors.ts';
-import { ALL_AT_CAP, NONE_READY, type PickReason, type PickRequest } from '../upstreams/balancer.ts';
+import { ALL_AT_CAP, NONE_READY, type PickReason, type PickRequest } from '../upstreams/pick.ts';
 import { ANY_VERSION } from '../upstreams/candidates.ts';
 import { tryLimitMs } from '../upstreams/panic-tries.ts';
 import type { Exchange } from './exchange.ts';

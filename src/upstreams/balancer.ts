@@ -8,6 +8,7 @@ import { Dice } from './dice.ts';
 import { grown } from './grown.ts';
 import { LatencyBook } from './latency-book.ts';
 import type { LoadTold } from './load-gate.ts';
+import { ALL_AT_CAP, NONE_READY, type PickReason, type PickRequest } from './pick.ts';
 import { PinCounts } from './pin-counts.ts';
 import { Roster } from './roster.ts';
 import { Silence } from './silence.ts';
@@ -31,24 +32,6 @@ export interface BalancerPolicy {
   readonly workers: number;
 }
 
-export interface PickRequest {
-  /** Slot of the instance that the session is pinned to, or -1. */
-  readonly pinned: number;
-  /** Slots that earlier attempts of this request used. */
-  readonly tried: readonly number[];
-  /** A session will be pinned to what is picked. */
-  readonly makesPin: boolean;
-  /** The caps only count: nobody may be refused for them. */
-  readonly uncapped?: boolean;
-  /** It may run for hours. */
-  readonly streams?: boolean;
-  /** Index of the version that it is for, or a range of `candidates.ts`; all when left out. */
-  readonly version?: number;
-}
-
-/** `load`: of two one said that it is full; `spill`: pinned, but full, the pin stays; `repin`: pinned to one that serves no more; `panic`: nothing is open, or hardly anything; `version`: asked for. */
-export type PickReason = 'p2c' | 'load' | 'pinned' | 'spill' | 'repin' | 'panic' | 'retry' | 'version';
-
 export type AttemptFault = 'connect' | 'reset' | 'timeout' | 'protocol';
 
 /** What a worker shows of an instance. */
@@ -64,11 +47,6 @@ export interface SlotView {
   /** What it says of its own load, while that is fresh. */
   readonly load: LoadTold | undefined;
 }
-
-/** No instance may take it; in less than a millisecond a 503. */
-export const NONE_READY = -1;
-/** Every instance that could take it is at its cap. */
-export const ALL_AT_CAP = -2;
 
 /**
  * Pairs drawn before a scan: with half of all full, or failing, three miss in 1 of 64. A pick that pins takes, of the best of
@@ -115,6 +93,7 @@ export class Balancer {
       const found = this.#table.find(view);
       const slot = found >= 0 ? found : this.#add(view, guessMs, now);
       kept.add(slot);
+      if (!view.opensNew) this.#book.pace.forget(slot);
       if (found >= 0 && view.opensNew && !this.#roster.serves(slot)) {
         this.#book.reopen(slot, guessMs, now);
         this.#pins.reset(slot);
@@ -123,6 +102,7 @@ export class Balancer {
     }
     for (let slot = 0; slot < this.#table.size; slot++) {
       if (kept.has(slot) || !this.#table.isKnown(slot)) continue;
+      this.#book.pace.forget(slot);
       this.#roster.drop(slot, this.inFlight(slot));
     }
     this.#roster.list(views, this.#policy.slowStartMs);
@@ -326,7 +306,8 @@ export class Balancer {
       const aGood = aFits && (last || !this.#isPoor(a, now));
       const bGood = bFits && (last || !this.#isPoor(b, now));
       if (!aGood && !bGood) continue;
-      const best = aFits && bFits ? this.#choose(a, b, request.makesPin, now) : aFits ? a : b;
+      let best = aFits && bFits ? this.#choose(a, b, request.makesPin, now) : aFits ? a : b;
+      if (aGood !== bGood && best === (aGood ? a : b)) best = this.#beside(best, request, version, now);
       if (!request.makesPin) return best;
       // A later pair gives no other chance to who is thinned, tried or failing.
       const mayFollow = !this.#isPoor(best, now) && this.#choice.isGrown(best, this.#policy.slowStartMs, now);
@@ -335,6 +316,20 @@ export class Balancer {
     }
     if (chosen >= 0) return chosen;
     return this.#scan(request, version, now);
+  }
+
+  /**
+   * The better of one and another good one; the other of its pair was none. Of five in ten that are slow half of all pairs
+   * would be no choice: two of ten that take three times as long, at 0.85 load, raise p99 by 1.14 instead of 1.11 times.
+   */
+  #beside(best: number, request: PickRequest, version: number, now: number): number {
+    if (!this.#choice.isGrown(best, this.#policy.slowStartMs, now)) return best;
+    for (let left = DRAWS; left > 0; left--) {
+      const other = this.candidateAt(version, this.#dice.below(this.candidatesOf(version)));
+      if (other === best || !this.#fits(other, request, now) || this.#isPoor(other, now)) continue;
+      return this.#choose(best, other, request.makesPin, now);
+    }
+    return best;
   }
 
   /** The first that fits, from a random one on. */

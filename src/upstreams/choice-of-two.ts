@@ -11,9 +11,9 @@
  * whatever it costs: it is there to be judged by requests, and a slow first answer must not put off the next for a minute.
  * A slow one gets a least share too, or nobody would see that it has recovered. One that says it is full (`LoadGate`) was
  * passed over before all that, by `Balancer`.
- * Why the square, on top of the time that is in the cost already: two of ten that take three times as long then get a tenth
- * of a fast one's share each instead of a quarter, and p99 is 1.1 times that of ten fast ones instead of 1.3 (load 0.3 to
- * 0.7, 1 to 16 workers). To the third power the fast half of a service queues beside an idle slow half.
+ * Why the square, on top of the time that is in the cost already: two of ten that take three times as long then get 0.06 of
+ * a fast one's share each instead of a quarter, and p99 is 1.05 to 1.1 times that of ten fast ones instead of 1.3 (load 0.3
+ * to 0.7, 1 to 16 workers). To the third power the fast half of a service queues beside an idle slow half.
  */
 
 import type { Dice } from './dice.ts';

@@ -2,8 +2,8 @@
  * Two of ten instances take three times as long: how much later the slowest of a hundred answers come than from ten fast
  * ones, each fleet at the same share of what it can do. The workers' balancers are the real ones (queueing-model.ts).
  *
- * The floor is physics: at a tenth of a fast one's share each (the least by which a recovery is seen in time) the two bring
- * p99 to 1.12 times without any queue; the rest is the load that the eight carry for them.
+ * What the two are given for their recovery to be seen (0.06 of a fast one's share each) makes p99 1.06 times as long without
+ * any queue; the rest is the load that the eight carry for them.
  */
 import { describe, expect, test } from 'vitest';
 
@@ -53,12 +53,12 @@ describe('two of ten that take three times as long', () => {
   const mixed = [...of(2, SLOW), ...of(8, FAST)];
 
   test.each([
-    [1, 0.3, 1.15],
-    [1, 0.7, 1.15],
-    [1, 0.85, 1.18],
-    [4, 0.3, 1.15],
-    [4, 0.7, 1.15],
-    [4, 0.85, 1.18],
+    [1, 0.3, 1.1],
+    [1, 0.7, 1.1],
+    [1, 0.85, 1.15],
+    [4, 0.3, 1.1],
+    [4, 0.7, 1.1],
+    [4, 0.85, 1.15],
     [16, 0.7, 1.15],
     [16, 0.85, 1.2],
   ])(
@@ -83,6 +83,23 @@ test('five of ten that take three times as long are used, when five alone could 
   const half = figuresOf([...of(5, SLOW), ...of(5, FAST)], 4, 0.9);
   // Two thirds of the load pass through the fast half; the p99 is that of a slow one.
   expect(half.p99Ms / fast.p99Ms).toBeLessThanOrEqual(2.3);
+});
+
+test('two that become slow weigh on p99 for ten seconds at most', () => {
+  const { answers } = runModel({
+    instances: of(10, FAST),
+    workers: 2,
+    ratePerSecond: 0.7 * (8 + 2 / 3) * FAST_PER_SECOND,
+    durationMs: 50_000,
+    random: seededRandom(6),
+    changes: [0, 1].map((instance) => ({ at: 20_000, instance, meanMs: SLOW.meanMs })),
+  });
+  const p99Ms = (from: number, to: number): number =>
+    quantile(
+      answers.flatMap(({ at, latencyMs }) => (at >= from && at < to ? [latencyMs] : [])),
+      0.99,
+    );
+  expect(p99Ms(30_000, 50_000) / p99Ms(5000, 20_000)).toBeLessThan(1.15);
 });
 
 test('one that is repaired has its share again within half a minute', () => {

@@ -73,6 +73,26 @@ describe('the balancer in a simulated service', () => {
     },
   );
 
+  it.each([3, 5, 10])(
+    'a three times slower one of %i keeps a tenth to a third of a fast one at 1 000 requests/s',
+    (count) => {
+      const result = runModel({
+        instances: [
+          { slots: 16, meanMs: 60 },
+          ...Array.from({ length: count - 1 }, () => ({ slots: 16, meanMs: 20 })),
+        ],
+        workers: 2,
+        ratePerSecond: 1000,
+        durationMs: 60_000,
+        random: seededRandom(7),
+      });
+      const slow = shareOf(result, 0, 10_000);
+      const ofAFastOne = slow / ((1 - slow) / (count - 1));
+      expect(ofAFastOne).toBeGreaterThan(0.1);
+      expect(ofAFastOne).toBeLessThan(0.35);
+    },
+  );
+
   it.each([2, 3, 10])('%i equal instances get equal shares, within 15 in a hundred', (count) => {
     for (const loadRatio of [0.05, 0.5, 0.9]) {
       const result = runModel({

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
-import { ALL_AT_CAP, Balancer, NONE_READY, type BalancerPolicy } from '../../../src/upstreams/balancer.ts';
+import { Balancer, type BalancerPolicy } from '../../../src/upstreams/balancer.ts';
+import { ALL_AT_CAP, NONE_READY } from '../../../src/upstreams/pick.ts';
 import { view } from '../../harness/instance-view.ts';
 
 const POLICY: BalancerPolicy = {

@@ -3,7 +3,8 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import { seededRandom } from '../../../src/kernel/random.ts';
-import { ALL_AT_CAP, Balancer, NONE_READY } from '../../../src/upstreams/balancer.ts';
+import { Balancer } from '../../../src/upstreams/balancer.ts';
+import { ALL_AT_CAP, NONE_READY } from '../../../src/upstreams/pick.ts';
 import { ANY_VERSION, COMMON_VERSIONS } from '../../../src/upstreams/candidates.ts';
 import type { InstanceView } from '../../../src/upstreams/fleet.ts';
 import { view } from '../../harness/instance-view.ts';

@@ -3,16 +3,16 @@ import { seededRandom } from '../../../src/kernel/random.ts';
 import { Dice } from '../../../src/upstreams/dice.ts';
 import { Pace } from '../../../src/upstreams/pace.ts';
 
-/** Nine of ten answer in 20 ms, every 100 ms each; slot 0 takes `ms`. */
-function paceOf(ms: number, answers: number): { pace: Pace; now: number } {
+/** Ten answer in 20 ms, every 100 ms each; the first `slow` take `ms`. */
+function paceOf(ms: number, answers: number, slow = 1): { pace: Pace; now: number } {
   const pace = new Pace();
   pace.grow(10);
   for (let slot = 0; slot < 10; slot++) pace.forget(slot);
   let now = 0;
   for (let turn = 0; turn < 100; turn++) {
     now += 100;
-    for (let slot = 1; slot < 10; slot++) pace.note(slot, 20, now);
-    if (turn >= 100 - answers) pace.note(0, ms, now);
+    for (let slot = slow; slot < 10; slot++) pace.note(slot, 20, now);
+    if (turn >= 100 - answers) for (let slot = 0; slot < slow; slot++) pace.note(slot, ms, now);
   }
   return { pace, now };
 }
@@ -69,9 +69,33 @@ describe('the pace of an instance', () => {
 
   it('leaves a slow one a little, and one that is ten times slower less', () => {
     const slow = paceOf(60, 100);
-    expect(triedRatio(slow.pace, slow.now)).toBeCloseTo(0.045, 2);
+    expect(triedRatio(slow.pace, slow.now)).toBeCloseTo(0.061, 2);
     const slower = paceOf(400, 100);
-    expect(triedRatio(slower.pace, slower.now)).toBeLessThan(0.02);
+    expect(triedRatio(slower.pace, slower.now)).toBeLessThan(0.03);
+  });
+
+  it('leaves two slow ones together what it leaves one, and forgets who is gone', () => {
+    const { pace, now } = paceOf(60, 100, 2);
+    expect(pace.isSlow(1, now)).toBe(true);
+    expect(triedRatio(pace, now)).toBeCloseTo(0.031, 2);
+    pace.forget(1);
+    expect(triedRatio(pace, now)).toBeCloseTo(0.062, 2);
+  });
+
+  it('one that becomes slow after many quick answers is found in four seconds', () => {
+    const { pace } = paceOf(20, 0);
+    let now = 10_000;
+    for (let turn = 0; turn < 2000; turn++) {
+      now += 5;
+      for (let slot = 0; slot < 10; slot++) pace.note(slot, 20, now);
+    }
+    expect(pace.isSlow(0, now)).toBe(false);
+    for (let turn = 0; turn < 200; turn++) {
+      now += 20;
+      for (let slot = 1; slot < 10; slot++) for (let more = 0; more < 4; more++) pace.note(slot, 20, now);
+      pace.note(0, 60, now);
+    }
+    expect(pace.isSlow(0, now)).toBe(true);
   });
 
   it('forgets what is old, and all when the instance comes back', () => {
