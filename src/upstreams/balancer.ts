@@ -93,7 +93,6 @@ export class Balancer {
       const found = this.#table.find(view);
       const slot = found >= 0 ? found : this.#add(view, guessMs, now);
       kept.add(slot);
-      if (!view.opensNew) this.#book.pace.forget(slot);
       if (found >= 0 && view.opensNew && !this.#roster.serves(slot)) {
         this.#book.reopen(slot, guessMs, now);
         this.#pins.reset(slot);
@@ -102,7 +101,6 @@ export class Balancer {
     }
     for (let slot = 0; slot < this.#table.size; slot++) {
       if (kept.has(slot) || !this.#table.isKnown(slot)) continue;
-      this.#book.pace.forget(slot);
       this.#roster.drop(slot, this.inFlight(slot));
     }
     this.#roster.list(views, this.#policy.slowStartMs);
@@ -126,7 +124,9 @@ export class Balancer {
     }
     this.lastReason = this.#candidates.panicking ? 'panic' : reason;
     const slot = this.#draw(request, now);
-    if (slot >= 0 && request.makesPin && reason !== 'spill') this.#pins.add(slot, now);
+    if (slot < 0) return slot;
+    this.#book.pace.given(slot, this.candidatesOf(request.version ?? ANY_VERSION));
+    if (request.makesPin && reason !== 'spill') this.#pins.add(slot, now);
     return slot;
   }
 
@@ -291,6 +291,7 @@ export class Balancer {
 
   #draw(request: PickRequest, now: number): number {
     const { version = ANY_VERSION } = request;
+    const { slowStartMs } = this.#policy;
     const n = this.candidatesOf(version);
     if (n === 0) return NONE_READY;
     let chosen = NONE_READY;
@@ -302,15 +303,19 @@ export class Balancer {
       const b = this.candidateAt(version, second);
       const aFits = this.#fits(a, request, now);
       const bFits = this.#fits(b, request, now);
-      const last = left === 1;
-      const aGood = aFits && (last || !this.#isPoor(a, now));
-      const bGood = bFits && (last || !this.#isPoor(b, now));
-      if (!aGood && !bGood) continue;
+      const aGood = aFits && !this.#isPoor(a, now);
+      const bGood = bFits && !this.#isPoor(b, now);
+      if (!aGood && !bGood && (left > 1 || (!aFits && !bFits))) continue;
       let best = aFits && bFits ? this.#choose(a, b, request.makesPin, now) : aFits ? a : b;
-      if (aGood !== bGood && best === (aGood ? a : b)) best = this.#beside(best, request, version, now);
+      if (aGood !== bGood && n > 2) {
+        const good = aGood ? a : b;
+        if (best === good) best = this.#beside(best, request, version, now);
+        // Thinned, it has left its request to one that is none.
+        else if (left > 1 && !this.#roster.isGrown(good, slowStartMs, now)) continue;
+      }
       if (!request.makesPin) return best;
       // A later pair gives no other chance to who is thinned, tried or failing.
-      const mayFollow = !this.#isPoor(best, now) && this.#choice.isGrown(best, this.#policy.slowStartMs, now);
+      const mayFollow = !this.#isPoor(best, now) && this.#roster.isGrown(best, slowStartMs, now);
       if (chosen < 0 || (mayFollow && this.#choice.pinLoad(best, now) < this.#choice.pinLoad(chosen, now)))
         chosen = best;
     }
@@ -319,11 +324,11 @@ export class Balancer {
   }
 
   /**
-   * The better of one and another good one; the other of its pair was none. Of five in ten that are slow half of all pairs
-   * would be no choice: two of ten that take three times as long, at 0.85 load, raise p99 by 1.14 instead of 1.11 times.
+   * The better of a good one, whose pair was none, and another good one. Of five in ten that are slow half of all pairs would
+   * be no choice: two of ten that take three times as long, at 0.85 load, raise p99 by 1.14 instead of 1.11 times.
    */
   #beside(best: number, request: PickRequest, version: number, now: number): number {
-    if (!this.#choice.isGrown(best, this.#policy.slowStartMs, now)) return best;
+    if (!this.#roster.isGrown(best, this.#policy.slowStartMs, now)) return best;
     for (let left = DRAWS; left > 0; left--) {
       const other = this.candidateAt(version, this.#dice.below(this.candidatesOf(version)));
       if (other === best || !this.#fits(other, request, now) || this.#isPoor(other, now)) continue;

@@ -71,10 +71,7 @@ export class ChoiceOfTwo {
     const bYoung = bWarm < 1;
     if (aYoung !== bYoung && !this.#dice.happens(Math.min(aWarm, bWarm))) return aYoung ? b : a;
     const aSlow = pace.isSlow(a, now);
-    if (aSlow !== pace.isSlow(b, now)) {
-      const slow = aSlow ? a : b;
-      if (pace.isTried(slow, this.#dice, now)) return slow;
-    }
+    if (aSlow !== pace.isSlow(b, now) && pace.owesSlow) return aSlow ? a : b;
     this.#price(0, a, aQueue, b, now);
     this.#price(1, b, bQueue, a, now);
     const aCost = this.#costs[0] ?? 0;
@@ -92,11 +89,6 @@ export class ChoiceOfTwo {
     costs[place] = (costs[place] ?? 0) * (queue + 1) * this.#roster.factor(slot);
     this.#book.pace.raise(costs, place, slot, now);
     this.#book.load.raise(costs, place, slot, now);
-  }
-
-  /** Neither thinned nor on trial. */
-  isGrown(slot: number, slowStartMs: number, now: number): boolean {
-    return this.#roster.warm(slot, slowStartMs, now) === 1 && !this.#roster.onTrial(slot);
   }
 
   /** Its sessions, as far as this worker knows, for its weight. */

@@ -15,7 +15,10 @@ export interface PickRequest {
   readonly version?: number;
 }
 
-/** `load`: of two one said that it is full; `spill`: pinned, but full, the pin stays; `repin`: pinned to one that serves no more; `panic`: nothing is open, or hardly anything; `version`: asked for. */
+/**
+ * `load`: of two one said that it is full; `spill`: pinned, but full, the pin stays; `repin`: pinned to one that serves no more;
+ * `panic`: nothing is open, or hardly anything; `version`: asked for.
+ */
 export type PickReason = 'p2c' | 'load' | 'pinned' | 'spill' | 'repin' | 'panic' | 'retry' | 'version';
 
 /** No instance may take it; in less than a millisecond a 503. */

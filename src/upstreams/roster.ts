@@ -70,6 +70,12 @@ export class Roster {
     return age >= slowStartMs ? 1 : Math.max(MIN_WARM, age / slowStartMs);
   }
 
+  /** Neither thinned nor on trial. */
+  isGrown(slot: number, slowStartMs: number, now: number): boolean {
+    if (this.onTrial(slot)) return false;
+    return !this.#thins || now - (this.#readySince[slot] ?? 0) >= slowStartMs;
+  }
+
   /** Gives a new incarnation a slot, all figures at their start. */
   add(view: InstanceView): number {
     const slot = this.table.add(view);

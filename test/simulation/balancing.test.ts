@@ -2,8 +2,8 @@
  * Two of ten instances take three times as long: how much later the slowest of a hundred answers come than from ten fast
  * ones, each fleet at the same share of what it can do. The workers' balancers are the real ones (queueing-model.ts).
  *
- * What the two are given for their recovery to be seen (0.06 of a fast one's share each) makes p99 1.06 times as long without
- * any queue; the rest is the load that the eight carry for them.
+ * What the two get, for their recovery to be seen and by their price (0.06 of a fast one's share each), makes p99 1.06 times
+ * as long without any queue; the rest is the load that the eight carry for them.
  */
 import { describe, expect, test } from 'vitest';
 
@@ -99,7 +99,8 @@ test('two that become slow weigh on p99 for ten seconds at most', () => {
       answers.flatMap(({ at, latencyMs }) => (at >= from && at < to ? [latencyMs] : [])),
       0.99,
     );
-  expect(p99Ms(30_000, 50_000) / p99Ms(5000, 20_000)).toBeLessThan(1.15);
+  for (const from of [30_000, 35_000, 40_000, 45_000])
+    expect(p99Ms(from, from + 5000) / p99Ms(5000, 20_000)).toBeLessThan(1.2);
 });
 
 test('one that is repaired has its share again within half a minute', () => {

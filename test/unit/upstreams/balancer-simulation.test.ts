@@ -186,6 +186,29 @@ describe('the balancer in a simulated service', () => {
     },
   );
 
+  it('a newcomer hands nothing on to slow ones: they keep their small share while it is young', () => {
+    const peers = Array.from({ length: 9 }, (_, index) => view(index + 1));
+    const { answers } = runModel({
+      instances: [GOOD, SLOW, SLOW, ...good(7)],
+      views: [view(0), ...peers],
+      updates: [
+        {
+          at: 5000,
+          views: [view(0, { state: 'down', opensNew: false, keepsPinned: false, readyForMs: 0 }), ...peers],
+        },
+        { at: 8000, views: [view(0, { state: 'warming', readyForMs: 0 }), ...peers] },
+      ],
+      workers: 2,
+      ratePerSecond: 0.5 * 10 * GOOD_PER_SECOND,
+      durationMs: 38_000,
+      random: seededRandom(9),
+    });
+    const young = answers.filter(({ at }) => at >= 8000);
+    const sent = (from: number, count: number): number =>
+      young.filter(({ instance }) => instance >= from && instance < from + count).length / count;
+    expect(sent(1, 2) / sent(3, 7)).toBeLessThan(0.1);
+  });
+
   it('a grown one alone does not drown beside an idle newcomer', () => {
     // Of two at load 0.7 one has 1.4 times what it can do: the newcomer gets twice its share at once.
     const [, ...spans] = warmUp(2, 0.7, 2);

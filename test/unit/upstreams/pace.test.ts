@@ -23,11 +23,15 @@ function raised(pace: Pace, slot: number, now: number): number | undefined {
   return costs[1];
 }
 
-function triedRatio(pace: Pace, now: number): number {
-  const dice = new Dice(seededRandom(3));
-  let tried = 0;
-  for (let turn = 0; turn < 20_000; turn++) if (pace.isTried(0, dice, now)) tried++;
-  return tried / 20_000;
+/** Of requests that are given to one of `count`, the part that slot 0 gets only because it is owed to slow ones. */
+function owedRatio(pace: Pace, count: number): number {
+  let owed = 0;
+  for (let turn = 0; turn < 100_000; turn++) {
+    const slot = pace.owesSlow ? 0 : 9;
+    if (slot === 0) owed++;
+    pace.given(slot, count);
+  }
+  return owed / 100_000;
 }
 
 describe('the pace of an instance', () => {
@@ -67,19 +71,27 @@ describe('the pace of an instance', () => {
     expect(raised(pace, 1, now)).toBe(7);
   });
 
-  it('leaves a slow one a little, and one that is ten times slower less', () => {
-    const slow = paceOf(60, 100);
-    expect(triedRatio(slow.pace, slow.now)).toBeCloseTo(0.061, 2);
-    const slower = paceOf(400, 100);
-    expect(triedRatio(slower.pace, slower.now)).toBeLessThan(0.03);
+  it('leaves a slow one about a tenth of a fast one, and one that is twenty times slower less', () => {
+    for (const count of [2, 3, 10]) {
+      const share = owedRatio(paceOf(60, 100).pace, count) * (count - 1);
+      expect(share).toBeGreaterThan(0.1);
+      expect(share).toBeLessThan(0.13);
+    }
+    const slower = owedRatio(paceOf(400, 100).pace, 10) * 9;
+    expect(slower).toBeGreaterThan(0.001);
+    expect(slower).toBeLessThan(0.02);
   });
 
-  it('leaves two slow ones together what it leaves one, and forgets who is gone', () => {
-    const { pace, now } = paceOf(60, 100, 2);
-    expect(pace.isSlow(1, now)).toBe(true);
-    expect(triedRatio(pace, now)).toBeCloseTo(0.031, 2);
-    pace.forget(1);
-    expect(triedRatio(pace, now)).toBeCloseTo(0.062, 2);
+  it('owes nothing while slow ones have their part by themselves, and saves nothing up', () => {
+    const { pace } = paceOf(60, 100);
+    for (let turn = 0; turn < 1000; turn++) {
+      pace.given(turn % 20 === 0 ? 0 : 9, 10);
+      expect(pace.owesSlow).toBe(false);
+    }
+    for (let turn = 0; turn < 1000; turn++) pace.given(9, 10);
+    expect(pace.owesSlow).toBe(true);
+    pace.given(0, 10);
+    expect(pace.owesSlow).toBe(false);
   });
 
   it('one that becomes slow after many quick answers is found in four seconds', () => {
@@ -105,11 +117,22 @@ describe('the pace of an instance', () => {
     expect(pace.isSlow(0, now)).toBe(false);
   });
 
-  it('nobody is slow when all are', () => {
-    const { pace, now } = paceOf(60, 100);
-    for (let turn = 0; turn < 300; turn++)
-      for (let slot = 0; slot < 10; slot++) pace.note(slot, 60, now + 100 * turn);
-    expect(pace.isSlow(0, now + 30_000)).toBe(false);
+  it.each([
+    ['slower', [10, 10, 10, 10, 10], 20, 60],
+    ['slower, at many answers', [200, 200, 200, 200, 200], 20, 60],
+    ['quicker, one answering seldom', [100, 100, 100, 100, 10], 100, 20],
+    ['slower, most answering seldom', [50, 50, 1, 1, 1], 20, 60],
+    ['quicker, most answering seldom', [50, 50, 1, 1, 1], 60, 20],
+  ])('nobody is slow when all become %s', (_, perSecond, fromMs, toMs) => {
+    const pace = new Pace();
+    pace.grow(perSecond.length);
+    for (const slot of perSecond.keys()) pace.forget(slot);
+    for (let now = 1; now < 60_000; now++) {
+      for (const [slot, rate] of perSecond.entries())
+        if (Math.floor((now * rate) / 1000) > Math.floor(((now - 1) * rate) / 1000))
+          pace.note(slot, now < 30_000 ? fromMs : toMs, now);
+      if (now % 100 === 0) for (const slot of perSecond.keys()) expect(pace.isSlow(slot, now)).toBe(false);
+    }
   });
 });
 
