@@ -71,7 +71,10 @@ export class ChoiceOfTwo {
     const bYoung = bWarm < 1;
     if (aYoung !== bYoung && !this.#dice.happens(Math.min(aWarm, bWarm))) return aYoung ? b : a;
     const aSlow = pace.isSlow(a, now);
-    if (aSlow !== pace.isSlow(b, now) && pace.owesSlow) return aSlow ? a : b;
+    if (aSlow !== pace.isSlow(b, now)) {
+      const slow = aSlow ? a : b;
+      if (pace.isTried(slow, this.#dice, now) && this.#book.isBlameless(slow, now)) return slow;
+    }
     this.#price(0, a, aQueue, b, now);
     this.#price(1, b, bQueue, a, now);
     const aCost = this.#costs[0] ?? 0;

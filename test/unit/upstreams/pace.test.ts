@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../../src/kernel/random.ts';
+import { ANY_VERSION } from '../../../src/upstreams/candidates.ts';
 import { Dice } from '../../../src/upstreams/dice.ts';
 import { Pace } from '../../../src/upstreams/pace.ts';
 
@@ -23,15 +24,18 @@ function raised(pace: Pace, slot: number, now: number): number | undefined {
   return costs[1];
 }
 
-/** Of requests that are given to one of `count`, the part that slot 0 gets only because it is owed to slow ones. */
-function owedRatio(pace: Pace, count: number): number {
-  let owed = 0;
-  for (let turn = 0; turn < 100_000; turn++) {
-    const slot = pace.owesSlow ? 0 : 9;
-    if (slot === 0) owed++;
-    pace.given(slot, count);
+/** Of draws among `count`, of which the first `slow` are slow: in how many a slow one is tried. */
+function triedRatio(pace: Pace, count: number, slow: number, now: number): number {
+  const dice = new Dice(seededRandom(3));
+  let tried = 0;
+  for (let turn = 0; turn < 200_000; turn++) {
+    pace.drawn(ANY_VERSION, count);
+    const first = dice.below(count);
+    let second = dice.below(count - 1);
+    if (second >= first) second++;
+    if (first < slow !== second < slow && pace.isTried(Math.min(first, second), dice, now)) tried++;
   }
-  return owed / 100_000;
+  return tried / 200_000;
 }
 
 describe('the pace of an instance', () => {
@@ -71,27 +75,34 @@ describe('the pace of an instance', () => {
     expect(raised(pace, 1, now)).toBe(7);
   });
 
-  it('leaves a slow one about a tenth of a fast one, and one that is twenty times slower less', () => {
-    for (const count of [2, 3, 10]) {
-      const share = owedRatio(paceOf(60, 100).pace, count) * (count - 1);
-      expect(share).toBeGreaterThan(0.1);
-      expect(share).toBeLessThan(0.13);
+  it('leaves a slow one a tenth of a fast one, several the same together, one that is twenty times slower less', () => {
+    for (const [count, slow] of [
+      [2, 1],
+      [3, 1],
+      [10, 1],
+      [10, 2],
+      [10, 5],
+    ] as const) {
+      const { pace, now } = paceOf(60, 100, slow);
+      const share = triedRatio(pace, count, slow, now) * (count - 1);
+      expect(share).toBeGreaterThan(0.095);
+      expect(share).toBeLessThan(0.125);
     }
-    const slower = owedRatio(paceOf(400, 100).pace, 10) * 9;
-    expect(slower).toBeGreaterThan(0.001);
-    expect(slower).toBeLessThan(0.02);
+    const { pace, now } = paceOf(400, 100);
+    expect(triedRatio(pace, 10, 1, now) * 9).toBeLessThan(0.02);
   });
 
-  it('owes nothing while slow ones have their part by themselves, and saves nothing up', () => {
-    const { pace } = paceOf(60, 100);
-    for (let turn = 0; turn < 1000; turn++) {
-      pace.given(turn % 20 === 0 ? 0 : 9, 10);
-      expect(pace.owesSlow).toBe(false);
+  it('tells versions apart: where all are slow says nothing of where one is', () => {
+    const { pace, now } = paceOf(60, 100, 3);
+    const dice = new Dice(seededRandom(3));
+    let tried = 0;
+    for (let turn = 0; turn < 200_000; turn++) {
+      pace.drawn(0, 2);
+      pace.isTried(1, dice, now);
+      pace.drawn(1, 10);
+      if (dice.below(5) === 0 && pace.isTried(0, dice, now)) tried++;
     }
-    for (let turn = 0; turn < 1000; turn++) pace.given(9, 10);
-    expect(pace.owesSlow).toBe(true);
-    pace.given(0, 10);
-    expect(pace.owesSlow).toBe(false);
+    expect((tried / 200_000) * 9).toBeGreaterThan(0.095);
   });
 
   it('one that becomes slow after many quick answers is found in four seconds', () => {
@@ -119,6 +130,8 @@ describe('the pace of an instance', () => {
 
   it.each([
     ['slower', [10, 10, 10, 10, 10], 20, 60],
+    ['slower, at few answers', [5, 5], 20, 100],
+    ['slower, at few answers of many', [2, 2, 2, 2, 2], 20, 160],
     ['slower, at many answers', [200, 200, 200, 200, 200], 20, 60],
     ['quicker, one answering seldom', [100, 100, 100, 100, 10], 100, 20],
     ['slower, most answering seldom', [50, 50, 1, 1, 1], 20, 60],
