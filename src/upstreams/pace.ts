@@ -7,8 +7,8 @@
  * cannot be raised to a power, which is what a tail asks for: of two in ten that take three times as long, peak EWMA alone
  * sends each a quarter of a fast one's share, and p99 is a third above that of ten fast ones. Why logarithms: one report
  * of ten seconds among a thousand short answers says nothing of its instance. Why the service and not the other one drawn:
- * of two slow ones each is slow, and neither looks it beside the other. Why just then: when all become
- * slower or quicker at once, those who answer seldom are not slow by what they were before.
+ * of two slow ones each is slow, and neither looks it beside the other. Why just then: when all become slower or quicker at
+ * once, those who answer seldom are not slow by what they were before.
  * Cold start and idle gap: some answers of the service's own length are assumed, so the first ones decide nothing, and what
  * is old decides nothing any more. Recovery: by its own answers, in about `FADE_MS` at a tenth of its share or less. When all
  * the others queue their answers take longer too, and nobody is slow any more: what is left is needed.
@@ -59,7 +59,10 @@ const ASSUMED_OF_SLOW = 3;
 const LEAST_SHARE = 0.11;
 /** Past this ratio the chance falls with its square: a tenth of the requests at one ten times slower would be the p99. */
 const LEAST_UNTIL_RATIO = 3.3;
-/** Draws by which it is known how often one of a pair is slow. Half: chance tells of a thousand; double: half a minute at 30/s. */
+/**
+ * Draws by which it is known how often one of a pair alone is slow. Half: among a thousand instances chance tells it; double: at
+ * 30 requests a second two that become slow weigh as two for half a minute.
+ */
 const DRAWS_KNOWN = 500;
 
 export class Pace {
